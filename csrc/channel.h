@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What one process keeps to itself about a channel, and what the C files offer each other.
+ * Nothing in here is shared memory: what the peer can write is never read back as our own.
+ */
+#ifndef RB_CHANNEL_H
+#define RB_CHANNEL_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api.h"
+#include "layout.h"
+#include "ordering.h"
+
+/* Messages up to this size are copied out and released in one call. */
+#define RB_SCRATCH 4096U
+
+/* How long an end looks before it sleeps, and what it learnt from how that went. */
+struct rb_poller {
+	int polling;        /* RB_POLL_NEVER, RB_POLL_ADAPTIVE, RB_POLL_ALWAYS */
+	uint64_t max_ns;    /* bound of the adaptive budget */
+	uint64_t budget_ns; /* what it polls for now */
+	uint64_t began_ns;  /* when the wait that goes on now began */
+};
+
+struct rb_producer {
+	struct rb_control *mine;
+	const struct rb_control *theirs;
+	uint8_t *slots;
+	uint64_t count;     /* of slots, a power of two */
+	uint64_t write;     /* what has been published */
+	uint64_t read_seen; /* the peer's read_index when last looked at, checked */
+	uint64_t reserved;  /* slots handed out to be written in place */
+	uint64_t needed;    /* slots that the last message turned away wanted */
+	uint64_t last_token; /* of the last message that was published whole */
+	bool in_pieces;     /* a message has been sent in part */
+	bool always_kick;   /* a kick for every entry: only to show what that costs */
+	int data_fd;        /* kicked when the consumer sleeps */
+	int space_fd;       /* slept on when the ring is full */
+	struct rb_poller poller;
+};
+
+/* A frame that was taken and not yet released, kept at the index of its first slot. */
+struct rb_hold {
+	uint64_t token;
+	uint32_t slots; /* 0: no frame starts here */
+	uint32_t bytes;
+	bool released;
+};
+
+struct rb_consumer {
+	struct rb_control *mine;
+	const struct rb_control *theirs;
+	const uint8_t *slots;
+	uint64_t count;
+	uint64_t read;       /* released and published: all before it may be overwritten */
+	uint64_t next;       /* the next to take; frames in [read, next) are held */
+	uint64_t write_seen; /* the peer's write_index when last looked at, checked */
+	struct rb_hold *holds;
+	uint64_t given;   /* frames handed to the caller */
+	bool given_copy;  /* the last one was copied out and released */
+	bool in_pieces;   /* the last one was a piece of a message, and more follow */
+	int data_fd;      /* slept on when the ring is empty */
+	int space_fd;     /* kicked when the producer sleeps */
+	rb_frame frame;   /* the last one */
+	uint8_t scratch[RB_SCRATCH];
+	struct rb_poller poller;
+};
+
+struct rb_channel {
+	struct rb_producer producer;
+	struct rb_consumer consumer;
+	int side;
+	int control_fd;
+	int dead;               /* 0, -EBADF or -EPROTO: no call does anything from then on */
+	int peer_gone;          /* 0, -EPIPE or -ECONNRESET: it will publish no more */
+	uint64_t life_seen_ns;  /* when the control socket was last looked at */
+	size_t area_bytes;
+	uint8_t *my_area;
+	uint8_t *their_area;
+};
+
+static inline void rb_count(uint64_t *counter, uint64_t more)
+{
+	/* Only we write it; relaxed, so that the peer may read it at any time. */
+	rb_store_relaxed(counter, *counter + more);
+}
+
+/* ring.c */
+int rb_producer_room(struct rb_producer *producer, uint64_t slots);
+bool rb_producer_publish(struct rb_producer *producer, uint64_t slots);
+int rb_consumer_available(struct rb_consumer *consumer);
+void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token,
+		      uint32_t bytes);
+bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index);
+bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
+
+/* wait.c */
+void rb_producer_kick(struct rb_producer *producer, bool asleep);
+void rb_consumer_kick(struct rb_consumer *consumer, bool asleep);
+
+#endif

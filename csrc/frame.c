@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages on a ring: a frame header on a slot, then the payload, rounded up to whole slots. Slots
+ * are mapped twice in a row, so a frame that wraps is one piece.
+ */
+#include <string.h>
+
+#include "channel.h"
+
+#define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
+
+static uint64_t slots_of(uint64_t length)
+{
+	return (RB_HEADER + length + RB_SLOT - 1) / RB_SLOT;
+}
+
+static uint64_t payload_of(uint64_t slots)
+{
+	return slots * RB_SLOT - RB_HEADER;
+}
+
+/* The longest payload that one frame can carry: all of the ring. */
+uint64_t rb_payload_max(rb_channel *channel)
+{
+	return payload_of(channel->producer.count);
+}
+
+static int corrupt(rb_channel *channel)
+{
+	channel->dead = -EPROTO;
+	return -EPROTO;
+}
+
+/* ---- producing ---- */
+
+static uint8_t *next_slot(struct rb_producer *producer)
+{
+	return producer->slots + (producer->write & (producer->count - 1)) * RB_SLOT;
+}
+
+static int may_produce(const rb_channel *channel)
+{
+	if (channel->dead)
+		return channel->dead;
+	if (channel->peer_gone)
+		return channel->peer_gone;
+	if (rb_load_relaxed(&channel->producer.theirs->goodbye))
+		return -EPIPE;
+	return channel->producer.reserved ? -EBUSY : 0;
+}
+
+/* 0 when there is room for a frame of so many slots, else -EAGAIN or another error. */
+static int make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
+{
+	struct rb_producer *producer = &channel->producer;
+	int room = rb_producer_room(producer, slots);
+
+	if (room > 0)
+		return 0;
+	if (room < 0)
+		return corrupt(channel);
+	rb_count(&producer->mine->producer.stalls, 1);
+	producer->needed = slots;
+	int ready = rb_wait_poll(channel, RB_SPACE, patience_ns);
+	if (ready < 0)
+		return ready;
+	return ready ? 0 : -EAGAIN;
+}
+
+static void publish(struct rb_producer *producer, struct rb_frame_header header)
+{
+	memcpy(next_slot(producer), &header, sizeof(header));
+	bool asleep = rb_producer_publish(producer, slots_of(header.length));
+	if (!(header.flags & RB_FLAG_MORE))
+		producer->last_token = header.token;
+	rb_count(&producer->mine->producer.entries, 1);
+	rb_count(&producer->mine->producer.bytes, header.length);
+	rb_producer_kick(producer, asleep);
+}
+
+/* Copies one whole message into the ring and publishes it. */
+static int send_whole(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
+		      int kind, int64_t patience_ns)
+{
+	struct rb_producer *producer = &channel->producer;
+	int status = may_produce(channel);
+
+	if (status)
+		return status;
+	if (producer->in_pieces)
+		return -EBUSY;
+	if (length > payload_of(producer->count))
+		return -EMSGSIZE;
+	status = make_room(channel, slots_of(length), patience_ns);
+	if (status)
+		return status;
+	memcpy(next_slot(producer) + RB_HEADER, payload, length);
+	publish(producer, (struct rb_frame_header){(uint32_t)length, (uint16_t)kind, 0, token});
+	return 0;
+}
+
+int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
+	    int64_t patience_ns)
+{
+	return send_whole(channel, payload, length, token, RB_MESSAGE, patience_ns);
+}
+
+/* Sends the next piece of a message that is longer than the ring, after the `done` bytes sent
+ * before; returns the bytes sent then. Pieces are a quarter of the ring, so that both sides copy
+ * at the same time. */
+int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
+		      uint64_t token, int kind)
+{
+	struct rb_producer *producer = &channel->producer;
+	int status = may_produce(channel);
+
+	if (status)
+		return status;
+	if (producer->in_pieces != (done != 0))
+		return -EBUSY;
+	uint64_t piece = payload_of(producer->count / 4);
+	if (piece > length - done)
+		piece = length - done;
+	status = make_room(channel, slots_of(piece), 0);
+	if (status)
+		return status;
+	int flags = done ? RB_FLAG_CONTINUED : 0;
+	if (done + piece < length)
+		flags |= RB_FLAG_MORE;
+	memcpy(next_slot(producer) + RB_HEADER, (const uint8_t *)payload + done, piece);
+	publish(producer, (struct rb_frame_header){(uint32_t)piece, (uint16_t)kind, (uint16_t)flags,
+						   token});
+	producer->in_pieces = (flags & RB_FLAG_MORE) != 0;
+	return (int64_t)(done + piece);
+}
+
+uint64_t rb_last_token(rb_channel *channel)
+{
+	return channel->producer.last_token;
+}
+
+/* Gives up a message sent in part. The consumer drops what it has of it when the next message
+ * starts, because that one is not marked as continued. */
+void rb_send_abandon(rb_channel *channel)
+{
+	channel->producer.in_pieces = false;
+}
+
+/* Hands out room for a payload to be written in place; returns where it starts in our slots. */
+int64_t rb_reserve(rb_channel *channel, uint64_t length)
+{
+	struct rb_producer *producer = &channel->producer;
+	int status = may_produce(channel);
+
+	if (status)
+		return status;
+	if (producer->in_pieces)
+		return -EBUSY;
+	if (length > payload_of(producer->count))
+		return -EMSGSIZE;
+	status = make_room(channel, slots_of(length), 0);
+	if (status)
+		return status;
+	producer->reserved = slots_of(length);
+	return (int64_t)((uint64_t)(next_slot(producer) - producer->slots) + RB_HEADER);
+}
+
+/* Publishes what was reserved, or the first part of it. */
+int rb_commit(rb_channel *channel, uint64_t length, uint64_t token)
+{
+	struct rb_producer *producer = &channel->producer;
+	uint64_t reserved = producer->reserved;
+
+	if (channel->dead)
+		return channel->dead;
+	if (!reserved || slots_of(length) > reserved)
+		return -EMSGSIZE;
+	producer->reserved = 0;
+	int status = may_produce(channel);
+	if (status)
+		return status;
+	publish(producer, (struct rb_frame_header){(uint32_t)length, RB_MESSAGE, 0, token});
+	return 0;
+}
+
+void rb_unreserve(rb_channel *channel)
+{
+	channel->producer.reserved = 0;
+}
+
+/* ---- consuming ---- */
+
+/* Reads the frame at `next` into consumer->frame; returns its slots, or -EPROTO. */
+static int64_t look_at_frame(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	uint64_t offset = (consumer->next & (consumer->count - 1)) * RB_SLOT;
+	struct rb_frame_header header;
+
+	/* The peer can change this at any time: copied out once, then checked, then used. */
+	memcpy(&header, consumer->slots + offset, sizeof(header));
+	uint64_t slots = slots_of(header.length);
+	if (slots > consumer->write_seen - consumer->next)
+		return corrupt(channel);
+	if (header.kind != RB_MESSAGE && header.kind != RB_FAILURE)
+		return corrupt(channel);
+	if (header.flags & ~(RB_FLAG_MORE | RB_FLAG_CONTINUED))
+		return corrupt(channel);
+	if ((header.flags & RB_FLAG_CONTINUED) && !consumer->in_pieces)
+		return corrupt(channel);
+	consumer->frame = (rb_frame){
+		.index = consumer->next,
+		.token = header.token,
+		.start = offset + RB_HEADER,
+		.stop = offset + RB_HEADER + header.length,
+		.kind = header.kind,
+		.flags = header.flags,
+	};
+	return (int64_t)slots;
+}
+
+/* Waits for a frame within the patience and looks at it; returns its slots, or -errno. */
+static int64_t next_frame(rb_channel *channel, int64_t patience_ns)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	int available = rb_consumer_available(consumer);
+
+	if (available < 0)
+		return corrupt(channel);
+	if (!available) {
+		rb_count(&consumer->mine->consumer.stalls, 1);
+		int ready = rb_wait_poll(channel, RB_DATA, patience_ns);
+		if (ready <= 0)
+			return ready ? ready : -EAGAIN;
+	}
+	return look_at_frame(channel);
+}
+
+static void hold(struct rb_consumer *consumer, int64_t slots)
+{
+	const rb_frame *frame = &consumer->frame;
+
+	rb_consumer_hold(consumer, (uint64_t)slots, frame->token,
+			 (uint32_t)(frame->stop - frame->start));
+	consumer->in_pieces = (frame->flags & RB_FLAG_MORE) != 0;
+	consumer->given++;
+}
+
+/* Copies a short message to the scratch memory and releases it at once; returns its length. */
+int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	rb_frame *frame = &consumer->frame;
+
+	if (channel->dead)
+		return channel->dead;
+	if (taken != consumer->given)
+		return consumer->given_copy ? (int64_t)frame->stop : -EMSGSIZE;
+	int64_t slots = next_frame(channel, patience_ns);
+	if (slots < 0)
+		return slots;
+	uint64_t length = frame->stop - frame->start;
+	if (length > RB_SCRATCH || frame->flags)
+		return -EMSGSIZE;
+	memcpy(consumer->scratch, consumer->slots + frame->start, length);
+	frame->start = 0;
+	frame->stop = length;
+	consumer->given_copy = true;
+	hold(consumer, slots);
+	rb_consumer_kick(consumer, rb_consumer_release(consumer, frame->index));
+	return (int64_t)length;
+}
+
+/* Hands out the next frame where it lies, to be held until it is released; returns its flags. */
+int rb_take(rb_channel *channel, uint64_t taken, int64_t patience_ns)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (channel->dead)
+		return channel->dead;
+	if (taken != consumer->given)
+		return consumer->given_copy ? -EMSGSIZE : consumer->frame.flags;
+	int64_t slots = next_frame(channel, patience_ns);
+	if (slots < 0)
+		return (int)slots;
+	consumer->given_copy = false;
+	hold(consumer, slots);
+	return consumer->frame.flags;
+}
+
+int rb_release(rb_channel *channel, uint64_t index)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (channel->dead)
+		return channel->dead;
+	if (!rb_consumer_holds(consumer, index))
+		return -EALREADY;
+	rb_consumer_kick(consumer, rb_consumer_release(consumer, index));
+	return 0;
+}
+
+/* Answers a held request: publishes the completion, then releases the request. In that order, so
+ * that a device killed in between leaves a request to deliver again, not one to miss. */
+int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64_t length, int kind)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (channel->dead)
+		return channel->dead;
+	if (!rb_consumer_holds(consumer, index))
+		return -EALREADY;
+	uint64_t token = consumer->holds[index & (consumer->count - 1)].token;
+	int status = send_whole(channel, payload, length, token, kind, 0);
+	if (status)
+		return status;
+	rb_consumer_kick(consumer, rb_consumer_release(consumer, index));
+	return 0;
+}
+
+/* True when every slot is held by the caller: waiting for more would be for ever. */
+int rb_all_held(rb_channel *channel)
+{
+	const struct rb_consumer *consumer = &channel->consumer;
+
+	return consumer->next - consumer->read == consumer->count;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The shared-memory format, all of it. docs/layout.md is the same as a table, and a test compares
+ * the two.
+ *
+ *   header page    written once by the driver, read with pread before anything is mapped
+ *   driver area    control page, then the doorbell ring's slots
+ *   device area    control page, then the interrupt ring's slots
+ *
+ * Each side writes its own area only and maps the other one read-only. All words are little-endian
+ * on the machines we run on; both sides are on the same machine in any case.
+ */
+#ifndef RB_LAYOUT_H
+#define RB_LAYOUT_H
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RB_MAGIC 0x6c6c6562676e6972ULL /* "ringbell" */
+#define RB_LAYOUT_VERSION 1U
+
+/* What one side writes and the other reads stands alone in this many bytes: two cache lines,
+ * because x86 prefetches pairs of them and some Arm cores have lines of 128. */
+#define RB_LINE 128
+
+/* The unit that an index of a message ring counts: one cache line. */
+#define RB_SLOT 64U
+
+/* Kinds of rings. 2 is kept for record rings. */
+#define RB_RING_MESSAGES 1U
+
+struct rb_geometry {
+	uint64_t control_offset; /* of the area's control page, from the segment's start */
+	uint64_t slots_offset;   /* of the first slot, from the segment's start */
+	uint64_t slots;          /* how many, a power of two */
+	uint32_t slot_size;      /* in bytes */
+	uint32_t ring_kind;
+};
+
+static_assert(sizeof(struct rb_geometry) == 32, "rb_geometry");
+static_assert(offsetof(struct rb_geometry, control_offset) == 0, "control_offset");
+static_assert(offsetof(struct rb_geometry, slots_offset) == 8, "slots_offset");
+static_assert(offsetof(struct rb_geometry, slots) == 16, "slots");
+static_assert(offsetof(struct rb_geometry, slot_size) == 24, "slot_size");
+static_assert(offsetof(struct rb_geometry, ring_kind) == 28, "ring_kind");
+
+struct rb_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t ready;        /* 1 once all else is written */
+	uint64_t features;     /* none yet; unknown bits are refused */
+	uint64_t segment_size; /* in bytes, header included */
+	uint64_t first_index;  /* where all four indices start */
+	struct rb_geometry doorbell;
+	struct rb_geometry interrupt;
+};
+
+static_assert(sizeof(struct rb_header) == 104, "rb_header");
+static_assert(offsetof(struct rb_header, magic) == 0, "magic");
+static_assert(offsetof(struct rb_header, version) == 8, "version");
+static_assert(offsetof(struct rb_header, ready) == 12, "ready");
+static_assert(offsetof(struct rb_header, features) == 16, "features");
+static_assert(offsetof(struct rb_header, segment_size) == 24, "segment_size");
+static_assert(offsetof(struct rb_header, first_index) == 32, "first_index");
+static_assert(offsetof(struct rb_header, doorbell) == 40, "doorbell");
+static_assert(offsetof(struct rb_header, interrupt) == 72, "interrupt");
+
+/* What one end of a ring has done since the channel was opened. */
+struct rb_counters {
+	uint64_t entries;          /* frames published, or released */
+	uint64_t bytes;            /* of payload in them */
+	uint64_t kicks_sent;       /* eventfd writes to wake the other end */
+	uint64_t kicks_saved;      /* index moves that needed none */
+	uint64_t sleeps;           /* times it asked the kernel to wait */
+	uint64_t wakeups;          /* sleeps ended with something to do */
+	uint64_t spurious_wakeups; /* sleeps ended by a kick with nothing to do */
+	uint64_t polls_found;      /* waits that polling ended, without a sleep */
+	uint64_t stalls;           /* times a producer found the ring full, a consumer empty */
+};
+
+static_assert(sizeof(struct rb_counters) == 72, "rb_counters");
+static_assert(offsetof(struct rb_counters, entries) == 0, "entries");
+static_assert(offsetof(struct rb_counters, bytes) == 8, "bytes");
+static_assert(offsetof(struct rb_counters, kicks_sent) == 16, "kicks_sent");
+static_assert(offsetof(struct rb_counters, kicks_saved) == 24, "kicks_saved");
+static_assert(offsetof(struct rb_counters, sleeps) == 32, "sleeps");
+static_assert(offsetof(struct rb_counters, wakeups) == 40, "wakeups");
+static_assert(offsetof(struct rb_counters, spurious_wakeups) == 48, "spurious_wakeups");
+static_assert(offsetof(struct rb_counters, polls_found) == 56, "polls_found");
+static_assert(offsetof(struct rb_counters, stalls) == 64, "stalls");
+
+/* Everything but slots that one side writes. The driver's write_index is `dwi` and its read_index
+ * `iri`; the device's write_index is `iwi` and its read_index `dri`. */
+struct rb_control {
+	alignas(RB_LINE) uint64_t write_index; /* of the ring this side produces */
+	alignas(RB_LINE) uint64_t space_event; /* kick me when the reader passes this index */
+	alignas(RB_LINE) uint64_t read_index;  /* of the ring this side consumes */
+	alignas(RB_LINE) uint64_t data_event;  /* kick me when the writer passes this index */
+	alignas(RB_LINE) struct rb_counters producer;
+	alignas(RB_LINE) struct rb_counters consumer;
+	alignas(RB_LINE) uint64_t goodbye; /* 1 once this side has closed and will publish no more */
+};
+
+static_assert(sizeof(struct rb_control) == 896, "rb_control");
+static_assert(offsetof(struct rb_control, write_index) == 0, "write_index");
+static_assert(offsetof(struct rb_control, space_event) == 128, "space_event");
+static_assert(offsetof(struct rb_control, read_index) == 256, "read_index");
+static_assert(offsetof(struct rb_control, data_event) == 384, "data_event");
+static_assert(offsetof(struct rb_control, producer) == 512, "producer");
+static_assert(offsetof(struct rb_control, consumer) == 640, "consumer");
+static_assert(offsetof(struct rb_control, goodbye) == 768, "goodbye");
+
+/* Starts every frame of a message ring, at the start of a slot; the payload follows at once. */
+struct rb_frame_header {
+	uint32_t length; /* of the payload, in bytes */
+	uint16_t kind;   /* RB_MESSAGE or RB_FAILURE */
+	uint16_t flags;  /* RB_FLAG_MORE, RB_FLAG_CONTINUED */
+	uint64_t token;
+};
+
+static_assert(sizeof(struct rb_frame_header) == 16, "rb_frame_header");
+static_assert(offsetof(struct rb_frame_header, length) == 0, "length");
+static_assert(offsetof(struct rb_frame_header, kind) == 4, "kind");
+static_assert(offsetof(struct rb_frame_header, flags) == 6, "flags");
+static_assert(offsetof(struct rb_frame_header, token) == 8, "token");
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every load, store and fence on shared memory, by name. The only file that spells a memory order.
+ */
+#ifndef RB_ORDERING_H
+#define RB_ORDERING_H
+
+#include <stdint.h>
+
+static inline uint64_t rb_load_relaxed(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t rb_load_acquire(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static inline void rb_store_relaxed(uint64_t *word, uint64_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+static inline void rb_store_release(uint64_t *word, uint64_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+/* Orders every earlier store before every later load: the one thing that neither x86 nor Arm does
+ * by itself, and what both lettered pairs stand on. */
+static inline void rb_fence_full(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Tells the CPU that this is a polling loop. */
+static inline void rb_cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("isb" ::: "memory");
+#else
+	__asm__ __volatile__("" ::: "memory");
+#endif
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One ring: room, publish, available, hold, release. No system calls, and nothing about messages.
+ *
+ * Indices are free-running and compared only by unsigned differences. Two lettered pairs make a
+ * lost wake-up impossible: (A) and (B) for data, (C) and (D) for space. wait.c holds the other half
+ * of (B) and (D).
+ */
+#include "channel.h"
+
+/* 1 when that many slots are free, 0 when not, -EPROTO when the peer's index is nonsense. */
+int rb_producer_room(struct rb_producer *producer, uint64_t slots)
+{
+	if (producer->write + slots - producer->read_seen <= producer->count)
+		return 1;
+	/* The peer can change this at any time: load once, check the copy, use the copy.
+	 * (C) pairs with the release in rb_consumer_release: the reader must be done with the slots
+	 * before we overwrite them. */
+	uint64_t read = rb_load_acquire(&producer->theirs->read_index);
+	if (producer->write - read > producer->count)
+		return -EPROTO;
+	producer->read_seen = read;
+	return producer->write + slots - read <= producer->count;
+}
+
+/* Offers the next slots to the consumer; true when it sleeps and must be kicked. */
+bool rb_producer_publish(struct rb_producer *producer, uint64_t slots)
+{
+	uint64_t old = producer->write;
+
+	producer->write = old + slots;
+	/* (A) pairs with the acquire in rb_consumer_available: the slots must be whole before the
+	 * index that offers them, or the consumer reads the previous lap's bytes. */
+	rb_store_release(&producer->mine->write_index, producer->write);
+	/* (B) pairs with the fence in rb_wait_sleep: either we see that the consumer has armed, or
+	 * it sees this index. Without it both can miss, and the consumer sleeps on an entry. */
+	rb_fence_full();
+	uint64_t event = rb_load_relaxed(&producer->theirs->data_event);
+	return event - old < slots;
+}
+
+/* 1 when there is something to take, 0 when not, -EPROTO when the peer's index is nonsense. */
+int rb_consumer_available(struct rb_consumer *consumer)
+{
+	if (consumer->write_seen != consumer->next)
+		return 1;
+	/* (A): load once, check the copy, use the copy. */
+	uint64_t write = rb_load_acquire(&consumer->theirs->write_index);
+	uint64_t held = consumer->next - consumer->read;
+	if (write - consumer->next > consumer->count - held)
+		return -EPROTO;
+	consumer->write_seen = write;
+	return write != consumer->next;
+}
+
+/* Takes the next slots as one frame, to be released by its index. */
+void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes)
+{
+	struct rb_hold *hold = &consumer->holds[consumer->next & (consumer->count - 1)];
+
+	hold->token = token;
+	hold->slots = (uint32_t)slots;
+	hold->bytes = bytes;
+	hold->released = false;
+	consumer->next += slots;
+}
+
+bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index)
+{
+	const struct rb_hold *hold = &consumer->holds[index & (consumer->count - 1)];
+
+	return index - consumer->read < consumer->next - consumer->read && hold->slots != 0 &&
+	       !hold->released;
+}
+
+/* Gives a held frame back. Frames may be released in any order; slots become free in order, each
+ * when it and all before it are released. True when the producer sleeps and must be kicked. */
+bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index)
+{
+	uint64_t mask = consumer->count - 1;
+	uint64_t old = consumer->read;
+	uint64_t read = old;
+
+	struct rb_hold *hold = &consumer->holds[index & mask];
+	hold->released = true;
+	rb_count(&consumer->mine->consumer.entries, 1);
+	rb_count(&consumer->mine->consumer.bytes, hold->bytes);
+	while (read != consumer->next) {
+		hold = &consumer->holds[read & mask];
+		if (!hold->released)
+			break;
+		read += hold->slots;
+		hold->slots = 0;
+		hold->released = false;
+	}
+	if (read == old)
+		return false;
+	consumer->read = read;
+	/* (C) pairs with the acquire in rb_producer_room. */
+	rb_store_release(&consumer->mine->read_index, read);
+	/* (D) pairs with the fence in rb_wait_sleep: either we see that the producer has armed, or
+	 * it sees this index. */
+	rb_fence_full();
+	uint64_t event = rb_load_relaxed(&consumer->theirs->space_event);
+	return event - old < read - old;
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Polling, arming, sleeping and kicking. The only file that touches an eventfd.
+ *
+ * A wait has two steps. rb_wait_poll looks at shared memory for the poll budget. If that was in
+ * vain, rb_wait_sleep arms, fences, looks again, and sleeps on {eventfd, control socket}.
+ */
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "channel.h"
+
+#define RB_US 1000ULL
+#define RB_MS 1000000ULL
+
+/* Budgets below this are not worth a look at the clock; growing starts here. */
+#define RB_BUDGET_LEAST (4 * RB_US)
+/* What a wake-up may add to a wait, on both sides together: an entry that arrived so much later
+ * than the budget's bound would still have been found by polling. */
+#define RB_WAKE_COST (100 * RB_US)
+/* With RB_POLL_ALWAYS, how long one call polls before the caller may handle a signal. */
+#define RB_POLL_SLICE (5 * RB_MS)
+/* How long polling may leave the control socket unwatched. */
+#define RB_LIFE_INTERVAL (10 * RB_MS)
+/* How long a producer may sleep for a good part of the ring while its own message would fit. */
+#define RB_GOOD_PART_SLEEP (200 * RB_US)
+/* Looks at the index between two looks at the clock. */
+#define RB_LOOKS 32
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+/* ---- the poll budget: the one place that decides ---- */
+
+static uint64_t poller_budget(const struct rb_poller *poller)
+{
+	switch (poller->polling) {
+	case RB_POLL_NEVER:
+		return 0;
+	case RB_POLL_ALWAYS:
+		return RB_POLL_SLICE;
+	default:
+		return poller->budget_ns;
+	}
+}
+
+/* Learns from a wait that polling did not end. After QEMU's AioContext: grow when a longer look
+ * would have found the entry, shrink when no permitted look would have. */
+static void poller_learn(struct rb_poller *poller, uint64_t waited_ns)
+{
+	if (waited_ns > poller->max_ns + RB_WAKE_COST) {
+		poller->budget_ns /= 2;
+		if (poller->budget_ns < RB_BUDGET_LEAST)
+			poller->budget_ns = 0;
+		return;
+	}
+	poller->budget_ns = poller->budget_ns ? poller->budget_ns * 2 : RB_BUDGET_LEAST;
+	if (poller->budget_ns > poller->max_ns)
+		poller->budget_ns = poller->max_ns;
+}
+
+/* ---- kicking ---- */
+
+static void kick(int eventfd)
+{
+	uint64_t one = 1;
+
+	/* EAGAIN means that its counter is full, so that it is readable: as good as written. */
+	while (write(eventfd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+static void drain(int eventfd)
+{
+	uint64_t kicks;
+
+	while (read(eventfd, &kicks, sizeof(kicks)) < 0 && errno == EINTR)
+		;
+}
+
+static void kick_if(bool asleep, int eventfd, struct rb_counters *counters)
+{
+	if (asleep) {
+		rb_count(&counters->kicks_sent, 1);
+		kick(eventfd);
+	} else {
+		rb_count(&counters->kicks_saved, 1);
+	}
+}
+
+void rb_producer_kick(struct rb_producer *producer, bool asleep)
+{
+	kick_if(asleep || producer->always_kick, producer->data_fd, &producer->mine->producer);
+}
+
+void rb_consumer_kick(struct rb_consumer *consumer, bool asleep)
+{
+	kick_if(asleep, consumer->space_fd, &consumer->mine->consumer);
+}
+
+/* ---- looking ---- */
+
+static bool control_socket_hung_up(const rb_channel *channel)
+{
+	struct pollfd socket = {.fd = channel->control_fd, .events = POLLRDHUP};
+
+	return poll(&socket, 1, 0) > 0;
+}
+
+/* The socket tells that the peer is gone; its goodbye in shared memory tells which way. */
+static void note_peer_gone(rb_channel *channel)
+{
+	bool closed = rb_load_acquire(&channel->consumer.theirs->goodbye) != 0;
+
+	channel->peer_gone = closed ? -EPIPE : -ECONNRESET;
+}
+
+static int look_at_rings(rb_channel *channel, int want)
+{
+	int ready = 0;
+
+	if (want & RB_DATA) {
+		int available = rb_consumer_available(&channel->consumer);
+		if (available < 0)
+			return available;
+		if (available)
+			ready |= RB_DATA;
+	}
+	if (want & RB_SPACE) {
+		int room = rb_producer_room(&channel->producer, channel->producer.needed);
+		if (room < 0)
+			return room;
+		if (room && !channel->peer_gone)
+			ready |= RB_SPACE;
+	}
+	return ready;
+}
+
+/* What of `want` is ready; 0 when nothing is and may still come; -errno when nothing will. */
+static int look(rb_channel *channel, int want)
+{
+	int ready = look_at_rings(channel, want);
+
+	if (ready == 0) {
+		int gone = channel->peer_gone;
+		if (!gone && rb_load_acquire(&channel->consumer.theirs->goodbye))
+			gone = -EPIPE;
+		/* It may have published between our look and its leaving, never after that. */
+		if (gone) {
+			ready = look_at_rings(channel, want & RB_DATA);
+			if (ready == 0)
+				ready = gone;
+		}
+	}
+	if (ready == -EPROTO)
+		channel->dead = -EPROTO;
+	return ready;
+}
+
+static struct rb_poller *poller_of(rb_channel *channel, int want)
+{
+	return want & RB_SPACE ? &channel->producer.poller : &channel->consumer.poller;
+}
+
+static struct rb_counters *counters_of(rb_channel *channel, int want)
+{
+	return want & RB_SPACE ? &channel->producer.mine->producer
+			       : &channel->consumer.mine->consumer;
+}
+
+static void watch_life(rb_channel *channel, uint64_t now)
+{
+	if (now - channel->life_seen_ns < RB_LIFE_INTERVAL)
+		return;
+	channel->life_seen_ns = now;
+	if (control_socket_hung_up(channel))
+		note_peer_gone(channel);
+}
+
+/* Polls within the budget. A producer that found the ring full looks for a good part of it, so that
+ * it does not stop again after one message, and takes what it needs when the budget is over. */
+int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
+{
+	if (channel->dead)
+		return channel->dead;
+	struct rb_poller *poller = poller_of(channel, want);
+	uint64_t budget = poller_budget(poller);
+	if (patience_ns >= 0 && (uint64_t)patience_ns < budget)
+		budget = (uint64_t)patience_ns;
+	uint64_t began = now_ns();
+	poller->began_ns = began;
+	watch_life(channel, began);
+
+	uint64_t needed = channel->producer.needed;
+	uint64_t good_part = channel->producer.count / 8;
+	if (want == RB_SPACE && budget && needed < good_part)
+		channel->producer.needed = good_part;
+	int ready = look(channel, want);
+	for (uint64_t now = began; !ready && now - began < budget; now = now_ns()) {
+		watch_life(channel, now);
+		for (int i = 0; i < RB_LOOKS && !ready; i++) {
+			rb_cpu_relax();
+			ready = look(channel, want);
+		}
+	}
+	channel->producer.needed = needed;
+	if (!ready && want == RB_SPACE)
+		ready = look(channel, want);
+	if (ready > 0 && budget)
+		rb_count(&counters_of(channel, want)->polls_found, 1);
+	return ready;
+}
+
+/* ---- sleeping ---- */
+
+/* Says from which index on we want a kick, for all that we wait for. */
+static void arm(rb_channel *channel, int want, uint64_t needed)
+{
+	struct rb_producer *producer = &channel->producer;
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (want & RB_DATA)
+		rb_store_relaxed(&consumer->mine->data_event, consumer->next);
+	if (want & RB_SPACE) {
+		/* Room for `needed` is there once read_index reaches write + needed - count; that is
+		 * once the reader passes the index before it. */
+		uint64_t enough = producer->write + needed - producer->count;
+		rb_store_relaxed(&producer->mine->space_event, enough - 1);
+	}
+	/* (B) and (D) pair with the fences in rb_producer_publish and rb_consumer_release: either
+	 * the peer sees that we armed and kicks, or our next look sees its index. */
+	rb_fence_full();
+}
+
+/* Puts the events behind again, so that a peer that is on time does not kick a side that is
+ * awake. */
+static void disarm(rb_channel *channel, int want)
+{
+	if (want & RB_DATA)
+		rb_store_relaxed(&channel->consumer.mine->data_event, channel->consumer.next - 1);
+	if (want & RB_SPACE)
+		rb_store_relaxed(&channel->producer.mine->space_event,
+				 channel->producer.read_seen - 1);
+}
+
+/* Asks the kernel to wait; returns whether a kick came, or -EINTR. */
+static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int signal_fd)
+{
+	struct pollfd fds[4] = {
+		{.fd = channel->control_fd, .events = POLLRDHUP},
+		{.fd = want & RB_DATA ? channel->consumer.data_fd : -1, .events = POLLIN},
+		{.fd = want & RB_SPACE ? channel->producer.space_fd : -1, .events = POLLIN},
+		{.fd = signal_fd, .events = POLLIN},
+	};
+	struct timespec timeout = {
+		.tv_sec = (time_t)(timeout_ns / 1000000000ULL),
+		.tv_nsec = (long)(timeout_ns % 1000000000ULL),
+	};
+	int kicked = 0;
+
+	if (ppoll(fds, 4, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL) < 0)
+		return -errno;
+	/* Drained before the last look, never after it: a kick that is drained unlooked is lost. */
+	for (int i = 1; i <= 2; i++) {
+		if (fds[i].revents) {
+			drain(fds[i].fd);
+			kicked = 1;
+		}
+	}
+	if (fds[0].revents)
+		note_peer_gone(channel);
+	return fds[3].revents ? -EINTR : kicked;
+}
+
+/* A producer asks first to be woken when a good part of the ring is free; see sleep_bound. */
+static uint64_t armed_need(const struct rb_producer *producer, bool patient)
+{
+	uint64_t good_part = producer->count / 2;
+
+	return patient && producer->needed < good_part ? good_part : producer->needed;
+}
+
+static uint64_t sleep_bound(uint64_t left_ns, bool for_good_part)
+{
+	return for_good_part && left_ns > RB_GOOD_PART_SLEEP ? RB_GOOD_PART_SLEEP : left_ns;
+}
+
+static uint64_t time_left(uint64_t began, uint64_t timeout_ns)
+{
+	if (timeout_ns == UINT64_MAX)
+		return UINT64_MAX;
+	uint64_t passed = now_ns() - began;
+	return passed < timeout_ns ? timeout_ns - passed : 0;
+}
+
+/* Sleeps until something of `want` is ready. signal_fd, if it is not -1, ends the sleep as a signal
+ * does when it becomes readable. A negative timeout is for ever. */
+int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_fd)
+{
+	if (channel->dead)
+		return channel->dead;
+	struct rb_counters *counters = counters_of(channel, want);
+	struct rb_poller *poller = poller_of(channel, want);
+	uint64_t timeout = timeout_ns < 0 ? UINT64_MAX : (uint64_t)timeout_ns;
+	uint64_t began = now_ns();
+	bool patient = want & RB_SPACE;
+	int ready;
+
+	for (;;) {
+		uint64_t needed = armed_need(&channel->producer, patient);
+		arm(channel, want, needed);
+		ready = look(channel, want);
+		uint64_t left = time_left(began, timeout);
+		if (ready || !left)
+			break;
+		rb_count(&counters->sleeps, 1);
+		int kicked = sleep_on(channel, want,
+				      sleep_bound(left, needed != channel->producer.needed),
+				      signal_fd);
+		ready = kicked < 0 ? kicked : look(channel, want);
+		if (ready > 0) {
+			rb_count(&counters->wakeups, 1);
+			poller_learn(poller, now_ns() - poller->began_ns);
+		} else if (kicked > 0) {
+			rb_count(&counters->spurious_wakeups, 1);
+		}
+		if (ready)
+			break;
+		patient = false;
+	}
+	disarm(channel, want);
+	return ready;
+}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""Payloads: any contiguous buffer goes in; what is lent out can be taken back."""
+
+from __future__ import annotations
+
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING
+
+from ringbell._ffi import ffi
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from ringbell._ffi import CData
+
+
+def as_buffer(payload: ReadableBuffer) -> CData:
+    """Give C access to a payload without a copy; `len` of the result is its size in bytes.
+
+    Raises TypeError for what is not a buffer and ValueError for one that is not contiguous.
+    """
+    try:
+        return ffi.from_buffer(payload)
+    except TypeError:
+        raise TypeError(
+            "a payload is bytes or another buffer (bytearray, memoryview, array, NumPy array), "
+            f"not {type(payload).__name__}; encode it first"
+        ) from None
+    except (BufferError, ValueError):
+        raise ValueError(
+            f"the {type(payload).__name__} is not contiguous; send a contiguous copy of it"
+        ) from None
+
+
+class Lender:
+    """Lends out a piece of ring memory as a view, until it takes it back.
+
+    A slice of a memoryview, or an array made from it, does not keep the memoryview itself from
+    being released, so that alone would not tell whether somebody still looks at the memory. They
+    all share the one buffer that was exported to the first view, though. So the view has an export
+    of its own, on `_memory`; that one can be released only when all that came from the view is
+    gone. PickleBuffer is what makes it a new export: a memoryview of a memoryview shares the old.
+
+    A base class, not a part, because one is made for every message.
+    """
+
+    __slots__ = ("_memory", "_view")
+
+    _memory: memoryview | None
+    _view: memoryview | None
+
+    def _lend(self, ring: memoryview, start: int, stop: int) -> memoryview:
+        """Lend `ring[start:stop]`, read-only if the ring is."""
+        self._memory = memory = ring[start:stop]
+        self._view = view = memoryview(PickleBuffer(memory))
+        return view
+
+    def _take_back(self) -> None:
+        """Make the view raise ValueError from now on.
+
+        Raises BufferError, and leaves all as it was, when something made from it is still alive.
+        """
+        if self._view is not None and self._memory is not None:
+            try:
+                self._view.release()
+                self._memory.release()
+            except BufferError:
+                self._view = memoryview(PickleBuffer(self._memory))
+                raise BufferError(
+                    "the payload is still in use: a slice of it, or an array made from it, is "
+                    "alive; delete that first, or make it from a copy, bytes(payload)"
+                ) from None
+            self._memory = self._view = None

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""One side of a channel: its mapping, its descriptors, and how it waits."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import time
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ringbell import stats
+from ringbell._ffi import ffi, lib
+from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
+from ringbell.policy import Policy
+from ringbell.signal_pipe import SignalPipe, in_main_thread
+
+if TYPE_CHECKING:
+    from ringbell._ffi import CData
+
+_FOREVER = -1
+_LONGEST_NS = 2**62
+_open_channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """Turn a timeout in seconds into a time of the monotonic clock; None is for ever."""
+    if timeout is None:
+        return None
+    if timeout != timeout:
+        raise ValueError("timeout is a number of seconds or None, not nan")
+    return time.monotonic() + timeout
+
+
+class Channel:
+    """What the producing and the consuming end of one side share.
+
+    It owns the descriptors; the memory belongs to `handle` and stays mapped as long as a view on
+    it exists, however long after `close`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_always_polls",
+        "_closed",
+        "_control",
+        "_descriptors",
+        "_forked",
+        "_signal_pipe",
+        "frame",
+        "handle",
+        "peer_pid",
+    )
+
+    def __init__(
+        self,
+        header: bytes,
+        side: int,
+        segment: int,
+        eventfds: Sequence[int],
+        control: socket.socket,
+        peer_pid: int,
+        policy: Policy,
+    ) -> None:
+        """Map a segment whose header has been checked, and own the eventfds and the socket."""
+        self._closed = True  # until there is something to close
+        self._forked = False
+        opened = ffi.new("rb_channel **")
+        status = lib.rb_channel_open(
+            opened, header, side, segment, ffi.new("int[4]", list(eventfds)), control.fileno()
+        )
+        if status:
+            raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
+        self.handle = ffi.gc(opened[0], lib.rb_channel_free)
+        lib.rb_channel_policy(self.handle, *policy.as_arguments())
+        self.frame = lib.rb_channel_frame(self.handle)
+        self.peer_pid = peer_pid
+        self._always_polls = policy.polling == "always"
+        self._control = control
+        self._descriptors = tuple(eventfds)
+        self._signal_pipe: SignalPipe | None = None
+        self._closed = False
+        _watch_for_forks()
+        _open_channels.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed it."""
+        return self._closed
+
+    def my_slots(self) -> memoryview:
+        """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
+        size = 2 * lib.rb_channel_ring_bytes(self.handle)
+        return memoryview(self.memory(lib.rb_channel_mine(self.handle), size))
+
+    def their_slots(self) -> memoryview:
+        """Give the slots that the peer writes, twice in a row, as a read-only view of bytes."""
+        size = 2 * lib.rb_channel_ring_bytes(self.handle)
+        return memoryview(self.memory(lib.rb_channel_theirs(self.handle), size)).toreadonly()
+
+    def memory(self, start: CData, size: int) -> Any:  # noqa: ANN401  (cffi's buffer has no type)
+        """Give a cffi buffer that keeps the handle, and so the mapping, alive."""
+        handle = self.handle
+        return ffi.buffer(ffi.gc(start, lambda _: handle), size)
+
+    def wait(self, want: int, deadline: float | None) -> bool:
+        """Poll, then sleep, until something of `want` (RB_DATA, RB_SPACE) is ready.
+
+        Returns False when the deadline has passed. Raises what `fail` raises.
+        """
+        while True:
+            left = _nanoseconds_left(deadline)
+            ready = lib.rb_wait_poll(self.handle, want, left)
+            if ready == 0 and left == 0:
+                return False
+            if ready == 0 and not self._always_polls:
+                ready = self._sleep(want, _nanoseconds_left(deadline))
+            if ready > 0:
+                return True
+            if ready < 0 and ready != -errno.EINTR:
+                self.fail(ready)
+
+    def _sleep(self, want: int, left: int) -> int:
+        if not in_main_thread():
+            return lib.rb_wait_sleep(self.handle, want, left, -1)
+        if self._signal_pipe is None:
+            self._signal_pipe = SignalPipe()
+        handle = self.handle
+        return self._signal_pipe.sleep(lambda fd: lib.rb_wait_sleep(handle, want, left, fd))
+
+    def fail(self, status: int) -> NoReturn:
+        """Raise the exception for what C returned: the one place where -errno becomes one."""
+        if status == -errno.EBADF:
+            if self._forked:
+                raise ChannelClosed(
+                    "this channel belongs to the process that this one was forked from; "
+                    "connect again in this process"
+                )
+            raise ChannelClosed("this side has closed the channel; connect again to go on")
+        if status == -errno.EPIPE:
+            raise EndOfStream(f"the other side (process {self.peer_pid}) closed the channel")
+        if status == -errno.ECONNRESET:
+            raise PeerLost(
+                f"the other side (process {self.peer_pid}) died without closing the channel"
+            )
+        if status == -errno.EPROTO:
+            raise CorruptRing(
+                f"the other side (process {self.peer_pid}) wrote what no ringbell writes into the "
+                "shared memory; close this channel and connect again"
+            )
+        if status == -errno.EBUSY:
+            raise RuntimeError(
+                "a message of this end is still being written: leave the with block of reserve() "
+                "before you send the next one"
+            )
+        raise OSError(-status, os.strerror(-status))
+
+    def stats(self) -> stats.Stats:
+        """Read the indices and the counters of both sides; also possible after close."""
+        words = ffi.new("uint64_t[]", stats.WORDS)
+        lib.rb_channel_stats(self.handle, words)
+        return stats.from_words(list(words))
+
+    def close(self) -> None:
+        """Say goodbye and give back the descriptors. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        lib.rb_channel_close(self.handle)
+        # Also wakes the peer, and does so even if a forked child still holds a copy.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        self._close_descriptors()
+
+    def leave_to_parent(self) -> None:
+        """After a fork, in the child: give back the copies, without a word to the peer."""
+        self._forked = True
+        self._closed = True
+        lib.rb_channel_disown(self.handle)
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        self._control.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        if self._signal_pipe is not None:
+            self._signal_pipe.close()
+
+    def __del__(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        # No goodbye: nobody closed it, so to the peer this side was lost.
+        self._close_descriptors()
+        warnings.warn(
+            "a ringbell channel was not closed; use a with block or close()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+
+
+def _nanoseconds_left(deadline: float | None) -> int:
+    if deadline is None:
+        return _FOREVER
+    left = (deadline - time.monotonic()) * 1e9
+    return int(min(max(left, 0.0), _LONGEST_NS))
+
+
+_forks_are_watched = False
+
+
+def _watch_for_forks() -> None:
+    global _forks_are_watched
+    if not _forks_are_watched:
+        os.register_at_fork(after_in_child=_leave_all_to_parent)
+        _forks_are_watched = True
+
+
+def _leave_all_to_parent() -> None:
+    for channel in list(_open_channels):
+        channel.leave_to_parent()
+    _open_channels.clear()

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""The consuming end of a ring."""
+
+from __future__ import annotations
+
+import errno
+
+from ringbell._ffi import lib
+from ringbell.channel import Channel, deadline_after
+from ringbell.errors import RingEmpty
+from ringbell.in_use import in_use
+
+_recv = lib.rb_recv
+_take = lib.rb_take
+_release = lib.rb_release
+_DATA = lib.RB_DATA
+_MORE = lib.RB_FLAG_MORE
+_CONTINUED = lib.RB_FLAG_CONTINUED
+_EAGAIN = -errno.EAGAIN
+_EMSGSIZE = -errno.EMSGSIZE
+
+
+class Consumer:
+    """Receives messages from a ring; `device.doorbell` and `driver.interrupt` are consumers.
+
+    For one thread at a time: a second one gets RuntimeError.
+
+    A signal handler may raise after any call into C. So C gives a message again until `taken`
+    says that it is safely in hand, and `taken` moves in a step that no handler can divide from
+    the one before it.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_handle",
+        "frame",
+        "inside",
+        "pieces",
+        "scratch",
+        "taken",
+        "their_slots",
+        "whole",
+    )
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._handle = channel.handle
+        self.pieces: bytes | bytearray = b""  # of a message too long for one call
+        self.whole = False  # they are all of it, to be handed out
+        self.frame = channel.frame
+        self.scratch = channel.memory(
+            lib.rb_channel_scratch(channel.handle), lib.rb_channel_scratch_bytes()
+        )
+        self.their_slots = channel.their_slots()
+        self.taken = 0
+        self.inside = False  # see Producer
+
+    def recv(self, timeout: float | None = None) -> bytes:
+        """Take the next message, as a copy.
+
+        Blocks while there is none. Raises RingEmpty after `timeout` seconds; EndOfStream when the
+        other side has closed, PeerLost when it died, both after all that it sent has been taken;
+        ChannelClosed after close.
+        """
+        if self.inside:
+            raise in_use(self)
+        self.inside = True
+        try:
+            length = 0
+            if not self.whole:
+                length = _recv(self._handle, self.taken, -1 if timeout is None else 0)
+            if length < 0:
+                deadline = deadline_after(timeout)
+                while length < 0:
+                    length = self.get_ready(length, deadline)
+            if self.whole:
+                payload = bytes(self.pieces)
+                self.pieces = b""
+                self.whole = False
+                return payload
+            payload = self.scratch[:length]
+            self.taken += 1
+            return payload
+        finally:
+            self.inside = False
+
+    def get_ready(self, status: int, deadline: float | None) -> int:
+        """Go one step on from a negative `status` of rb_recv; return the next one.
+
+        When that is not negative, `pieces` are the message if `whole` says so, else `scratch` is.
+        """
+        if status == _EMSGSIZE:
+            self.add_piece(_take(self._handle, self.taken, 0))
+            if self.whole:
+                return 0
+        elif status == _EAGAIN:
+            self.wait_for_data(deadline)
+        else:
+            self._channel.fail(status)
+        return _recv(self._handle, self.taken, 0)
+
+    def wait_for_data(self, deadline: float | None) -> None:
+        """Block until there is something to take."""
+        if not self._channel.wait(_DATA, deadline):
+            raise RingEmpty("nothing arrived within the timeout")
+
+    def add_piece(self, flags: int, hold_last: bool = False) -> None:
+        """Copy the frame that rb_take gave to the pieces and release it.
+
+        `whole` says then whether they are a whole message. Its last frame can be left held.
+        """
+        if flags < 0:
+            self._channel.fail(flags)
+        frame = self.frame
+        index, more = frame.index, flags & _MORE
+        piece = self.their_slots[frame.start : frame.stop]
+        if not flags & _CONTINUED:
+            # What was there before was given up by its sender half-way.
+            self.pieces = bytearray() if more else b""
+        # No call until the release, so no signal handler can come in between.
+        self.pieces += piece
+        self.whole = not more
+        self.taken += 1
+        if more or not hold_last:
+            _release(self._handle, index)

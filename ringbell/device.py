@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""The side that does."""
+
+from __future__ import annotations
+
+import errno
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ringbell._ffi import lib
+from ringbell.channel import Channel, deadline_after
+from ringbell.consumer import Consumer
+from ringbell.errors import EndOfStream
+from ringbell.in_use import in_use
+from ringbell.producer import Producer
+from ringbell.request import Request
+from ringbell.stats import Stats
+
+if TYPE_CHECKING:
+    from ringbell._ffi import CData
+
+_take = lib.rb_take
+_complete = lib.rb_complete
+_EAGAIN = -errno.EAGAIN
+_EALREADY = -errno.EALREADY
+_EMSGSIZE = -errno.EMSGSIZE
+_EPIPE = -errno.EPIPE
+
+
+class Device:
+    """Takes requests and completes them; made by `Listener.accept`.
+
+    `for request in device` takes one after the other until the driver closes the channel.
+    Requests may be completed in any order; slots become free in theirs. For one thread at a time:
+    a second one gets RuntimeError. A context manager; leaving it closes the channel.
+    """
+
+    __slots__ = ("_channel", "_frame_words", "doorbell", "handle", "interrupt")
+
+    def __init__(self, channel: Channel) -> None:
+        """Serve a channel that has been opened; users call `Listener.accept`."""
+        self._channel = channel
+        self.handle = channel.handle
+        self.doorbell = Consumer(channel)
+        """The consuming end of the doorbell ring."""
+        self.interrupt = Producer(channel)
+        """The producing end of the interrupt ring."""
+        # index, token, start, stop in one step: an attribute each would take four.
+        self._frame_words = memoryview(channel.memory(channel.frame, 32)).cast("Q")
+
+    def take(self, timeout: float | None = None) -> Request:
+        """Take the next request.
+
+        Blocks while there is none. Raises RingEmpty after `timeout` seconds; EndOfStream when the
+        driver has closed, PeerLost when it died, both after all that it sent has been taken;
+        RuntimeError when the whole ring is held by requests that were taken and not completed, as
+        then nothing can arrive; ChannelClosed after close.
+        """
+        doorbell = self.doorbell
+        if doorbell.inside:
+            raise in_use(self)
+        doorbell.inside = True
+        try:
+            flags = _take(self.handle, doorbell.taken, -1 if timeout is None else 0)
+            if flags:
+                return self._take_slowly(flags, deadline_after(timeout))
+            request = Request(self, self._frame_words.tolist())
+            doorbell.taken += 1
+            return request
+        finally:
+            doorbell.inside = False
+
+    def __iter__(self) -> Device:
+        return self
+
+    def __next__(self) -> Request:
+        try:
+            return self.take()
+        except EndOfStream:
+            raise StopIteration from None
+
+    def stats(self) -> Stats:
+        """Read the four indices and the counters of both sides; also possible after close."""
+        return self._channel.stats()
+
+    def close(self) -> None:
+        """Say goodbye. The driver takes what was completed, then gets EndOfStream.
+
+        Never blocks. Closing twice does nothing. Raises RuntimeError when another thread is
+        inside.
+        """
+        if self.doorbell.inside or self.interrupt.inside:
+            raise in_use(self)
+        self._channel.close()
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._channel.closed else "open"
+        return f"<ringbell.Device of process {self._channel.peer_pid}, {state}>"
+
+    def _take_slowly(self, flags: int, deadline: float | None) -> Request:
+        doorbell = self.doorbell
+        while flags and not doorbell.whole:
+            if flags > 0:
+                doorbell.add_piece(flags, hold_last=True)
+                if doorbell.whole:
+                    break
+            elif flags == _EAGAIN:
+                if lib.rb_all_held(self.handle):
+                    raise RuntimeError(
+                        "every slot of the doorbell ring is held by requests that were taken and "
+                        "not completed, so no other can arrive; complete some of them first"
+                    )
+                doorbell.wait_for_data(deadline)
+            elif flags == _EMSGSIZE:
+                raise RuntimeError(
+                    "a message that doorbell.recv() was interrupted over waits to be received; "
+                    "call doorbell.recv() once more"
+                )
+            else:
+                self._channel.fail(flags)
+            flags = _take(self.handle, doorbell.taken, 0)
+        frame = self._frame_words.tolist()
+        if not doorbell.whole:
+            request = Request(self, frame)
+            doorbell.taken += 1
+            return request
+        request = Request(self, frame, bytes(doorbell.pieces))
+        doorbell.pieces = b""
+        doorbell.whole = False
+        return request
+
+    def answer_slowly(
+        self,
+        token: int,
+        index: int,
+        status: int,
+        payload: CData | bytes,
+        kind: int,
+        timeout: float | None,
+    ) -> None:
+        """Finish an answer that one call could not send, as `status` says."""
+        deadline = deadline_after(timeout)
+        try:
+            while status == _EAGAIN:
+                self.interrupt.wait_for_room(deadline)
+                status = _complete(self.handle, index, payload, len(payload), kind)
+            if status == _EMSGSIZE:
+                self.interrupt.send_in_pieces(
+                    payload, token, kind, deadline, self.interrupt.wait_for_room
+                )
+                status = _EPIPE  # all that is left to do is to release it
+        except EndOfStream:
+            status = _EPIPE
+        if status == _EPIPE:
+            # Sent, or the driver has closed and wants no answer.
+            lib.rb_release(self.handle, index)
+        elif status == _EALREADY:
+            raise RuntimeError(f"request {token} has been answered before")
+        elif status:
+            self._channel.fail(status)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""The errors, by whose turn it is to do something about them."""
+
+
+class RingbellError(Exception):
+    """The base of all others; never raised itself."""
+
+
+class RingFull(RingbellError, TimeoutError):  # noqa: N818  (named for the state, not the mishap)
+    """There was no room within the timeout: the other side is slower than you. Nothing was sent."""
+
+
+class RingEmpty(RingbellError, TimeoutError):  # noqa: N818
+    """Nothing arrived within the timeout, or nothing can, as nothing was asked for."""
+
+
+class EndOfStream(RingbellError, EOFError):  # noqa: N818
+    """The other side closed the channel, and all that it sent has been taken."""
+
+
+class PeerLost(RingbellError, ConnectionError):  # noqa: N818
+    """The other side died without closing the channel; all that it sent has been taken."""
+
+
+class RequestFailed(RingbellError):  # noqa: N818
+    """The device answered that it could not do the request; the message is what it said."""
+
+
+class CorruptRing(RingbellError):  # noqa: N818
+    """The other side broke the format of the shared memory. The channel is dead from then on."""
+
+
+class LayoutMismatch(RingbellError):  # noqa: N818
+    """The two sides do not agree on the layout version or the geometry of the shared memory."""
+
+
+class ChannelClosed(RingbellError):  # noqa: N818
+    """This side closed the channel (or it belongs to the process that this one was forked from)."""

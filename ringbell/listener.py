@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""Where a device waits for drivers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from ringbell import handshake, segment
+from ringbell._ffi import lib
+from ringbell.channel import Channel, deadline_after
+from ringbell.device import Device
+from ringbell.errors import ChannelClosed, LayoutMismatch, PeerLost
+from ringbell.policy import Policy
+
+_log = logging.getLogger("ringbell")
+_BACKLOG = 16
+_HANDSHAKE_SECONDS = 2.0
+
+
+class Listener:
+    """Listens under a name; made by `listen`. A context manager; leaving it frees the name.
+
+    While it lives it holds a lock on a file beside the socket. So a name is in use exactly as long
+    as its process lives, and a socket that a killed process left behind is taken over.
+    """
+
+    __slots__ = ("_lock", "_pid", "_policy", "_socket", "path")
+
+    def __init__(self, path: Path, policy: Policy) -> None:
+        """Listen on a Unix socket at `path`; users call `listen`.
+
+        Raises OSError (EADDRINUSE) when somebody listens there already.
+        """
+        self.path = path
+        self._policy = policy
+        self._pid = os.getpid()
+        self._socket: socket.socket | None = None
+        self._lock = _lock(path)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._socket.bind(os.fspath(path))
+            path.chmod(0o600)
+            self._socket.listen(_BACKLOG)
+        except BaseException:
+            self.close()
+            raise
+
+    def accept(self, timeout: float | None = None) -> Device:
+        """Wait for a driver and open the channel that it brings.
+
+        Blocks while none connects. Raises TimeoutError after `timeout` seconds; LayoutMismatch
+        when a driver brought a segment of another version or geometry (it is told so, and the
+        listener can accept the next one); ChannelClosed after close. A driver that goes away while
+        it introduces itself is passed over, one of another user is refused.
+        """
+        deadline = deadline_after(timeout)
+        while True:
+            control = self._accept_socket(deadline)
+            with ExitStack() as guard:
+                guard.callback(control.close)
+                try:
+                    return self._welcome(control, guard)
+                except LayoutMismatch as error:
+                    with contextlib.suppress(OSError):
+                        handshake.send_refusal(control, str(error))
+                    raise
+                except PermissionError as error:
+                    _log.warning("refused a driver on %s: %s", self.path, error)
+                    with contextlib.suppress(OSError):
+                        handshake.send_refusal(control, str(error))
+                except (PeerLost, ConnectionError, TimeoutError) as error:
+                    _log.info("a driver on %s went away: %s", self.path, error)
+
+    def _accept_socket(self, deadline: float | None) -> socket.socket:
+        if self._socket is None:
+            raise ChannelClosed("this listener has been closed; listen again to go on")
+        left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        self._socket.settimeout(left)
+        try:
+            return self._socket.accept()[0]
+        except (TimeoutError, BlockingIOError):
+            raise TimeoutError(f"no driver connected to {self.path} within the timeout") from None
+
+    def _welcome(self, control: socket.socket, guard: ExitStack) -> Device:
+        control.settimeout(_HANDSHAKE_SECONDS)
+        peer_pid = handshake.peer_of(control)
+        memory, eventfds = handshake.receive_hello(control, guard)
+        channel = Channel(
+            segment.check(memory), lib.RB_DEVICE, memory, eventfds, control, peer_pid, self._policy
+        )
+        guard.pop_all()  # the channel owns them now
+        os.close(memory)  # mapped, and not needed again
+        try:
+            handshake.send_welcome(control)
+        except OSError:
+            channel.close()
+            raise
+        return Device(channel)
+
+    def close(self) -> None:
+        """Stop listening and free the name. Channels that were accepted live on."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            # A forked child has copies of the descriptors, but the name is its parent's.
+            if self._pid == os.getpid():
+                with contextlib.suppress(FileNotFoundError):
+                    self.path.unlink()
+        if self._lock != -1:
+            if self._pid == os.getpid():
+                with contextlib.suppress(FileNotFoundError):
+                    _lock_path(self.path).unlink()
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ringbell.Listener {self.path}{'' if self._socket else ', closed'}>"
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _lock(path: Path) -> int:
+    """Lock the name; the lock goes with the process, however that ends."""
+    while True:
+        lock = os.open(
+            _lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before may have removed the file between our open and our lock.
+            if os.stat(_lock_path(path)).st_ino == os.fstat(lock).st_ino:
+                return lock
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(lock)
+            raise OSError(
+                errno.EADDRINUSE,
+                f"somebody listens on {path} already; stop that process or use another name",
+            ) from None
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)

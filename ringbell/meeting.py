@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""`connect` and `listen`: how a driver and a device come to share a channel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from contextlib import ExitStack
+from pathlib import Path
+
+from ringbell import handshake, segment
+from ringbell._ffi import lib
+from ringbell.address import check_folder, prepare_folder, socket_path
+from ringbell.channel import Channel
+from ringbell.driver import Driver
+from ringbell.listener import Listener
+from ringbell.pinning import pin
+from ringbell.policy import MAX_POLL, Kick, Policy, Polling
+
+CONNECT_SECONDS = 10.0
+"""How long `connect` waits for the device to take the channel, unless asked for otherwise."""
+
+_TIMEVAL = struct.Struct("@ll")
+
+
+def connect(
+    name: str | os.PathLike[str],
+    *,
+    ring_size: int = segment.RING_SIZE,
+    timeout: float | None = CONNECT_SECONDS,
+    cpu: int | None = None,
+    polling: Polling = "adaptive",
+    max_poll: float = MAX_POLL,
+    kick: Kick = "asleep",
+    first_index: int = 0,
+) -> Driver:
+    """Open a channel to the device that listens under `name`, and drive it.
+
+    Makes the shared memory: two rings of `ring_size` bytes, a power of two. Blocks until the
+    device accepts. Options:
+
+    - `timeout`: seconds to wait for that, None for ever. A device serves one driver after the
+      other, so it may be busy.
+    - `cpu`: pins the calling thread to this CPU; it stays pinned.
+    - `polling`: how this side waits. `"adaptive"` looks at shared memory for up to `max_poll`
+      seconds before it sleeps, for longer or shorter as that pays (the scheme of QEMU's
+      AioContext); `"never"` sleeps at once; `"always"` never sleeps and takes a whole CPU.
+    - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
+      to its eventfd for every entry, to show what that costs.
+    - `first_index`: where the indices start; for tests of wrap-around.
+
+    Raises ConnectionRefusedError when nobody listens, TimeoutError, PeerLost when the device goes
+    away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is another
+    version's, OSError (ENOSPC) when /dev/shm is too full, ValueError for bad options.
+    """
+    policy = Policy(polling, max_poll, kick)
+    path = socket_path(name)
+    check_folder(path)
+    pin(cpu)
+    with ExitStack() as guard:
+        memory, header = segment.create(ring_size, first_index)
+        guard.callback(os.close, memory)
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ExitStack() as until_opened:
+            until_opened.callback(control.close)
+            _connect_socket(control, name, path, timeout)
+            peer_pid = handshake.peer_of(control)
+            eventfds = handshake.make_eventfds()
+            for descriptor in eventfds:
+                until_opened.callback(os.close, descriptor)
+            # Mapped first: the device may look at our indices as soon as it has the segment.
+            channel = Channel(header, lib.RB_DRIVER, memory, eventfds, control, peer_pid, policy)
+            until_opened.pop_all()
+        try:
+            handshake.send_hello(control, memory, eventfds)
+            handshake.receive_welcome(control)
+        except (TimeoutError, BlockingIOError):
+            channel.close()
+            raise TimeoutError(
+                f"{str(name)!r} listens but did not accept within {timeout} seconds; it serves "
+                "one driver at a time and may be busy with another"
+            ) from None
+        except BaseException:
+            channel.close()
+            raise
+        control.settimeout(None)
+        return Driver(channel)
+
+
+def _connect_socket(
+    control: socket.socket, name: str | os.PathLike[str], path: Path, timeout: float | None
+) -> None:
+    if timeout is not None:
+        # Not settimeout: a non-blocking connect to a Unix socket with a full backlog fails.
+        whole = max(int(timeout), 0)
+        limit = _TIMEVAL.pack(whole, max(int((timeout - whole) * 1e6), 1))
+        control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    try:
+        control.connect(os.fspath(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise ConnectionRefusedError(
+            errno.ECONNREFUSED,
+            f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
+            f"with ringbell.serve({str(name)!r}, ...)",
+        ) from None
+    except BlockingIOError:
+        raise TimeoutError(
+            f"{str(name)!r} listens but too many drivers wait for it already"
+        ) from None
+
+
+def listen(
+    name: str | os.PathLike[str],
+    *,
+    cpu: int | None = None,
+    polling: Polling = "adaptive",
+    max_poll: float = MAX_POLL,
+    kick: Kick = "asleep",
+) -> Listener:
+    """Listen for drivers under `name`; what has a slash is the path of the Unix socket itself.
+
+    Does not block; `Listener.accept` does. `cpu`, `polling`, `max_poll` and `kick` are as for
+    `connect`, for this side. A name that a killed process left behind is taken over.
+
+    Raises OSError (EADDRINUSE) when somebody listens there, PermissionError when the socket folder
+    is not this user's alone, ValueError for bad options.
+    """
+    policy = Policy(polling, max_poll, kick)
+    path = socket_path(name)
+    prepare_folder(path)
+    pin(cpu)
+    return Listener(path, policy)

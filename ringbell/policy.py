@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""How an end waits and kicks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ringbell._ffi import lib
+
+Polling = Literal["adaptive", "never", "always"]
+Kick = Literal["asleep", "always"]
+
+MAX_POLL = 100e-6
+"""Seconds: a little more than a wake-up costs, so that two sides that woke each other up settle
+into polling."""
+
+_POLLING = {
+    "adaptive": lib.RB_POLL_ADAPTIVE,
+    "never": lib.RB_POLL_NEVER,
+    "always": lib.RB_POLL_ALWAYS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The options `polling`, `max_poll` and `kick` of `connect`, `listen` and `serve`, checked."""
+
+    polling: Polling = "adaptive"
+    max_poll: float = MAX_POLL
+    kick: Kick = "asleep"
+
+    def __post_init__(self) -> None:
+        if self.polling not in _POLLING:
+            raise ValueError(f"polling is one of {', '.join(_POLLING)}, not {self.polling!r}")
+        if self.kick not in ("asleep", "always"):
+            raise ValueError(f"kick is 'asleep' or 'always', not {self.kick!r}")
+        if not (math.isfinite(self.max_poll) and 0 <= self.max_poll <= 1):
+            raise ValueError(f"max_poll is from 0 to 1 second, not {self.max_poll!r}")
+
+    def as_arguments(self) -> tuple[int, int, int]:
+        """Give what `rb_channel_policy` takes."""
+        return _POLLING[self.polling], int(self.max_poll * 1e9), self.kick == "always"

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""The producing end of a ring."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ringbell._ffi import lib
+from ringbell.buffers import as_buffer
+from ringbell.channel import Channel, deadline_after
+from ringbell.errors import RingFull
+from ringbell.frame import Frame
+from ringbell.in_use import in_use
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from ringbell._ffi import CData
+
+_send = lib.rb_send
+_SPACE = lib.RB_SPACE
+_EAGAIN = -errno.EAGAIN
+_EMSGSIZE = -errno.EMSGSIZE
+
+WaitForRoom = Callable[[float | None], None]
+
+
+class Producer:
+    """Sends messages into a ring; `driver.doorbell` and `device.interrupt` are producers.
+
+    For one thread at a time: a second one gets RuntimeError.
+    """
+
+    __slots__ = ("_channel", "_handle", "_my_slots", "inside")
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._handle = channel.handle
+        self._my_slots = channel.my_slots()
+        # Whether a thread is inside. Nothing between looking at it and setting it is a call or a
+        # jump back, so that the interpreter does not switch threads (or run a signal handler)
+        # between the two. A lock would cost more than the message.
+        self.inside = False
+
+    @property
+    def max_payload(self) -> int:
+        """The longest payload in bytes that `reserve` can give: all of the ring."""
+        return lib.rb_payload_max(self._handle)
+
+    def send(self, payload: ReadableBuffer, token: int = 0, timeout: float | None = None) -> None:
+        """Copy one message (any contiguous buffer, of any size) into the ring.
+
+        Blocks while the ring is full; a message larger than the ring goes through it in pieces.
+        Raises RingFull after `timeout` seconds (then nothing of the message arrives), EndOfStream
+        or PeerLost when nobody will take it, ChannelClosed after close.
+        """
+        if self.inside:
+            raise in_use(self)
+        self.inside = True
+        try:
+            if type(payload) is not bytes:
+                payload = as_buffer(payload)
+            status = _send(
+                self._handle, payload, len(payload), token, -1 if timeout is None else 0
+            )
+            if status:
+                deadline = deadline_after(timeout)
+                self.send_slowly(status, payload, token, deadline, self.wait_for_room)
+        finally:
+            self.inside = False
+
+    def reserve(self, size: int, token: int = 0, timeout: float | None = None) -> Frame:
+        """Give room for a message of up to `size` bytes, to be written in place.
+
+        Use it in a `with` block: `with producer.reserve(4096) as frame: frame.payload[:] = ...`
+        publishes at its end, or abandons the message when an exception leaves the block. Blocks
+        while the ring is full. Raises ValueError when `size` is larger than `max_payload`,
+        RingFull after `timeout` seconds, RuntimeError when a frame is reserved already, and what
+        `send` raises.
+        """
+        if self.inside:
+            raise in_use(self)
+        self.inside = True
+        try:
+            return self.reserve_frame(size, token, timeout, self.wait_for_room, self.publish)
+        finally:
+            self.inside = False
+
+    def wait_for_room(self, deadline: float | None) -> None:
+        """Block until there is room for the message that was turned away."""
+        if not self._channel.wait(_SPACE, deadline):
+            raise ring_full()
+
+    def send_slowly(
+        self,
+        status: int,
+        payload: CData | bytes,
+        token: int,
+        deadline: float | None,
+        wait_for_room: WaitForRoom,
+    ) -> None:
+        """Finish a message that one call could not send, as `status` says."""
+        while status == _EAGAIN:
+            wait_for_room(deadline)
+            status = _send(self._handle, payload, len(payload), token, 0)
+        if status == _EMSGSIZE:
+            self.send_in_pieces(payload, token, lib.RB_MESSAGE, deadline, wait_for_room)
+        elif status:
+            self._channel.fail(status)
+
+    def send_in_pieces(
+        self,
+        payload: CData | bytes,
+        token: int,
+        kind: int,
+        deadline: float | None,
+        wait_for_room: WaitForRoom,
+    ) -> None:
+        """Send a message larger than the ring; the other side puts it together again."""
+        size, done = len(payload), 0
+        try:
+            while done < size:
+                sent = lib.rb_send_piece(self._handle, payload, size, done, token, kind)
+                if sent >= 0:
+                    done = sent
+                elif sent == _EAGAIN:
+                    wait_for_room(deadline)
+                else:
+                    self._channel.fail(sent)
+        except BaseException:
+            lib.rb_send_abandon(self._handle)
+            raise
+
+    def reserve_frame(
+        self,
+        size: int,
+        token: int,
+        timeout: float | None,
+        wait_for_room: WaitForRoom,
+        publish: Callable[[int, int], None],
+    ) -> Frame:
+        """Reserve, with the caller's way to wait and to publish."""
+        if not 0 <= size <= self.max_payload:
+            raise ValueError(
+                f"reserve gives from 0 to {self.max_payload} bytes, what the ring can hold, not "
+                f"{size}; connect with a larger ring_size, or use a call that copies"
+            )
+        deadline = deadline_after(timeout)
+        start = _EAGAIN
+        try:
+            while (start := lib.rb_reserve(self._handle, size)) == _EAGAIN:
+                wait_for_room(deadline)
+            if start < 0:
+                self._channel.fail(start)
+            return Frame(self._handle, self._my_slots, start, size, token, publish)
+        except BaseException:
+            if start != -errno.EBUSY:  # that would be somebody else's reservation
+                lib.rb_unreserve(self._handle)
+            raise
+
+    def publish(self, length: int, token: int) -> None:
+        """Publish the first `length` bytes of what was reserved."""
+        status = lib.rb_commit(self._handle, length, token)
+        if status:
+            self._channel.fail(status)
+
+
+def ring_full() -> RingFull:
+    """Say what a full ring means."""
+    return RingFull(
+        "the ring stayed full for the whole timeout: the other side takes nothing; "
+        "the message was not sent"
+    )
