@@ -32,42 +32,22 @@ def as_buffer(payload: ReadableBuffer) -> CData:
         ) from None
 
 
-class Lender:
-    """Lends out a piece of ring memory as a view, until it takes it back.
+def lend(ring: memoryview, start: int, stop: int) -> tuple[memoryview, memoryview]:
+    """Lend `ring[start:stop]`; return the view to hand out and the memory to take it back with.
 
     A slice of a memoryview, or an array made from it, does not keep the memoryview itself from
     being released, so that alone would not tell whether somebody still looks at the memory. They
     all share the one buffer that was exported to the first view, though. So the view has an export
-    of its own, on `_memory`; that one can be released only when all that came from the view is
+    of its own, on the memory; that one can be released only when all that came from the view is
     gone. PickleBuffer is what makes it a new export: a memoryview of a memoryview shares the old.
-
-    A base class, not a part, because one is made for every message.
     """
+    memory = ring[start:stop]
+    return memoryview(PickleBuffer(memory)), memory
 
-    __slots__ = ("_memory", "_view")
 
-    _memory: memoryview | None
-    _view: memoryview | None
-
-    def _lend(self, ring: memoryview, start: int, stop: int) -> memoryview:
-        """Lend `ring[start:stop]`, read-only if the ring is."""
-        self._memory = memory = ring[start:stop]
-        self._view = view = memoryview(PickleBuffer(memory))
-        return view
-
-    def _take_back(self) -> None:
-        """Make the view raise ValueError from now on.
-
-        Raises BufferError, and leaves all as it was, when something made from it is still alive.
-        """
-        if self._view is not None and self._memory is not None:
-            try:
-                self._view.release()
-                self._memory.release()
-            except BufferError:
-                self._view = memoryview(PickleBuffer(self._memory))
-                raise BufferError(
-                    "the payload is still in use: a slice of it, or an array made from it, is "
-                    "alive; delete that first, or make it from a copy, bytes(payload)"
-                ) from None
-            self._memory = self._view = None
+def still_in_use(what: str) -> BufferError:
+    """Say why lent memory cannot be taken back."""
+    return BufferError(
+        f"the payload of {what} is still in use: a slice of it, or an array made from it, is alive; "
+        "delete that first, or make it from a copy, bytes(payload)"
+    )

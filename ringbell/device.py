@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from pickle import PickleBuffer
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
+from ringbell.buffers import lend
 from ringbell.channel import Channel, deadline_after
 from ringbell.consumer import Consumer
 from ringbell.errors import EndOfStream
@@ -64,20 +67,23 @@ class Device:
             flags = _take(self.handle, doorbell.taken, -1 if timeout is None else 0)
             if flags:
                 return self._take_slowly(flags, deadline_after(timeout))
-            request = Request(self, self._frame_words.tolist())
+            index, token, start, stop = self._frame_words.tolist()
+            memory = doorbell.their_slots[start:stop]
+            request = Request(self, index, token, memoryview(PickleBuffer(memory)), memory)
             doorbell.taken += 1
             return request
         finally:
             doorbell.inside = False
 
-    def __iter__(self) -> Device:
-        return self
-
-    def __next__(self) -> Request:
-        try:
-            return self.take()
-        except EndOfStream:
-            raise StopIteration from None
+    def __iter__(self) -> Iterator[Request]:
+        """Take requests until the driver closes; raise PeerLost when it dies."""
+        take = self.take
+        while True:
+            try:
+                request = take()
+            except EndOfStream:
+                return
+            yield request
 
     def stats(self) -> Stats:
         """Read the four indices and the counters of both sides; also possible after close."""
@@ -130,12 +136,13 @@ class Device:
             else:
                 self._channel.fail(flags)
             flags = _take(self.handle, doorbell.taken, 0)
-        frame = self._frame_words.tolist()
+        index, token, start, stop = self._frame_words.tolist()
         if not doorbell.whole:
-            request = Request(self, frame)
+            request = Request(self, index, token, *lend(doorbell.their_slots, start, stop))
             doorbell.taken += 1
             return request
-        request = Request(self, frame, bytes(doorbell.pieces))
+        copy = memoryview(bytes(doorbell.pieces))
+        request = Request(self, index, token, *lend(copy, 0, len(copy)))
         doorbell.pieces = b""
         doorbell.whole = False
         return request

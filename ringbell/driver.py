@@ -96,7 +96,7 @@ class Driver:
             raise in_use(self)
         requests.inside = arrivals.inside = True
         try:
-            return self._send(payload, deadline_after(timeout), _REAP)
+            return self._send(payload, None if timeout is None else deadline_after(timeout), _REAP)
         finally:
             requests.inside = arrivals.inside = False
 
@@ -153,18 +153,8 @@ class Driver:
         requests.inside = arrivals.inside = True
         token = self._next_token
         try:
-            deadline = deadline_after(timeout)
+            deadline = None if timeout is None else deadline_after(timeout)
             self._send(payload, deadline, _CALL)
-            if timeout is None:
-                # The short way, for a short answer; see reap.
-                length = _recv(self._handle, arrivals.taken, -1)
-                if length >= 0 and not arrivals.whole:
-                    frame = arrivals.frame
-                    if frame.token == token and frame.kind == _MESSAGE:
-                        answer: bytes = arrivals.scratch[:length]
-                        del self._in_flight[token]
-                        arrivals.taken += 1
-                        return answer
             return self._answer_to(token, deadline)
         except BaseException:
             self._forget(token)
@@ -295,6 +285,17 @@ class Driver:
                 self._receive(_NOW)
 
     def _answer_to(self, token: int, deadline: float | None) -> bytes:
+        if deadline is None and not self._arrived:
+            # The short way, for the short answer that is expected; see reap.
+            arrivals = self.interrupt
+            length = _recv(self._handle, arrivals.taken, -1)
+            if length >= 0 and not arrivals.whole:
+                frame = arrivals.frame
+                if frame.token == token and frame.kind == _MESSAGE:
+                    answer: bytes = arrivals.scratch[:length]
+                    del self._in_flight[token]
+                    arrivals.taken += 1
+                    return answer
         while token not in self._arrived:
             self._receive(deadline)
         return self._arrived.pop(token).result()
@@ -305,7 +306,8 @@ class Driver:
             raise in_use(self)
         requests.inside = arrivals.inside = True
         try:
-            answer = self._answer_to(tokens[0], deadline_after(timeout))
+            deadline = None if timeout is None else deadline_after(timeout)
+            answer = self._answer_to(tokens[0], deadline)
             tokens.popleft()
             return answer
         finally:
@@ -320,7 +322,8 @@ class Driver:
         requests.inside = arrivals.inside = True
         try:
             tokens.append(self._next_token)
-            self._send(payload, deadline_after(timeout), _CALL)
+            deadline = None if timeout is None else deadline_after(timeout)
+            self._send(payload, deadline, _CALL)
         finally:
             requests.inside = arrivals.inside = False
 

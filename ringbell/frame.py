@@ -8,21 +8,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
-from ringbell.buffers import Lender
+from ringbell.buffers import lend, still_in_use
 
 if TYPE_CHECKING:
     from ringbell._ffi import CData
 
 
-class Frame(Lender):
+class Frame:
     """Room in the ring for one message; made by `reserve`, published when its `with` block ends."""
 
-    __slots__ = ("_ended", "_handle", "_length", "_publish", "_size", "token")
+    __slots__ = ("_ended", "_handle", "_length", "_memory", "_publish", "_size", "payload", "token")
 
     def __init__(
         self,
         handle: CData,
-        memory: memoryview,
+        ring: memoryview,
         start: int,
         size: int,
         token: int,
@@ -33,17 +33,9 @@ class Frame(Lender):
         self._size = self._length = size
         self._publish = publish
         self.token = token
-        self._lend(memory, start, start + size)
-
-    @property
-    def payload(self) -> memoryview:
-        """Writable view of the reserved bytes. What was there before is undefined.
-
-        Using it after the `with` block raises ValueError.
-        """
-        if self._view is None:
-            raise ValueError("the frame has been published or abandoned; reserve another one")
-        return self._view
+        self.payload, self._memory = lend(ring, start, start + size)
+        """Writable view of the reserved bytes; what was there before is undefined. Using it after
+        the `with` block raises ValueError."""
 
     @property
     def length(self) -> int:
@@ -76,6 +68,13 @@ class Frame(Lender):
                 self._publish(self._length, self.token)
         finally:
             self._abandon()
+
+    def _take_back(self) -> None:
+        try:
+            self.payload.release()
+            self._memory.release()
+        except BufferError:
+            raise still_in_use("this frame") from None
 
     def _abandon(self) -> None:
         if not self._ended:
