@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Only what pyproject.toml cannot say: the cffi extension, and one abi3 wheel for 3.11 and later."""
+"""Only what pyproject.toml cannot say: the cffi extension, and one abi3 wheel from 3.11 on."""
 
 import sysconfig
 

@@ -10,6 +10,7 @@ what is printed are medians over the rounds; a ratio is the median of the rounds
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -164,10 +165,8 @@ def idle_wait(driver: ringbell.Driver) -> tuple[float, int]:
     """CPU milliseconds and times put to sleep in a wait of two seconds for nothing."""
     before = resource.getrusage(resource.RUSAGE_THREAD)
     slept = driver.stats().driver.consumer.sleeps
-    try:
+    with contextlib.suppress(ringbell.RingEmpty):
         driver.interrupt.recv(timeout=IDLE_SECONDS)
-    except ringbell.RingEmpty:
-        pass
     slept = driver.stats().driver.consumer.sleeps - slept
     after = resource.getrusage(resource.RUSAGE_THREAD)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

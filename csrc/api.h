@@ -20,11 +20,11 @@
 /* One channel as one process sees it. Its memory stays mapped until rb_channel_free. */
 typedef struct rb_channel rb_channel;
 
-enum { RB_DRIVER = 0, RB_DEVICE = 1 };                 /* the sides */
+enum { RB_DRIVER = 0, RB_DEVICE = 1 }; /* the sides */
 enum { RB_POLL_NEVER = 0, RB_POLL_ADAPTIVE = 1, RB_POLL_ALWAYS = 2 };
-enum { RB_DATA = 1, RB_SPACE = 2 };                    /* what to wait for; may be or-ed */
-enum { RB_MESSAGE = 1, RB_FAILURE = 2 };               /* kinds of frames */
-enum { RB_FLAG_MORE = 1, RB_FLAG_CONTINUED = 2 };      /* flags of frames: fragments */
+enum { RB_DATA = 1, RB_SPACE = 2 };               /* what to wait for; may be or-ed */
+enum { RB_MESSAGE = 1, RB_FAILURE = 2 };          /* kinds of frames */
+enum { RB_FLAG_MORE = 1, RB_FLAG_CONTINUED = 2 }; /* flags of frames: fragments */
 
 /* What rb_header_check found wrong. */
 enum { RB_BAD_MAGIC = 1, RB_BAD_VERSION = 2, RB_BAD_GEOMETRY = 3, RB_NOT_READY = 4 };
@@ -49,11 +49,11 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 		    const int *eventfds, int control_fd);
 void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, int always_kick);
 void rb_channel_close(rb_channel *channel);
-void rb_channel_disown(rb_channel *channel);           /* in a forked child: as close, unsaid */
+void rb_channel_disown(rb_channel *channel); /* in a forked child: as close, unsaid */
 void rb_channel_free(rb_channel *channel);
-char *rb_channel_mine(rb_channel *channel);            /* my slots, mapped twice in a row */
-char *rb_channel_theirs(rb_channel *channel);          /* the peer's, mapped twice in a row */
-uint64_t rb_channel_ring_bytes(rb_channel *channel);   /* of one mapping */
+char *rb_channel_mine(rb_channel *channel);          /* my slots, mapped twice in a row */
+char *rb_channel_theirs(rb_channel *channel);        /* the peer's, mapped twice in a row */
+uint64_t rb_channel_ring_bytes(rb_channel *channel); /* of one mapping */
 char *rb_channel_scratch(rb_channel *channel);
 uint64_t rb_channel_scratch_bytes(void);
 rb_frame *rb_channel_frame(rb_channel *channel);
@@ -67,7 +67,7 @@ int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t 
 	    int64_t patience_ns);
 int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
 		      uint64_t token, int kind);
-uint64_t rb_last_token(rb_channel *channel);           /* of the last message sent whole */
+uint64_t rb_last_token(rb_channel *channel); /* of the last message sent whole */
 void rb_send_abandon(rb_channel *channel);
 int64_t rb_reserve(rb_channel *channel, uint64_t length);
 int rb_commit(rb_channel *channel, uint64_t length, uint64_t token);

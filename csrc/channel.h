@@ -30,16 +30,16 @@ struct rb_producer {
 	struct rb_control *mine;
 	const struct rb_control *theirs;
 	uint8_t *slots;
-	uint64_t count;     /* of slots, a power of two */
-	uint64_t write;     /* what has been published */
-	uint64_t read_seen; /* the peer's read_index when last looked at, checked */
-	uint64_t reserved;  /* slots handed out to be written in place */
-	uint64_t needed;    /* slots that the last message turned away wanted */
+	uint64_t count;      /* of slots, a power of two */
+	uint64_t write;      /* what has been published */
+	uint64_t read_seen;  /* the peer's read_index when last looked at, checked */
+	uint64_t reserved;   /* slots handed out to be written in place */
+	uint64_t needed;     /* slots that the last message turned away wanted */
 	uint64_t last_token; /* of the last message that was published whole */
-	bool in_pieces;     /* a message has been sent in part */
-	bool always_kick;   /* a kick for every entry: only to show what that costs */
-	int data_fd;        /* kicked when the consumer sleeps */
-	int space_fd;       /* slept on when the ring is full */
+	bool in_pieces;      /* a message has been sent in part */
+	bool always_kick;    /* a kick for every entry: only to show what that costs */
+	int data_fd;         /* kicked when the consumer sleeps */
+	int space_fd;        /* slept on when the ring is full */
 	struct rb_poller poller;
 };
 
@@ -60,12 +60,12 @@ struct rb_consumer {
 	uint64_t next;       /* the next to take; frames in [read, next) are held */
 	uint64_t write_seen; /* the peer's write_index when last looked at, checked */
 	struct rb_hold *holds;
-	uint64_t given;   /* frames handed to the caller */
-	bool given_copy;  /* the last one was copied out and released */
-	bool in_pieces;   /* the last one was a piece of a message, and more follow */
-	int data_fd;      /* slept on when the ring is empty */
-	int space_fd;     /* kicked when the producer sleeps */
-	rb_frame frame;   /* the last one */
+	uint64_t given;  /* frames handed to the caller */
+	bool given_copy; /* the last one was copied out and released */
+	bool in_pieces;  /* the last one was a piece of a message, and more follow */
+	int data_fd;     /* slept on when the ring is empty */
+	int space_fd;    /* kicked when the producer sleeps */
+	rb_frame frame;  /* the last one */
 	uint8_t scratch[RB_SCRATCH];
 	struct rb_poller poller;
 };
@@ -75,9 +75,9 @@ struct rb_channel {
 	struct rb_consumer consumer;
 	int side;
 	int control_fd;
-	int dead;               /* 0, -EBADF or -EPROTO: no call does anything from then on */
-	int peer_gone;          /* 0, -EPIPE or -ECONNRESET: it will publish no more */
-	uint64_t life_seen_ns;  /* when the control socket was last looked at */
+	int dead;              /* 0, -EBADF or -EPROTO: no call does anything from then on */
+	int peer_gone;         /* 0, -EPIPE or -ECONNRESET: it will publish no more */
+	uint64_t life_seen_ns; /* when the control socket was last looked at */
 	size_t area_bytes;
 	uint8_t *my_area;
 	uint8_t *their_area;
@@ -93,8 +93,7 @@ static inline void rb_count(uint64_t *counter, uint64_t more)
 int rb_producer_room(struct rb_producer *producer, uint64_t slots);
 bool rb_producer_publish(struct rb_producer *producer, uint64_t slots);
 int rb_consumer_available(struct rb_consumer *consumer);
-void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token,
-		      uint32_t bytes);
+void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes);
 bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index);
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
 

@@ -128,8 +128,8 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 	if (done + piece < length)
 		flags |= RB_FLAG_MORE;
 	memcpy(next_slot(producer) + RB_HEADER, (const uint8_t *)payload + done, piece);
-	publish(producer, (struct rb_frame_header){(uint32_t)piece, (uint16_t)kind, (uint16_t)flags,
-						   token});
+	publish(producer,
+		(struct rb_frame_header){(uint32_t)piece, (uint16_t)kind, (uint16_t)flags, token});
 	producer->in_pieces = (flags & RB_FLAG_MORE) != 0;
 	return (int64_t)(done + piece);
 }

@@ -228,8 +228,8 @@ static void arm(rb_channel *channel, int want, uint64_t needed)
 	if (want & RB_DATA)
 		rb_store_relaxed(&consumer->mine->data_event, consumer->next);
 	if (want & RB_SPACE) {
-		/* Room for `needed` is there once read_index reaches write + needed - count; that is
-		 * once the reader passes the index before it. */
+		/* Room for `needed` is there once read_index reaches write + needed - count; that
+		 * is once the reader passes the index before it. */
 		uint64_t enough = producer->write + needed - producer->count;
 		rb_store_relaxed(&producer->mine->space_event, enough - 1);
 	}
@@ -320,9 +320,9 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 		if (ready || !left)
 			break;
 		rb_count(&counters->sleeps, 1);
-		int kicked = sleep_on(channel, want,
-				      sleep_bound(left, needed != channel->producer.needed),
-				      signal_fd);
+		int kicked =
+			sleep_on(channel, want,
+				 sleep_bound(left, needed != channel->producer.needed), signal_fd);
 		ready = kicked < 0 ? kicked : look(channel, want);
 		if (ready > 0) {
 			rb_count(&counters->wakeups, 1);

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Doorbell rings in shared memory: requests, answers and messages between two processes.
 
-    ringbell.serve("sha256", lambda payload: hashlib.sha256(payload).digest())   # process 1
+ringbell.serve("sha256", lambda payload: hashlib.sha256(payload).digest())   # process 1
 
-    with ringbell.connect("sha256") as driver:                                   # process 2
-        digest = driver.call(b"hello")
+with ringbell.connect("sha256") as driver:                                   # process 2
+    digest = driver.call(b"hello")
 """
 
 from ringbell.completion import Completion

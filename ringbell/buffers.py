@@ -48,6 +48,6 @@ def lend(ring: memoryview, start: int, stop: int) -> tuple[memoryview, memoryvie
 def still_in_use(what: str) -> BufferError:
     """Say why lent memory cannot be taken back."""
     return BufferError(
-        f"the payload of {what} is still in use: a slice of it, or an array made from it, is alive; "
-        "delete that first, or make it from a copy, bytes(payload)"
+        f"the payload of {what} is still in use: a slice of it, or an array made from it, is "
+        "alive; delete that first, or make it from a copy, bytes(payload)"
     )

@@ -78,9 +78,9 @@ class Consumer:
                 self.pieces = b""
                 self.whole = False
                 return payload
-            payload = self.scratch[:length]
+            message: bytes = self.scratch[:length]
             self.taken += 1
-            return payload
+            return message
         finally:
             self.inside = False
 

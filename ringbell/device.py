@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterator
 from pickle import PickleBuffer
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ringbell._ffi import lib
 from ringbell.buffers import lend
@@ -99,7 +99,7 @@ class Device:
             raise in_use(self)
         self._channel.close()
 
-    def __enter__(self) -> Device:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

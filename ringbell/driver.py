@@ -7,7 +7,7 @@ import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ringbell._ffi import lib
 from ringbell.buffers import as_buffer
@@ -225,7 +225,7 @@ class Driver:
             raise in_use(self)
         self._channel.close()
 
-    def __enter__(self) -> Driver:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -241,18 +241,17 @@ class Driver:
         return f"<ringbell.Driver of process {self._channel.peer_pid}, {state}>"
 
     def _send(self, payload: ReadableBuffer, deadline: float | None, waits: int) -> int:
-        if type(payload) is not bytes:
-            payload = as_buffer(payload)
-        size = len(payload)
+        data = payload if type(payload) is bytes else as_buffer(payload)
+        size = len(data)
         token = self._next_token
         try:
             # In flight before it is sent: whatever happens after that, its answer is known.
             self._in_flight[token] = waits
             self._for_reap += waits == _REAP
             self._next_token = token + 1
-            status = _send(self._handle, payload, size, token, 0)
+            status = _send(self._handle, data, size, token, 0)
             if status:
-                self.doorbell.send_slowly(status, payload, token, deadline, self._wait_for_room)
+                self.doorbell.send_slowly(status, data, token, deadline, self._wait_for_room)
             return token
         except BaseException:
             self._withdraw(token)

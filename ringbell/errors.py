@@ -35,4 +35,4 @@ class LayoutMismatch(RingbellError):  # noqa: N818
 
 
 class ChannelClosed(RingbellError):  # noqa: N818
-    """This side closed the channel (or it belongs to the process that this one was forked from)."""
+    """You closed the channel, or it belongs to the process that this one was forked from."""

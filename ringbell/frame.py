@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ringbell._ffi import lib
 from ringbell.buffers import lend, still_in_use
@@ -48,7 +48,7 @@ class Frame:
             raise ValueError(f"the frame holds from 0 to {self._size} bytes, not {length}")
         self._length = length
 
-    def __enter__(self) -> Frame:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -83,7 +83,7 @@ def receive_hello(control: socket.socket, guard: ExitStack) -> tuple[int, list[i
 
 def _check_eventfd(descriptor: int) -> None:
     try:
-        kind = os.readlink(f"/proc/self/fd/{descriptor}")
+        kind = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  (not a path)
     except OSError:
         return  # no /proc here
     if kind != "anon_inode:[eventfd]":

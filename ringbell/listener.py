@@ -13,6 +13,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from ringbell import handshake, segment
 from ringbell._ffi import lib
@@ -124,7 +125,7 @@ class Listener:
             os.close(self._lock)
             self._lock = -1
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -152,7 +153,7 @@ def _lock(path: Path) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever held it before may have removed the file between our open and our lock.
-            if os.stat(_lock_path(path)).st_ino == os.fstat(lock).st_ino:
+            if _lock_path(path).stat().st_ino == os.fstat(lock).st_ino:
                 return lock
         except FileNotFoundError:
             pass

@@ -35,10 +35,11 @@ def choose_pair(allowed: set[int] | None = None, sysfs: Path = _SYSFS) -> tuple[
     if allowed is None:
         allowed = os.sched_getaffinity(0)
     pairs = list(itertools.combinations(sorted(allowed), 2))
-    return min(pairs, key=lambda pair: (_distance(*pair, sysfs), pair)) if pairs else None
+    return min(pairs, key=lambda pair: (_distance(pair, sysfs), pair)) if pairs else None
 
 
-def _distance(one: int, other: int, sysfs: Path) -> int:
+def _distance(pair: tuple[int, int], sysfs: Path) -> int:
+    one, other = pair
     if other in _cpu_list(sysfs / f"cpu{one}/topology/thread_siblings_list"):
         return 2
     return 0 if other in _last_level_sharers(one, sysfs) else 1

@@ -60,14 +60,11 @@ class Producer:
             raise in_use(self)
         self.inside = True
         try:
-            if type(payload) is not bytes:
-                payload = as_buffer(payload)
-            status = _send(
-                self._handle, payload, len(payload), token, -1 if timeout is None else 0
-            )
+            data = payload if type(payload) is bytes else as_buffer(payload)
+            status = _send(self._handle, data, len(data), token, -1 if timeout is None else 0)
             if status:
                 deadline = deadline_after(timeout)
-                self.send_slowly(status, payload, token, deadline, self.wait_for_room)
+                self.send_slowly(status, data, token, deadline, self.wait_for_room)
         finally:
             self.inside = False
 

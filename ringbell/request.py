@@ -65,9 +65,8 @@ class Request:
             raise in_use(device)
         doorbell.inside = interrupt.inside = True
         try:
-            if type(payload) is not bytes:
-                payload = self._as_answer(payload)
-            size = len(payload)
+            answer = payload if type(payload) is bytes else self._as_answer(payload)
+            size = len(answer)
             try:
                 self.payload.release()
                 self._memory.release()
@@ -75,9 +74,9 @@ class Request:
                 self._lend_again()
                 raise still_in_use(f"request {self.token}") from None
             kind = _MESSAGE if ok else _FAILURE
-            status = _complete(device.handle, self._index, payload, size, kind)
+            status = _complete(device.handle, self._index, answer, size, kind)
             if status:
-                device.answer_slowly(self.token, self._index, status, payload, kind, timeout)
+                device.answer_slowly(self.token, self._index, status, answer, kind, timeout)
         finally:
             doorbell.inside = interrupt.inside = False
 

@@ -44,7 +44,7 @@ def create(ring_size: int, first_index: int = 0) -> tuple[int, bytes]:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"/dev/shm has no room for {size} bytes: {os.strerror(error.errno)}; "
+                f"/dev/shm has no room for {size} bytes ({error.strerror}); "
                 "free some of it (df /dev/shm), enlarge it, or use a smaller ring_size",
             ) from error
         written = bytes(ffi.buffer(header))

@@ -89,11 +89,14 @@ WORDS = 4 + 2 * (len(fields(ProducerCounters)) + len(fields(ConsumerCounters)))
 
 def from_words(words: Sequence[int]) -> Stats:
     """Name the words of `rb_channel_stats`."""
-    indices, rest = words[:4], words[4:]
+    dwi, dri, iwi, iri, *counters = words
     size = len(fields(ProducerCounters))
-    a, b, c, d = (rest[i * size : (i + 1) * size] for i in range(4))
+    a, b, c, d = (counters[i * size : (i + 1) * size] for i in range(4))
     return Stats(
-        *indices,
+        dwi=dwi,
+        dri=dri,
+        iwi=iwi,
+        iri=iri,
         driver=SideStats(ProducerCounters(*a), ConsumerCounters(*b)),
         device=SideStats(ProducerCounters(*c), ConsumerCounters(*d)),
     )

@@ -1,0 +1,77 @@
+# Every target sets up what it needs in .venv, quietly when it is there.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The first Python of at least 3.11; `make PYTHON=/path/to/python3.12 test` chooses another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; \
+	done)
+VENV := .venv
+BIN := $(VENV)/bin
+C_SOURCES := $(wildcard csrc/*.c csrc/*.h)
+C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test bench lint types format wheels clean
+
+help:
+	@echo "make demo    two processes, real files, every answer checked, the figures"
+	@echo "make test    the tests"
+	@echo "make bench   the promised figures against multiprocessing.Pipe, then the benchmark suite"
+	@echo "make lint    style, warnings and types, of C and of Python"
+	@echo "make format  put the style right"
+	@echo "make wheels  wheel and sdist, installed and tried in empty environments"
+	@echo "make clean   remove what the others made"
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "ringbell needs Python 3.11 or later; none was found" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(INSTALL) --upgrade pip
+
+# One stamp for the package with its extension, one for each group of tools.
+$(VENV)/ringbell.stamp: $(BIN)/python pyproject.toml setup.py csrc/build_ffi.py $(C_SOURCES)
+	@command -v "$${CC:-cc}" >/dev/null || { \
+		echo "ringbell needs a C compiler; on Debian: apt-get install build-essential" >&2; exit 1; }
+	@$(INSTALL) --editable '.[cli]' 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+$(VENV)/%.stamp: $(BIN)/python pyproject.toml
+	@$(INSTALL) --group $*
+	@touch $@
+
+demo: $(VENV)/ringbell.stamp
+	@$(BIN)/ringbell demo
+
+test: $(VENV)/ringbell.stamp $(VENV)/test.stamp
+	@$(BIN)/pytest
+
+bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp
+	@$(BIN)/python bench/ratios.py
+	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
+
+lint: types $(VENV)/lint.stamp
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
+	@for source in csrc/*.c; do "$${CC:-cc}" $(C_WARNINGS) -fsyntax-only "$$source"; done
+
+types: $(VENV)/ringbell.stamp $(VENV)/lint.stamp
+	@$(BIN)/mypy
+
+format: $(VENV)/lint.stamp
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/clang-format -i $(C_SOURCES)
+
+wheels: $(BIN)/python $(VENV)/dist.stamp
+	@rm -rf dist build
+	@$(BIN)/python -m build --outdir dist . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log >&2; exit 1; }
+	@ls dist
+	@bash tests/try_wheels.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info ringbell/_ffi.c ringbell/*.so .pytest_cache .mypy_cache \
+		.ruff_cache .benchmarks
+	find . -name __pycache__ -type d -exec rm -rf {} +

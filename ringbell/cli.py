@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+"""The commands: what they take, and how their errors and results are shown."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import signal
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ringbell import __version__, demo
+from ringbell.errors import RingbellError
+from ringbell.meeting import listen
+from ringbell.pinning import choose_pair
+from ringbell.policy import MAX_POLL, Kick, Polling
+from ringbell.serving import serve_on
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Doorbell rings in shared memory: two processes exchange requests and answers.",
+)
+_errors = Console(stderr=True)
+_TITLES: dict[Kick, str] = {"asleep": "kick a side that sleeps", "always": "kick for every entry"}
+
+CpuOption = Annotated[int | None, typer.Option(help="Pin to this CPU.")]
+PollingOption = Annotated[str, typer.Option(help="adaptive, never or always.")]
+KickOption = Annotated[str, typer.Option(help="asleep, or always: a kick for every entry.")]
+
+
+def _fail(message: object, code: int = 2) -> NoReturn:
+    _errors.print(f"ringbell: {message}", style="red", markup=False, highlight=False)
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _shown_errors() -> Iterator[None]:
+    """Show what went wrong in one line, without a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except OSError as error:
+        _fail(error.strerror or error)
+    except (RingbellError, ValueError, RuntimeError, BufferError) as error:
+        _fail(error)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ringbell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def serve(
+    name: Annotated[str, typer.Argument(help="Name to listen under, or a path with a slash.")],
+    handler: Annotated[
+        str, typer.Argument(metavar="MODULE:FUNCTION", help="Called with each request's payload.")
+    ],
+    cpu: CpuOption = None,
+    polling: PollingOption = "adaptive",
+    max_poll: Annotated[
+        float, typer.Option(help="Seconds that adaptive polling may take.")
+    ] = MAX_POLL,
+    kick: KickOption = "asleep",
+) -> None:
+    """Answer requests with a function, until Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, _end_on_sigterm)
+    with _shown_errors():
+        function = load_handler(handler)
+        with listen(
+            name, cpu=cpu, polling=_polling(polling), max_poll=max_poll, kick=_kick(kick)
+        ) as listener:
+            print(f"listening on {listener.path}", flush=True)
+            serve_on(listener, function)
+
+
+def _end_on_sigterm(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _polling(text: str) -> Polling:
+    return text  # type: ignore[return-value]  # Policy checks it
+
+
+def _kick(text: str) -> Kick:
+    return text  # type: ignore[return-value]  # Policy checks it
+
+
+def load_handler(text: str) -> Callable[[memoryview], Any]:
+    """Import `MODULE:FUNCTION`; the current folder is looked in first.
+
+    Raises ValueError that says which part is wrong.
+    """
+    module_name, colon, path = text.partition(":")
+    if not (module_name and colon and path):
+        raise ValueError(f"a handler is MODULE:FUNCTION, like hashlib:sha256, not {text!r}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(f"cannot import {module_name!r}: {error}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"module {module_name!r} has no {path!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ValueError(f"{text!r} is a {type(found).__name__}, not a function")
+    return found  # type: ignore[no-any-return]
+
+
+@app.command(name="demo")
+def run_demo(
+    input_path: Annotated[
+        Path | None,
+        typer.Option("--input", help="Folder or file to send; the standard library if not given."),
+    ] = None,
+    work: Annotated[
+        str, typer.Option(help=f"What the device does: {' or '.join(demo.WORKS)}.")
+    ] = "sha256",
+    block: Annotated[int, typer.Option(help="Bytes in a request, at most.")] = demo.BLOCK,
+    depth: Annotated[int, typer.Option(help="Requests in flight.")] = demo.DEPTH,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Push real files through a device in another process, check its answers, show the figures.
+
+    The work is done twice: with kicks only for a side that sleeps, and with a kick for every
+    entry, so that the difference is visible. Exits with 1 if an answer is wrong.
+    """
+    with _shown_errors():
+        job = demo.Job(input_path or Path(sysconfig.get_path("stdlib")), work, block, depth)
+        cpus = choose_pair()
+        files, total = job.files()
+        if not as_json:
+            _describe(job, cpus, len(files), total)
+        kicks: tuple[Kick, ...] = ("asleep", "always")
+        with _bar("reading the files once", total, as_json) as advance:
+            demo.read_once(files, advance)
+        results = []
+        for kick in kicks:
+            with _bar(_TITLES[kick], total, as_json) as advance:
+                results.append(demo.run(job, kick, cpus, files, advance))
+    if as_json:
+        print(json.dumps(_as_json(job, cpus, results), indent=1))
+    else:
+        Console().print(_table(results))
+    wrong = sum(result.wrong for result in results)
+    if wrong:
+        _fail(f"{wrong} answers are wrong", code=1)
+
+
+def _describe(job: demo.Job, cpus: tuple[int, int] | None, files: int, total: int) -> None:
+    if cpus:
+        where = f"driver on CPU {cpus[0]}, device on CPU {cpus[1]}"
+    else:
+        where = (
+            "only one CPU may be used: both processes share it, so nobody polls (it would keep the "
+            "other from running) and every exchange is a context switch"
+        )
+    print(f"{job.work} of {files:,} files, {total / 1e6:,.1f} MB, below {job.source}")
+    print(f"in blocks of up to {job.block:,} bytes, {job.depth} in flight; {where}")
+
+
+@contextlib.contextmanager
+def _bar(title: str, total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description:24}"), BarColumn(), TaskProgressColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet) as progress:
+        task = progress.add_task(title, total=total)
+        # A redraw would be a measurable part of a request: tell the bar about every megabyte.
+        waiting = 0
+
+        def advance(size: int) -> None:
+            nonlocal waiting
+            waiting += size
+            if waiting >= 1 << 20:
+                progress.advance(task, waiting)
+                waiting = 0
+
+        yield advance
+        progress.update(task, completed=total)
+
+
+def _as_json(
+    job: demo.Job, cpus: tuple[int, int] | None, results: list[demo.Result]
+) -> dict[str, object]:
+    return {
+        "input": os.fspath(job.source),
+        "work": job.work,
+        "block": job.block,
+        "depth": job.depth,
+        "cpus": cpus,
+        "runs": [dataclasses.asdict(result) | result.figures() for result in results],
+    }
+
+
+def _table(results: list[demo.Result]) -> Table:
+    table = Table(title="The same work twice")
+    table.add_column("")
+    for result in results:
+        table.add_column(_TITLES[result.kick], justify="right")
+    rows: list[tuple[str, Callable[[demo.Result], str]]] = [
+        ("files", lambda r: f"{r.files:,}"),
+        ("bytes", lambda r: f"{r.bytes:,}"),
+        ("requests", lambda r: f"{r.requests:,}"),
+        ("wrong answers", lambda r: f"{r.wrong:,}"),
+        ("seconds", lambda r: f"{r.seconds:,.2f}"),
+        ("requests/s", lambda r: f"{r.figures()['requests_per_second']:,.0f}"),
+        ("MB/s", lambda r: f"{r.figures()['megabytes_per_second']:,.1f}"),
+        ("kicks per 1,000 requests, to device", lambda r: f"{r.figures()['kicks_to_device']:,.1f}"),
+        ("kicks per 1,000 requests, to driver", lambda r: f"{r.figures()['kicks_to_driver']:,.1f}"),
+        ("kicks saved", lambda r: f"{r.kicks_saved:,}"),
+        ("sleeps, driver + device", lambda r: f"{r.driver_sleeps:,} + {r.device_sleeps:,}"),
+        ("latency p50, us", lambda r: f"{r.latency_p50_us:,.1f}"),
+        ("latency p99, us", lambda r: f"{r.latency_p99_us:,.1f}"),
+        ("latency p99.9, us", lambda r: f"{r.latency_p999_us:,.1f}"),
+    ]
+    for what, show in rows:
+        table.add_row(what, *(show(result) for result in results))
+    skipped = results[0].skipped
+    if skipped:
+        table.caption = f"{skipped} files could not be read and were left out"
+    return table
