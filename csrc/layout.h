@@ -100,8 +100,7 @@ struct rb_control {
 	alignas(RB_LINE) uint64_t data_event;  /* kick me when the writer passes this index */
 	alignas(RB_LINE) struct rb_counters producer;
 	alignas(RB_LINE) struct rb_counters consumer;
-	alignas(RB_LINE)
-		uint64_t goodbye; /* 1 once this side has closed and will publish no more */
+	alignas(RB_LINE) uint64_t goodbye; /* 1 once this side has closed */
 };
 
 static_assert(sizeof(struct rb_control) == 896, "rb_control");

@@ -67,7 +67,7 @@ class Driver:
         """The producing end of the doorbell ring, for messages that want no completion."""
         self.interrupt = Consumer(channel)
         """The consuming end of the interrupt ring."""
-        self._next_token = 0
+        self._next_token = 1  # 0 is for messages that want no completion
         self._in_flight: dict[int, int] = {}
         self._for_reap = 0  # how many of those are submit's
         self._ready: OrderedDict[int, Completion] = OrderedDict()  # arrived, for reap

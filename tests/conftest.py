@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from processes import Peer
+
+import ringbell
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rb-") as folder:
+        yield Path(folder) / "t.sock"
+
+
+@pytest.fixture
+def start(path: Path) -> Iterator[Callable[..., Peer]]:
+    """Start other processes, and end them whatever happens."""
+    with ExitStack() as guard:
+
+        def start_peer(role: str, wait: bool = True, **options: object) -> Peer:
+            peer = Peer(role, path, options)
+            guard.callback(peer.end)
+            if wait:
+                assert peer.reply() == "ready"
+            return peer
+
+        yield start_peer
+
+
+@pytest.fixture
+def connect(path: Path) -> Iterator[Callable[..., ringbell.Driver]]:
+    with ExitStack() as guard:
+        yield lambda **options: guard.enter_context(ringbell.connect(path, **options))
+
+
+@pytest.fixture
+def pair(path: Path) -> Iterator[Callable[..., tuple[ringbell.Driver, ringbell.Device]]]:
+    """Both sides in this process, for what needs no waiting."""
+    with ExitStack() as guard:
+
+        def make_pair(listen=None, **options):
+            with ringbell.listen(path, **(listen or {})) as listener:
+                accepted = []
+                thread = threading.Thread(target=lambda: accepted.append(listener.accept()))
+                thread.start()
+                driver = guard.enter_context(ringbell.connect(path, **options))
+                thread.join()
+            return driver, guard.enter_context(accepted[0])
+
+        yield make_pair
+
+
+def _descriptors() -> list[str]:
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(os.readlink(link))
+        except FileNotFoundError:
+            continue  # the one that lists them
+    return sorted(name.split(":")[0] if name.startswith("socket") else name for name in found)
+
+
+def _segments() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if name.startswith("ringbell")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Each test gives back its segments, descriptors and threads, also when it fails."""
+    segments, descriptors = _segments(), _descriptors()
+    yield
+    gc.collect()
+    assert _segments() == segments
+    left = [name for name in _descriptors() if "pipe:" not in name]
+    assert left == [name for name in descriptors if "pipe:" not in name]
+    assert threading.active_count() == 1

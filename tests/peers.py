@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""The other process of a test: opens one side of a channel, then does what the test says.
+
+    python tests/peers.py device|driver|serve|nothing PATH OPTIONS
+
+OPTIONS is JSON. Each line on standard input is Python code as a JSON string, run where `device` or
+`driver` is the side; each line of output is {"value": repr} or {"error": class, "text": message}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import ringbell
+
+
+def upper(payload):
+    return bytes(payload).upper()
+
+
+def raises_on_bad(payload):
+    if bytes(payload) == b"bad":
+        raise ValueError("bad is not good")
+    if bytes(payload) == b"junk":
+        return 5
+    if bytes(payload) == b"echo":
+        return payload
+    return b"ok"
+
+
+def say(**reply):
+    print(json.dumps(reply), flush=True)
+
+
+def run(code, names):
+    try:
+        try:
+            compiled = compile(code, "<test>", "eval")
+        except SyntaxError:
+            exec(compile(code, "<test>", "exec"), names)
+            say(value="None")
+        else:
+            say(value=repr(eval(compiled, names)))
+    except BaseException as error:
+        say(error=type(error).__name__, text=str(error))
+
+
+def main():
+    role, path, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    names = {"ringbell": ringbell, "time": time, "path": path, "options": options}
+    if role == "serve":
+        handler = globals()[options.pop("handler")]
+        with ringbell.listen(path, **options) as listener:
+            say(value="ready")
+            ringbell.serving.serve_on(listener, handler)
+    if role == "device":
+        names["listener"] = ringbell.listen(path, **options)
+        say(value="ready")
+        names["device"] = names["listener"].accept()
+    elif role == "driver":
+        names["driver"] = ringbell.connect(path, **options)
+        say(value="ready")
+    else:
+        say(value="ready")
+    while line := sys.stdin.readline():
+        run(json.loads(line), names)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Other processes, as tests start and watch them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PEERS = Path(__file__).with_name("peers.py")
+
+
+class PeerError(Exception):
+    """What the code raised in the other process: `name` is the class, the message is its text."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
+
+
+class Peer:
+    """A process that runs tests/peers.py."""
+
+    def __init__(self, role: str, path: Path, options: dict[str, object]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(PEERS), role, str(path), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self.process.pid
+
+    def begin(self, code: str) -> None:
+        self.process.stdin.write(json.dumps(code) + "\n")
+        self.process.stdin.flush()
+
+    def reply(self) -> str:
+        line = self.process.stdout.readline()
+        if not line:
+            raise PeerError("Exit", str(self.process.wait()))
+        reply = json.loads(line)
+        if "error" in reply:
+            raise PeerError(reply["error"], reply["text"])
+        return reply["value"]
+
+    def run(self, code: str) -> str:
+        self.begin(code)
+        return self.reply()
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait without a limit of its own: the test's timeout is what means "hung"."""
+    while not condition():
+        time.sleep(0.001)
+
+
+def switches(pid: int) -> int:
+    """How often the process went to sleep by itself."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("voluntary_ctxt_switches"):
+            return int(line.split()[1])
+    raise AssertionError

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: MIT
+"""How a driver and a device find each other, and what they refuse."""
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from processes import PeerError, wait_until
+
+import ringbell
+from ringbell import handshake, segment
+from ringbell._ffi import ffi, lib
+
+HEADER = struct.Struct("<Q I I Q Q Q")  # magic, version, ready, features, segment_size, first_index
+
+
+def test_a_name_nobody_listens_on_is_refused_at_once(path):
+    with pytest.raises(ConnectionRefusedError, match="nobody listens on .*start the device first"):
+        ringbell.connect(path)
+
+
+def test_a_name_in_use_is_an_error_and_the_listener_goes_on(start, path, connect):
+    start("serve", handler="upper")
+    with pytest.raises(OSError, match="somebody listens on .*use another name") as caught:
+        ringbell.listen(path)
+    assert caught.value.errno == errno.EADDRINUSE
+    assert connect().call(b"x") == b"X"
+
+
+def test_the_socket_of_a_killed_device_is_taken_over(start, path, connect):
+    start("serve", handler="upper").kill()
+    assert path.exists()
+    with pytest.raises(ConnectionRefusedError):
+        connect()
+    start("serve", handler="upper")
+    assert connect().call(b"x") == b"X"
+
+
+def test_many_who_take_over_at_once_get_one_winner(start, path):
+    start("device").kill()
+    peers = [start("nothing") for _ in range(4)]
+    for peer in peers:
+        peer.begin("listener = ringbell.listen(path)")
+    won = 0
+    for peer in peers:
+        with contextlib.suppress(PeerError):
+            peer.reply()
+            won += 1
+    assert won == 1
+
+
+def test_plain_names_live_in_the_runtime_folder(monkeypatch, path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
+    with ringbell.listen("sha256") as listener:
+        assert listener.path == path.parent / "ringbell" / "sha256.sock"
+        assert listener.path.parent.stat().st_mode & 0o777 == 0o700
+        assert listener.path.stat().st_mode & 0o777 == 0o600
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert str(ringbell.address.socket_path("a")) == f"/tmp/ringbell-{os.geteuid()}/a.sock"
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
+def test_a_socket_folder_that_others_may_enter_is_refused(monkeypatch, path, mode):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
+    folder = path.parent / "ringbell"
+    folder.mkdir()
+    folder.chmod(mode)
+    for use in (ringbell.listen, ringbell.connect):
+        with pytest.raises(PermissionError, match=f"not safe: others may enter it .mode {mode:o}"):
+            use("name")
+
+
+def test_a_socket_folder_of_somebody_else_is_refused(monkeypatch, path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
+    (path.parent / "ringbell").mkdir(mode=0o700)
+    os.chown(path.parent / "ringbell", 65534, 65534)
+    for use in (ringbell.listen, ringbell.connect):
+        with pytest.raises(PermissionError, match="belongs to user 65534, and you are 0"):
+            use("name")
+
+
+def test_a_socket_folder_that_is_a_link_is_refused(monkeypatch, path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
+    (path.parent / "elsewhere").mkdir(mode=0o700)
+    (path.parent / "ringbell").symlink_to(path.parent / "elsewhere")
+    with pytest.raises(PermissionError, match="it is not a folder"):
+        ringbell.listen("name")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a\0b", "x" * 200, "/tmp/" + "x" * 200])
+def test_a_name_that_cannot_be_one_is_a_value_error(name):
+    for use in (ringbell.listen, ringbell.connect):
+        with pytest.raises(ValueError, match="cannot be the name|too long for a Unix socket"):
+            use(name)
+
+
+@pytest.mark.parametrize("name", [5, None, b"bytes"])
+def test_a_name_that_is_no_text_is_a_type_error(name):
+    with pytest.raises(TypeError):
+        ringbell.connect(name)
+
+
+def test_another_user_is_refused(path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    path.parent.chmod(0o777)
+    code = f"""
+import os, ringbell
+os.setuid(65534)
+try:
+    ringbell.connect({str(path)!r}, timeout=10)
+except PermissionError as error:
+    print(error)
+"""
+    with ringbell.listen(path) as listener:
+        path.chmod(0o666)
+        other = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        )
+        assert "belongs to user 0, and you are 65534" in other.stdout
+        # And one that does not check is refused by the device.
+        code = f"""
+import os, socket
+os.setuid(65534)
+control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+control.connect({str(path)!r})
+print(control.recv(1000))
+"""
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+            with pytest.raises(TimeoutError):
+                listener.accept(timeout=1)
+            assert b"ringbell refused" in other.stdout.read()
+            assert b"belongs to user 65534" in other.stdout.read() or other.wait() == 0
+
+
+def test_a_device_that_dies_while_a_driver_waits_is_peer_lost(start, path):
+    peer = start("nothing")
+    peer.run("listener = ringbell.listen(path)")
+    threading.Timer(0, wait_then_kill, (peer,)).start()
+    with pytest.raises(ringbell.PeerLost, match="went away before it took the channel"):
+        ringbell.connect(path, timeout=None)
+    wait_until(lambda: threading.active_count() == 1)
+
+
+def wait_then_kill(peer):
+    # Whether connect has come to its wait or not, it must end.
+    peer.run("1")
+    peer.kill()
+
+
+def test_a_busy_device_is_a_timeout_that_says_so(start, connect, path):
+    start("serve", handler="upper")
+    with connect():
+        with pytest.raises(TimeoutError, match="serves one driver at a time and may be busy"):
+            ringbell.connect(path, timeout=0.05)
+        with pytest.raises(TimeoutError):
+            ringbell.connect(path, timeout=0)
+    assert connect().call(b"x") == b"X"
+
+
+def test_a_driver_that_goes_away_while_it_introduces_itself_is_passed_over(start, connect, path):
+    start("serve", handler="upper")
+    for hello in (None, handshake.HELLO):
+        with raw_socket(path) as control:
+            if hello:
+                memory, _ = segment.create(4096)
+                eventfds = handshake.make_eventfds()
+                handshake.send_hello(control, memory, eventfds)
+                for descriptor in (memory, *eventfds):
+                    os.close(descriptor)
+    assert connect().call(b"x") == b"X"
+
+
+@contextlib.contextmanager
+def raw_socket(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+        control.connect(os.fspath(path))
+        yield control
+
+
+def open_descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def refusal(path, text, descriptors):
+    """Introduce oneself by hand; return what both sides were told."""
+    before = open_descriptors()
+    with ringbell.listen(path) as listener, raw_socket(path) as control:
+        socket.send_fds(control, [text], descriptors)
+        with pytest.raises(ringbell.LayoutMismatch) as caught:
+            listener.accept()
+        with pytest.raises(ringbell.LayoutMismatch) as told:
+            handshake.receive_welcome(control)
+        assert str(caught.value) in str(told.value)
+    assert open_descriptors() == before, "whatever was received has been closed"
+    return str(caught.value)
+
+
+@pytest.fixture
+def made():
+    """A segment and eventfds, as a driver makes them."""
+    memory, _ = segment.create(4096)
+    descriptors = [memory, *handshake.make_eventfds()]
+    yield descriptors
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def test_a_driver_that_speaks_otherwise_is_refused(path, made):
+    assert "expects b'ringbell hello" in refusal(path, b"hello?", made)
+
+
+@pytest.mark.parametrize("count", [0, 4, 6])
+def test_another_number_of_descriptors_is_refused(path, made, count):
+    sent = (made + [made[1]])[:count]
+    assert "descriptors, not 5" in refusal(path, handshake.HELLO, sent)
+
+
+def test_descriptors_of_another_kind_are_refused(path, made):
+    reader, writer = os.pipe()
+    try:
+        assert "where an eventfd belongs" in refusal(
+            path, handshake.HELLO, [made[0], reader, *made[2:]]
+        )
+        assert "no shared memory" in refusal(path, handshake.HELLO, [reader, *made[1:]])
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (0, 0x1234, "does not start with ringbell's magic number"),
+        (1, 99, "layout version 99, which this ringbell does not speak"),
+        (2, 0, "not marked as ready"),
+        (3, 1, "layout version 1, which this ringbell"),
+        (4, 4096, "geometry does not fit its size"),
+    ],
+)
+def test_a_wrong_header_is_refused(path, made, field, value, message):
+    header = list(HEADER.unpack(os.pread(made[0], HEADER.size, 0)))
+    header[field] = value
+    os.pwrite(made[0], HEADER.pack(*header), 0)
+    assert message in refusal(path, handshake.HELLO, made)
+
+
+@pytest.mark.parametrize("offset", range(40, 104, 4))
+@pytest.mark.parametrize("value", [0, 1, 2**31, 2**32 - 1])
+def test_no_word_of_the_geometry_may_be_another(made, offset, value):
+    true_word = os.pread(made[0], 4, offset)
+    word = struct.pack("<I", value)
+    os.pwrite(made[0], word, offset)
+    if word == true_word:
+        segment.check(made[0])
+        return
+    with pytest.raises(ringbell.LayoutMismatch, match="geometry"):
+        segment.check(made[0])
+
+
+def test_a_segment_of_another_size_is_refused(made):
+    os.truncate(made[0], 4096)
+    with pytest.raises(ringbell.LayoutMismatch, match="geometry"):
+        segment.check(made[0])
+    os.truncate(made[0], 10)
+    with pytest.raises(ringbell.LayoutMismatch, match="only 10 bytes"):
+        segment.check(made[0])
+
+
+def test_a_server_refuses_one_driver_and_serves_the_next(start, connect, path, made):
+    start("serve", handler="upper")
+    os.pwrite(made[0], b"garbage!", 0)
+    with raw_socket(path) as control:
+        handshake.send_hello(control, made[0], made[1:])
+        with pytest.raises(ringbell.LayoutMismatch, match="the device refused the channel"):
+            handshake.receive_welcome(control)
+    assert connect().call(b"x") == b"X"
+
+
+def test_a_full_dev_shm_is_an_error_before_anything_is_used():
+    """Another mount of the same kind that is really full, in a namespace of its own."""
+    code = """
+import ctypes, errno, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
+if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
+    sys.exit(77)
+if libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, b"size=64k"):
+    sys.exit(77)
+import ringbell
+listener = ringbell.listen(sys.argv[1])
+before = len(os.listdir("/proc/self/fd"))
+try:
+    ringbell.connect(sys.argv[1])
+except OSError as error:
+    assert error.errno == errno.ENOSPC, error
+    assert "/dev/shm has no room for" in str(error), error
+else:
+    sys.exit("no error")
+assert os.listdir("/dev/shm") == []
+assert len(os.listdir("/proc/self/fd")) == before
+"""
+    folder = Path(f"/tmp/rb-full-{os.getpid()}")
+    folder.mkdir()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder / "s")],
+            timeout=30,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        for left in folder.iterdir():
+            left.unlink()
+        folder.rmdir()
+    if done.returncode == 77:
+        pytest.skip("no permission to mount; the next test covers a size that cannot fit")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_ring_larger_than_dev_shm_is_enospc(path):
+    status = os.statvfs("/dev/shm")
+    if status.f_blocks * status.f_frsize >= 2**31:
+        pytest.skip("two rings of the largest size fit into this /dev/shm")
+    with ringbell.listen(path), pytest.raises(OSError, match="no room") as caught:
+        ringbell.connect(path, ring_size=2**30)
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("ring_size", [0, -4096, 1000, 2048, 12288, 2**31, 2**70])
+def test_a_bad_ring_size_is_a_value_error(path, ring_size):
+    with pytest.raises(ValueError, match="ring_size is a power of two from"):
+        ringbell.connect(path, ring_size=ring_size)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("polling", "sometimes"),
+        ("kick", "never"),
+        ("max_poll", -1),
+        ("max_poll", 2),
+        ("max_poll", float("nan")),
+        ("cpu", 100_000),
+        ("cpu", -1),
+    ],
+)
+def test_bad_options_are_value_errors(path, option, value):
+    for use in (ringbell.listen, ringbell.connect):
+        with pytest.raises(ValueError, match=rf"{option}|CPU"):
+            use(path, **{option: value})
+
+
+def test_cpu_pins_the_calling_thread(start, path):
+    cpu = max(os.sched_getaffinity(0))
+    peer = start("nothing")
+    peer.run(f"ringbell.listen(path, cpu={cpu}).close()")
+    assert peer.run("__import__('os').sched_getaffinity(0)") == repr({cpu})
+
+
+def test_the_header_is_made_for_message_rings_of_the_size_asked_for():
+    header = ffi.new("char[]", lib.rb_header_size())
+    page = os.sysconf("SC_PAGESIZE")
+    assert lib.rb_header_make(header, 1 << 20, 7) == 3 * page + 2 * (1 << 20)
+    magic, version, ready, _, size, first = HEADER.unpack(bytes(ffi.buffer(header))[: HEADER.size])
+    assert magic.to_bytes(8, "little") == b"ringbell"
+    assert (version, ready, size, first) == (1, 1, 3 * page + 2 * (1 << 20), 7)
+
+
+def test_sigterm_ends_a_server_and_frees_its_name(path):
+    server = subprocess.Popen(
+        [sys.executable, "-m", "ringbell", "serve", str(path), "ringbell.demo:sha256"],
+        stdout=subprocess.PIPE,
+    )
+    with server:
+        assert server.stdout.readline().startswith(b"listening on")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 128 + signal.SIGTERM
+    assert not list(path.parent.iterdir())

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""The ring ends under driver and device: one-way messages, counters, indices that wrap."""
+
+import hashlib
+import random
+import signal
+
+import pytest
+from processes import wait_until
+
+import ringbell
+
+SMALL_RING = 4096
+
+
+@pytest.mark.parametrize("boundary", [2**16, 2**32, 2**63, 2**64])
+def test_messages_arrive_whole_and_in_order_when_indices_wrap(start, connect, boundary):
+    first_index = boundary - 3
+    device = start("device")
+    driver = connect(ring_size=SMALL_RING, first_index=first_index)
+    device.begin("""
+import hashlib
+digest, count = hashlib.sha256(), 0
+while message := device.doorbell.recv():
+    digest.update(message)
+    count += 1
+    if count % 10 == 0:
+        device.interrupt.send(message)
+""")
+
+    rng = random.Random(first_index)
+    digest = hashlib.sha256()
+    for i in range(1, 2001):
+        message = rng.randbytes(rng.choice((1, 48, 49, 64, 1000, 4080, 5000)))
+        digest.update(message)
+        driver.doorbell.send(message)
+        if i % 10 == 0:
+            assert driver.interrupt.recv() == message
+    driver.doorbell.send(b"")
+    device.reply()
+    assert device.run("digest.hexdigest()") == repr(digest.hexdigest())
+    stats = driver.stats()
+    assert stats.dwi == stats.dri
+    assert stats.iwi == stats.iri
+    assert (stats.dwi - first_index) % 2**64 > 3, "the test has to cross the boundary"
+
+
+def test_stats_count_what_each_end_did(pair):
+    driver, device = pair()
+    driver.doorbell.send(b"x" * 100)
+    driver.doorbell.send(b"y" * 28)
+    assert device.doorbell.recv() == b"x" * 100
+    stats = driver.stats()
+    assert stats == device.stats()
+    assert (stats.dwi, stats.dri, stats.iwi, stats.iri) == (3, 2, 0, 0)
+    assert (stats.driver.producer.entries, stats.driver.producer.bytes) == (2, 128)
+    assert (stats.device.consumer.entries, stats.device.consumer.bytes) == (1, 100)
+    assert stats.driver.producer.kicks_sent == 0
+    assert stats.driver.producer.kicks_saved == 2
+    with pytest.raises(ringbell.RingEmpty):
+        driver.interrupt.recv(timeout=0)
+    assert driver.stats().driver.consumer.times_empty > 0
+    with pytest.raises(ringbell.RingFull):
+        for _ in range(10):
+            driver.doorbell.send(b"z" * 200_000, timeout=0)
+    assert driver.stats().driver.producer.times_full > 0
+
+
+@pytest.mark.parametrize("polling", ["never", "adaptive"])
+def test_a_sleeping_device_is_kicked_once_for_a_burst(start, connect, polling):
+    device = start("device", polling=polling)
+    driver = connect()
+    device.begin("[device.take().complete() for _ in range(100)] and None")
+    wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
+    device.signal(signal.SIGSTOP)  # so that it cannot fall asleep again in between
+    for _ in range(100):
+        driver.submit(b"x")
+    stats = driver.stats().driver.producer
+    assert (stats.kicks_sent, stats.kicks_saved) == (1, 99)
+    device.signal(signal.SIGCONT)
+    device.reply()
+    assert all(driver.reap().ok for _ in range(100))
+
+
+def test_a_device_that_is_awake_is_not_kicked(pair):
+    driver, device = pair()
+    for _ in range(100):
+        driver.submit(b"x")
+        device.take().complete()
+        driver.reap()
+    stats = driver.stats()
+    assert stats.driver.producer.kicks_sent == stats.device.producer.kicks_sent == 0
+
+
+def test_kick_always_writes_to_the_eventfd_for_every_entry(pair):
+    driver, device = pair(kick="always")
+    for _ in range(100):
+        driver.submit(b"x")
+    stats = driver.stats().driver.producer
+    assert (stats.kicks_sent, stats.kicks_saved) == (100, 0)
+    with pytest.raises(ringbell.RingEmpty):
+        [device.take(timeout=0.01) for _ in range(101)]
+    # One hundred kicks before the sleeper looked are one wake-up.
+    assert driver.stats().device.consumer.spurious_wakeups == 1
+
+
+def test_a_sleeping_producer_is_woken_when_there_is_room(start, connect):
+    device = start("device", polling="never")
+    driver = connect(ring_size=SMALL_RING)
+    device.begin("[device.interrupt.send(b'x' * 100) for _ in range(100)] and None")
+    wait_until(lambda: driver.stats().device.producer.sleeps >= 1)
+    assert [driver.interrupt.recv() for _ in range(100)] == [b"x" * 100] * 100
+    device.reply()
+    assert driver.stats().driver.consumer.kicks_sent >= 1
+
+
+def test_a_producer_sleeps_no_longer_than_until_its_own_message_fits(start, connect):
+    # One message of room is free and no more will be: it must not wait for a good part.
+    device = start("device", polling="never")
+    driver = connect(ring_size=SMALL_RING)
+    device.begin("[device.interrupt.send(b'x' * 100) for _ in range(33)] and None")
+    wait_until(lambda: driver.stats().device.producer.sleeps >= 1)
+    driver.interrupt.recv()
+    device.reply()
+
+
+@pytest.mark.parametrize("polling", ["never", "adaptive", "always"])
+def test_every_polling_policy_carries_calls(start, connect, polling):
+    start("serve", handler="upper", polling=polling)
+    driver = connect(polling=polling)
+    assert all(driver.call(b"x%d" % i) == b"X%d" % i for i in range(2000))
+    consumer = driver.stats().driver.consumer
+    if polling == "never":
+        assert consumer.polls_found == 0
+    if polling == "always":
+        assert consumer.sleeps == 0
+
+
+def test_a_message_for_a_peer_that_closed_is_an_error(pair):
+    driver, device = pair()
+    device.close()
+    with pytest.raises(ringbell.EndOfStream):
+        driver.doorbell.send(b"to nobody")
+    with pytest.raises(ringbell.EndOfStream):
+        driver.submit(b"to nobody")
+    assert driver.in_flight == 0
+    with pytest.raises(ringbell.EndOfStream):
+        driver.reserve(10)
