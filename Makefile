@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 C_SOURCES := $(wildcard csrc/*.c csrc/*.h)
 C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .PHONY: help demo test bench lint types format wheels clean
 

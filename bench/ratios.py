@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -38,22 +39,16 @@ IDLE_SECONDS = 2.0
 # ---- the other side, in a process of its own ----
 
 
-def ringbell_side(path: str, cpu: int) -> None:
+def echo_device(path: str, cpu: int) -> None:
+    ringbell.serve(path, bytes, cpu=cpu)
+
+
+def sink_device(path: str, cpu: int) -> None:
     with ringbell.listen(path, cpu=cpu) as listener, listener.accept() as device:
-        while True:
-            job = device.doorbell.recv()
-            if job == b"stop":
-                return
-            if job == b"sink":
-                for _ in range(MESSAGES):
-                    device.doorbell.recv()
-                device.interrupt.send(b"done")
-            else:
-                for request in device:
-                    if len(request.payload) == 0:
-                        request.complete()
-                        break
-                    request.complete(bytes(request.payload))
+        while device.doorbell.recv() == b"sink":
+            for _ in range(MESSAGES):
+                device.doorbell.recv()
+            device.interrupt.send(b"done")
 
 
 def pipe_side(connection: Connection, cpu: int) -> None:
@@ -86,10 +81,7 @@ def p50(call: Callable[[bytes], object]) -> float:
 
 
 def ringbell_round_trip(driver: ringbell.Driver) -> float:
-    driver.doorbell.send(b"echo")
-    result = p50(driver.call)
-    driver.call(b"")
-    return result
+    return p50(driver.call)
 
 
 def pipe_round_trip(connection: Connection) -> float:
@@ -124,13 +116,10 @@ def pipe_one_way(connection: Connection) -> float:
 
 
 def ringbell_in_flight(driver: ringbell.Driver) -> float:
-    driver.doorbell.send(b"echo")
     begin = time.perf_counter()
     for _ in driver.map((MESSAGE for _ in range(REQUESTS)), depth=DEPTH):
         pass
-    result = REQUESTS / (time.perf_counter() - begin)
-    driver.call(b"")
-    return result
+    return REQUESTS / (time.perf_counter() - begin)
 
 
 def pipe_in_flight(connection: Connection) -> float:
@@ -179,70 +168,85 @@ def idle_wait(driver: ringbell.Driver) -> tuple[float, int]:
 
 def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[dict[str, object]]:
     context = multiprocessing.get_context("spawn")
-    path = str(Path(folder) / "bench.sock")
-    ours = context.Process(target=ringbell_side, args=(path, cpus[1]))
-    connection, theirs_end = context.Pipe()
-    theirs = context.Process(target=pipe_side, args=(theirs_end, cpus[1]))
-    ours.start()
-    theirs.start()
+    echo, sink = str(Path(folder) / "echo"), str(Path(folder) / "sink")
+    connection, far_end = context.Pipe()
+    processes = [
+        context.Process(target=echo_device, args=(echo, cpus[1])),
+        context.Process(target=sink_device, args=(sink, cpus[1])),
+        context.Process(target=pipe_side, args=(far_end, cpus[1])),
+    ]
     try:
-        while not Path(path).exists():
-            time.sleep(0.01)
-            if not ours.is_alive():
-                raise RuntimeError("the device process ended early")
-        with ringbell.connect(path, cpu=cpus[0]) as driver:
-            rows = _measure_pairs(rounds, driver, connection)
-            idle = [idle_wait(driver) for _ in range(5)]
-            rows.append(_bound("CPU ms of a blocked wait of 2 s", [c for c, _ in idle], 1.0))
-            rows.append(_bound("wake-ups in it", [float(w) for _, w in idle], 0.5))
-            driver.doorbell.send(b"stop")
+        for process in processes:
+            process.start()
+        with ExitStack() as guard:
+            echo_driver = guard.enter_context(connect_when_there(echo, cpus[0]))
+            sink_driver = guard.enter_context(connect_when_there(sink, cpus[0]))
+            rows = [
+                compare(
+                    "round trip of 64 bytes, p50, us",
+                    [
+                        (ringbell_round_trip(echo_driver), pipe_round_trip(connection))
+                        for _ in range(rounds)
+                    ],
+                    less_is_better=True,
+                    target=25.0,
+                ),
+                compare(
+                    "one-way messages of 64 bytes, /s",
+                    [
+                        (ringbell_one_way(sink_driver), pipe_one_way(connection))
+                        for _ in range(rounds)
+                    ],
+                    target=5.0,
+                ),
+            ]
+            loads = [
+                (kicks_per_thousand(echo_driver), pipe_in_flight(connection)) for _ in range(rounds)
+            ]
+            what = f"requests of 64 bytes, depth {DEPTH}, /s"
+            rows.append(compare(what, [(load[0], pipe) for load, pipe in loads], target=3.0))
+            to_device, to_driver = ([load[side] for load, _ in loads] for side in (1, 2))
+            rows.append(bound("kicks per 1,000 requests, to device", to_device, 5.0))
+            rows.append(bound("kicks per 1,000 requests, to driver", to_driver, 5.0))
+            idle = [idle_wait(echo_driver) for _ in range(5)]
+            rows.append(bound("CPU ms of a blocked wait of 2 s", [cpu for cpu, _ in idle], 1.0))
+            rows.append(bound("wake-ups in it", [float(woken) for _, woken in idle], 0.5))
+            sink_driver.doorbell.send(b"stop")
         connection.send_bytes(b"stop")
         return rows
     finally:
-        for process in (ours, theirs):
-            process.join(5)
-            if process.is_alive():
+        for process in processes:
+            if process.pid is not None:
                 process.terminate()
                 process.join()
 
 
-def _measure_pairs(
-    rounds: int, driver: ringbell.Driver, connection: Connection
-) -> list[dict[str, object]]:
-    pairs = [
-        ("round trip of 64 bytes, p50, us", ringbell_round_trip, pipe_round_trip, False, 25.0),
-        ("one-way messages of 64 bytes, /s", ringbell_one_way, pipe_one_way, True, 5.0),
-        (f"requests of 64 bytes, depth {DEPTH}, /s", None, pipe_in_flight, True, 3.0),
-    ]
-    rows: list[dict[str, object]] = []
-    kicks: list[tuple[float, float, float]] = []
-    for what, ring, pipe, more_is_better, target in pairs:
-        mine, others = [], []
-        for _ in range(rounds):
-            if ring is None:
-                kicks.append(kicks_per_thousand(driver))
-                mine.append(kicks[-1][0])
-            else:
-                mine.append(ring(driver))
-            others.append(pipe(connection))
-        both = zip(mine, others, strict=True)
-        ratio = statistics.median(a / b if more_is_better else b / a for a, b in both)
-        rows.append(
-            {
-                "what": what,
-                "ringbell": statistics.median(mine),
-                "pipe": statistics.median(others),
-                "ratio": ratio,
-                "target": f">= {target:g}",
-                "reached": ratio >= target,
-            }
-        )
-    rows.append(_bound("kicks per 1,000 requests, to device", [k[1] for k in kicks], 5.0))
-    rows.append(_bound("kicks per 1,000 requests, to driver", [k[2] for k in kicks], 5.0))
-    return rows
+def connect_when_there(path: str, cpu: int) -> ringbell.Driver:
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            return ringbell.connect(path, cpu=cpu)
+        except ConnectionRefusedError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
 
 
-def _bound(what: str, values: list[float], target: float) -> dict[str, object]:
+def compare(
+    what: str, pairs: list[tuple[float, float]], target: float, less_is_better: bool = False
+) -> dict[str, object]:
+    ratio = statistics.median(b / a if less_is_better else a / b for a, b in pairs)
+    return {
+        "what": what,
+        "ringbell": statistics.median(a for a, _ in pairs),
+        "pipe": statistics.median(b for _, b in pairs),
+        "ratio": ratio,
+        "target": f">= {target:g}",
+        "reached": ratio >= target,
+    }
+
+
+def bound(what: str, values: list[float], target: float) -> dict[str, object]:
     median = statistics.median(values)
     return {
         "what": what,

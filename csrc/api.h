@@ -8,6 +8,7 @@
  *   -EBUSY       a reserved or half-sent message is in the way
  *   -EALREADY    the frame has been released before
  *   -EINTR       a signal arrived while asleep
+ *   -ENOMSG      there is another frame than the one asked for; it will be given again
  *   -EBADF       this side closed the channel
  *   -EPIPE       the peer said goodbye; all it sent has been taken
  *   -ECONNRESET  the peer died; all it sent has been taken
@@ -77,6 +78,7 @@ void rb_unreserve(rb_channel *channel);
  * less than what was given, the last frame is given again, so that an exception raised between
  * the call and the caller's next step loses nothing. */
 int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns);
+int64_t rb_recv_answer(rb_channel *channel, uint64_t taken, int64_t patience_ns, uint64_t token);
 int rb_take(rb_channel *channel, uint64_t taken, int64_t patience_ns);
 int rb_release(rb_channel *channel, uint64_t index);
 int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64_t length,

@@ -271,6 +271,17 @@ int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns)
 	return (int64_t)length;
 }
 
+/* rb_recv for one who waits for the answer to one request, and for nothing else. */
+int64_t rb_recv_answer(rb_channel *channel, uint64_t taken, int64_t patience_ns, uint64_t token)
+{
+	int64_t length = rb_recv(channel, taken, patience_ns);
+	const rb_frame *frame = &channel->consumer.frame;
+
+	if (length >= 0 && (frame->token != token || frame->kind != RB_MESSAGE))
+		return -ENOMSG;
+	return length;
+}
+
 /* Hands out the next frame where it lies, to be held until it is released; returns its flags. */
 int rb_take(rb_channel *channel, uint64_t taken, int64_t patience_ns)
 {

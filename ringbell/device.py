@@ -38,7 +38,7 @@ class Device:
     a second one gets RuntimeError. A context manager; leaving it closes the channel.
     """
 
-    __slots__ = ("_channel", "_frame_words", "doorbell", "handle", "interrupt")
+    __slots__ = ("_channel", "doorbell", "frame_words", "handle", "interrupt")
 
     def __init__(self, channel: Channel) -> None:
         """Serve a channel that has been opened; users call `Listener.accept`."""
@@ -49,7 +49,7 @@ class Device:
         self.interrupt = Producer(channel)
         """The producing end of the interrupt ring."""
         # index, token, start, stop in one step: an attribute each would take four.
-        self._frame_words = memoryview(channel.memory(channel.frame, 32)).cast("Q")
+        self.frame_words = memoryview(channel.memory(channel.frame, 32)).cast("Q")
 
     def take(self, timeout: float | None = None) -> Request:
         """Take the next request.
@@ -67,7 +67,7 @@ class Device:
             flags = _take(self.handle, doorbell.taken, -1 if timeout is None else 0)
             if flags:
                 return self._take_slowly(flags, deadline_after(timeout))
-            index, token, start, stop = self._frame_words.tolist()
+            index, token, start, stop = self.frame_words.tolist()
             memory = doorbell.their_slots[start:stop]
             request = Request(self, index, token, memoryview(PickleBuffer(memory)), memory)
             doorbell.taken += 1
@@ -136,7 +136,7 @@ class Device:
             else:
                 self._channel.fail(flags)
             flags = _take(self.handle, doorbell.taken, 0)
-        index, token, start, stop = self._frame_words.tolist()
+        index, token, start, stop = self.frame_words.tolist()
         if not doorbell.whole:
             request = Request(self, index, token, *lend(doorbell.their_slots, start, stop))
             doorbell.taken += 1

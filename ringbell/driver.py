@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _send = lib.rb_send
 _recv = lib.rb_recv
+_recv_answer = lib.rb_recv_answer
 _MESSAGE = lib.RB_MESSAGE
 _DATA = lib.RB_DATA
 _SPACE = lib.RB_SPACE
@@ -112,11 +113,11 @@ class Driver:
             raise in_use(self)
         requests.inside = arrivals.inside = True
         try:
-            if not self._ready and timeout is None:
+            if timeout is None and not arrivals.whole and not self._ready:
                 # The short way, for a short answer of our own. What it does not take in hand is
                 # given again to the long way.
                 length = _recv(self._handle, arrivals.taken, -1)
-                if length >= 0 and not arrivals.whole:
+                if length >= 0:
                     token = arrivals.frame.token
                     if self._in_flight.get(token) == _REAP:
                         completion = Completion(
@@ -153,6 +154,20 @@ class Driver:
         requests.inside = arrivals.inside = True
         token = self._next_token
         try:
+            if timeout is None and not arrivals.whole:
+                # The short way, for a short answer that comes next. If an exception ends it, the
+                # answer belongs to no token in flight, and is dropped.
+                self._next_token = token + 1
+                data = payload if type(payload) is bytes else as_buffer(payload)
+                if _send(self._handle, data, len(data), token, 0) == 0:
+                    length = _recv_answer(self._handle, arrivals.taken, -1, token)
+                    if length >= 0:
+                        answer: bytes = arrivals.scratch[:length]
+                        arrivals.taken += 1
+                        return answer
+                    self._in_flight[token] = _CALL
+                    return self._answer_to(token, None)
+                token = self._next_token
             deadline = None if timeout is None else deadline_after(timeout)
             self._send(payload, deadline, _CALL)
             return self._answer_to(token, deadline)
@@ -284,17 +299,15 @@ class Driver:
                 self._receive(_NOW)
 
     def _answer_to(self, token: int, deadline: float | None) -> bytes:
-        if deadline is None and not self._arrived:
-            # The short way, for the short answer that is expected; see reap.
-            arrivals = self.interrupt
-            length = _recv(self._handle, arrivals.taken, -1)
-            if length >= 0 and not arrivals.whole:
-                frame = arrivals.frame
-                if frame.token == token and frame.kind == _MESSAGE:
-                    answer: bytes = arrivals.scratch[:length]
-                    del self._in_flight[token]
-                    arrivals.taken += 1
-                    return answer
+        arrivals = self.interrupt
+        if deadline is None and not arrivals.whole and not self._arrived:
+            # The short way, for the short answer that is expected.
+            length = _recv_answer(self._handle, arrivals.taken, -1, token)
+            if length >= 0:
+                answer: bytes = arrivals.scratch[:length]
+                del self._in_flight[token]
+                arrivals.taken += 1
+                return answer
         while token not in self._arrived:
             self._receive(deadline)
         return self._arrived.pop(token).result()

@@ -7,10 +7,12 @@ import gc
 import logging
 import os
 from collections.abc import Callable
+from pickle import PickleBuffer
 from typing import TYPE_CHECKING
 
+from ringbell._ffi import lib
 from ringbell.device import Device
-from ringbell.errors import LayoutMismatch, PeerLost
+from ringbell.errors import EndOfStream, LayoutMismatch, PeerLost
 from ringbell.listener import Listener
 from ringbell.meeting import listen
 from ringbell.policy import MAX_POLL, Kick, Polling
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
     Handler = Callable[[memoryview], ReadableBuffer]
 
+_take = lib.rb_take
+_complete = lib.rb_complete
+_MESSAGE = lib.RB_MESSAGE
+_BY_POLICY = -1
 _log = logging.getLogger("ringbell")
 
 
@@ -61,36 +67,75 @@ def serve_on(listener: Listener, handler: Handler) -> None:
 
 def _serve_driver(device: Device, handler: Handler) -> None:
     try:
-        for request in device:
-            _serve_request(request, handler)
+        while True:
+            _serve_plain_requests(device, handler)
+            request = device.take()
+            _answer(request, *_try(handler, request.payload))
+    except EndOfStream:
+        return
     except PeerLost as error:
         _log.warning("%s", error)
 
 
-def _serve_request(request: Request, handler: Handler) -> None:
+def _serve_plain_requests(device: Device, handler: Handler) -> None:
+    """Serve in as few steps as possible, until something comes that is not plain.
+
+    Plain is a request that is there, whole, and answered with bytes for which there is room. When
+    this returns, `device.take` waits for the next one or deals with what it is; a frame that was
+    not taken in hand is given again.
+    """
+    handle, doorbell, frame = device.handle, device.doorbell, device.frame_words
+    slots = doorbell.their_slots
+    while _take(handle, doorbell.taken, _BY_POLICY) == 0:
+        index, token, start, stop = frame.tolist()
+        memory = slots[start:stop]
+        payload = memoryview(PickleBuffer(memory))  # see buffers.lend
+        doorbell.taken += 1
+        failure = None
+        try:
+            answer = handler(payload)
+        except Exception as error:
+            answer, failure = b"", _failure(error)
+        if failure is None and type(answer) is bytes:
+            try:
+                payload.release()
+                memory.release()
+            except BufferError:
+                pass  # request.complete will say what is wrong
+            else:
+                if _complete(handle, index, answer, len(answer), _MESSAGE) == 0:
+                    continue
+        _answer(Request(device, index, token, payload, memory), answer, failure)
+
+
+def _try(handler: Handler, payload: memoryview) -> tuple[ReadableBuffer, str | None]:
+    """Return the handler's answer, or why there is none."""
     try:
-        answer = handler(request.payload)
-        if type(answer) is not bytes:
-            answer = _copy(answer)
+        return handler(payload), None
     except Exception as error:
-        _log.debug("the handler raised", exc_info=True)
-        failure = f"{type(error).__name__}: {error}"
-    else:
+        return b"", _failure(error)
+
+
+def _failure(error: Exception) -> str:
+    _log.debug("the handler raised", exc_info=error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _answer(request: Request, answer: ReadableBuffer, failure: str | None) -> None:
+    if failure is None:
+        try:
+            # Copied, so that the answer may be a view of the request, which is about to end.
+            answer = bytes(memoryview(answer))
+        except TypeError:
+            failure = (
+                f"TypeError: the handler returned {type(answer).__name__}; "
+                "return bytes or another buffer"
+            )
+    if failure is None:
         request.complete(answer)
         return
-    # After the except block, because the exception's frames hold views of the payload.
     try:
         request.fail(failure)
     except BufferError:
-        gc.collect()  # frames in a reference cycle
+        gc.collect()  # the exception's frames hold the payload, in a reference cycle
         request.fail(failure)
-
-
-def _copy(answer: ReadableBuffer) -> bytes:
-    try:
-        # Copied, so that the answer may be a view of the request, which is about to end.
-        return bytes(memoryview(answer))
-    except TypeError:
-        raise TypeError(
-            f"the handler returned {type(answer).__name__}; return bytes or another buffer"
-        ) from None

@@ -20,6 +20,10 @@ def upper(payload):
     return bytes(payload).upper()
 
 
+def long_answer(payload):
+    return bytes(payload).ljust(1000)
+
+
 def raises_on_bad(payload):
     if bytes(payload) == b"bad":
         raise ValueError("bad is not good")

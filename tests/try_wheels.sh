@@ -43,7 +43,7 @@ interpreter() { # the first that runs of: on the path, of pyenv
 
 try() { # interpreter, what to install
 	"$1" -m venv "$work/venv"
-	"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$2"
+	"$work/venv/bin/python" -m pip install -qq --disable-pip-version-check "$2"
 	rm -f try.sock*
 	"$work/venv/bin/python" try.py
 	rm -rf "$work/venv"
