@@ -10,15 +10,18 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 C_SOURCES := $(wildcard csrc/*.c csrc/*.h)
+C_TESTS := $(wildcard tests/c/*.c tests/c/*.h)
 C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: help demo test bench lint types format wheels clean
+.PHONY: help demo test bench verify soak lint types format wheels clean
 
 help:
 	@echo "make demo    two processes, real files, every answer checked, the figures"
 	@echo "make test    the tests"
 	@echo "make bench   the promised figures against multiprocessing.Pipe, then the benchmark suite"
+	@echo "make verify  no wake-up is lost: a model and its mutants, sanitizers, litmus, soak"
+	@echo "make soak    a long soak of sleeps and wake-ups, SLEEPS=12000000"
 	@echo "make lint    style, warnings and types, of C and of Python"
 	@echo "make format  put the style right"
 	@echo "make wheels  wheel and sdist, installed and tried in empty environments"
@@ -51,10 +54,17 @@ bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp
 	@$(BIN)/python bench/ratios.py
 	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
 
+verify: $(VENV)/ringbell.stamp $(VENV)/test.stamp
+	@$(BIN)/python tests/verify.py
+
+SLEEPS ?= 12000000
+soak: $(VENV)/ringbell.stamp
+	@$(BIN)/python tests/verify.py --soak $(SLEEPS)
+
 lint: types $(VENV)/lint.stamp
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
+	@$(BIN)/clang-format --dry-run --Werror $(C_SOURCES) $(C_TESTS)
 	@for source in csrc/*.c; do "$${CC:-cc}" $(C_WARNINGS) -fsyntax-only "$$source"; done
 
 types: $(VENV)/ringbell.stamp $(VENV)/lint.stamp
@@ -63,7 +73,7 @@ types: $(VENV)/ringbell.stamp $(VENV)/lint.stamp
 format: $(VENV)/lint.stamp
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
-	@$(BIN)/clang-format -i $(C_SOURCES)
+	@$(BIN)/clang-format -i $(C_SOURCES) $(C_TESTS)
 
 wheels: $(BIN)/python $(VENV)/dist.stamp
 	@rm -rf dist build

@@ -31,7 +31,12 @@ static inline void rb_store_release(uint64_t *word, uint64_t value)
  * by itself, and what both lettered pairs stand on. */
 static inline void rb_fence_full(void)
 {
+#ifdef RB_LITMUS_WITHOUT_FENCES
+	/* Only for tests/c/litmus.c, to show what the fence is for. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+#else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
 }
 
 /* Tells the CPU that this is a polling loop. */

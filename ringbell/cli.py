@@ -235,6 +235,10 @@ def _table(results: list[demo.Result]) -> Table:
         ("kicks per 1,000 requests, to driver", lambda r: f"{r.figures()['kicks_to_driver']:,.1f}"),
         ("kicks saved", lambda r: f"{r.kicks_saved:,}"),
         ("sleeps, driver + device", lambda r: f"{r.driver_sleeps:,} + {r.device_sleeps:,}"),
+        (
+            "CPU time in the kernel, s, driver + device",
+            lambda r: f"{r.driver_kernel_seconds:.2f} + {r.device_kernel_seconds:.2f}",
+        ),
         ("latency p50, us", lambda r: f"{r.latency_p50_us:,.1f}"),
         ("latency p99, us", lambda r: f"{r.latency_p99_us:,.1f}"),
         ("latency p99.9, us", lambda r: f"{r.latency_p999_us:,.1f}"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ringbell.driver import Driver
@@ -106,6 +107,8 @@ class Result:
     kicks_saved: int
     driver_sleeps: int
     device_sleeps: int
+    driver_kernel_seconds: float
+    device_kernel_seconds: float
     latency_p50_us: float
     latency_p99_us: float
     latency_p999_us: float
@@ -137,15 +140,23 @@ def run(
     # With one CPU, a side that polls only keeps the other one from running.
     polling: Polling = "adaptive" if cpus else "never"
     affinity = os.sched_getaffinity(0)
+    children = _kernel_seconds(resource.RUSAGE_CHILDREN)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="ringbell-demo-") as folder,
             _device(Path(folder) / "demo.sock", job.work, kick, device_cpu, polling) as name,
             connect(name, cpu=driver_cpu, kick=kick, polling=polling) as driver,
         ):
-            return _Exchange(driver, job, progress).run(files, kick)
+            result = _Exchange(driver, job, progress).run(files, kick)
+        # Known once the device process has ended; its start is in it too.
+        device = _kernel_seconds(resource.RUSAGE_CHILDREN) - children
+        return replace(result, device_kernel_seconds=device)
     finally:
         os.sched_setaffinity(0, affinity)
+
+
+def _kernel_seconds(who: int) -> float:
+    return resource.getrusage(who).ru_stime
 
 
 @contextlib.contextmanager
@@ -178,7 +189,7 @@ class _Exchange:
 
     def run(self, files: list[Path], kick: Kick) -> Result:
         unreadable: deque[Path] = deque()
-        begin = time.perf_counter()
+        begin, kernel = time.perf_counter(), _kernel_seconds(resource.RUSAGE_SELF)
         for block in _blocks(files, self._job.block, unreadable):
             if len(self._sent) >= self._job.depth:
                 self._take_one()
@@ -187,6 +198,7 @@ class _Exchange:
         while self._sent:
             self._take_one()
         seconds = time.perf_counter() - begin
+        kernel = _kernel_seconds(resource.RUSAGE_SELF) - kernel
         stats = self._driver.stats()
         driver, device = stats.driver, stats.device
         times = sorted(self._latencies)
@@ -203,6 +215,8 @@ class _Exchange:
             kicks_saved=driver.producer.kicks_saved + device.producer.kicks_saved,
             driver_sleeps=driver.producer.sleeps + driver.consumer.sleeps,
             device_sleeps=device.producer.sleeps + device.consumer.sleeps,
+            driver_kernel_seconds=kernel,
+            device_kernel_seconds=0.0,
             latency_p50_us=_percentile(times, 0.5),
             latency_p99_us=_percentile(times, 0.99),
             latency_p999_us=_percentile(times, 0.999),

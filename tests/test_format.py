@@ -78,8 +78,9 @@ WRITE_INDEX, READ_INDEX = 0, 256 // 8
 def test_a_nonsense_write_index_is_a_corrupt_ring_and_the_end_is_dead(pair, nonsense):
     driver, device = pair(ring_size=4096)
     # 1 and 63 are within the ring: the frame they offer is what is wrong then.
+    frame = b"\xff" * 16 if nonsense < 64 else struct.pack("<IHHQ", 1, 1, 0, 0)
+    driver.doorbell._my_slots[:16] = frame
     control_words(driver)[WRITE_INDEX] = nonsense
-    driver.doorbell._my_slots[:16] = b"\xff" * 16
     with pytest.raises(ringbell.CorruptRing, match="connect again"):
         device.take()
     for use in (device.take, device.doorbell.recv, lambda: device.interrupt.send(b"x")):

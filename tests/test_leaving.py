@@ -246,6 +246,20 @@ def test_a_blocked_wait_sleeps_once_and_makes_no_system_calls(start, connect):
     assert device.reply().startswith("<ringbell.Request 1")
 
 
+def test_a_blocked_wait_for_room_soon_makes_no_system_calls_either(start, connect):
+    device = start("device", polling="never")
+    driver = connect(ring_size=4096)
+    device.begin("[device.interrupt.send(b'x' * 100) for _ in range(33)]")
+    # The first sleep, for a good part of the ring, is bounded; the second, for the message, is not.
+    wait_until(lambda: driver.stats().device.producer.sleeps == 2)
+    wait_until(lambda: Path(f"/proc/{device.pid}/stat").read_text().split()[2] == "S")
+    before = switches(device.pid), driver.stats()
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(0.5)"], check=True)
+    assert (switches(device.pid), driver.stats()) == before
+    driver.interrupt.recv()
+    device.reply()
+
+
 def test_a_stray_write_to_the_peers_memory_faults_in_the_process_that_made_it(start, connect):
     device = start("device")
     driver = connect()

@@ -2,6 +2,7 @@
 """Ctrl-C and other signals: they end or leave alone every wait, and lose nothing."""
 
 import os
+import select
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 from processes import PeerError, wait_until
 
 import ringbell
+from ringbell.signal_pipe import SignalPipe
 
 WAITS = {
     "call": ("driver", "driver.call(b'x')"),
@@ -127,6 +129,7 @@ def test_a_handler_may_close_the_channel(start, connect):
     device = start("device")
     driver = connect()
     device.run("""
+import select
 import signal
 def stop(*_):
     raise SystemExit("stop")
@@ -284,3 +287,22 @@ def serve_until_closed(device, driver):
             time.sleep(0)
     thread.join()
     return served
+
+
+def test_a_signal_just_before_the_sleep_ends_it():
+    seen = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    pipe = SignalPipe()
+    try:
+
+        def sleep(descriptor):
+            # Handled before the sleep begins, so the sleep itself is not interrupted.
+            os.kill(os.getpid(), signal.SIGUSR1)
+            wait_until(lambda: seen)
+            return select.select([descriptor], [], [])[0]
+
+        assert pipe.sleep(sleep) != []
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        pipe.close()
+        signal.signal(signal.SIGUSR1, before)

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Both sides of a channel in one program, over the very sources of the extension: for threads, or
+ * to fork between them.
+ */
+#ifndef RB_TEST_PAIR_H
+#define RB_TEST_PAIR_H
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "channel.h"
+
+struct pair {
+	rb_channel *driver;
+	rb_channel *device;
+	int control[2];
+	int eventfds[4];
+	int segment;
+};
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(2);
+}
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+static struct pair open_pair(uint64_t ring_bytes, uint64_t first_index)
+{
+	struct pair pair;
+	struct rb_header header;
+	uint64_t size = rb_header_make(&header, ring_bytes, first_index);
+
+	if (!size) {
+		fprintf(stderr, "bad ring size %llu\n", (unsigned long long)ring_bytes);
+		exit(2);
+	}
+	pair.segment = memfd_create("ringbell-test", MFD_CLOEXEC);
+	if (pair.segment < 0 || ftruncate(pair.segment, (off_t)size))
+		die("memfd");
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.control))
+		die("socketpair");
+	for (int i = 0; i < 4; i++) {
+		pair.eventfds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (pair.eventfds[i] < 0)
+			die("eventfd");
+	}
+	if (rb_channel_open(&pair.driver, &header, RB_DRIVER, pair.segment, pair.eventfds,
+			    pair.control[0]) ||
+	    rb_channel_open(&pair.device, &header, RB_DEVICE, pair.segment, pair.eventfds,
+			    pair.control[1]))
+		die("rb_channel_open");
+	return pair;
+}
+
+/* ThreadSanitizer knows memory by its address, so threads have to use one mapping of it. */
+static inline void share_mapping(struct pair *pair)
+{
+	rb_channel *driver = pair->driver, *device = pair->device;
+
+	driver->producer.theirs = driver->consumer.theirs = device->producer.mine;
+	device->producer.theirs = device->consumer.theirs = driver->producer.mine;
+	driver->consumer.slots = device->producer.slots;
+	device->consumer.slots = driver->producer.slots;
+}
+
+static inline void close_pair(struct pair *pair)
+{
+	rb_channel_free(pair->driver);
+	rb_channel_free(pair->device);
+	for (int i = 0; i < 4; i++)
+		close(pair->eventfds[i]);
+	close(pair->control[0]);
+	close(pair->control[1]);
+	close(pair->segment);
+}
+
+#endif

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A driver and a device exchange numbered requests of random sizes, with random pauses, so that
+ * both fall asleep and wake each other all the time. Every entry is checked for loss, repetition,
+ * order and content; every wait for its length.
+ *
+ *   stress [--threads] [--sleeps N] [--ring BYTES] [--size BYTES] [--window N] [--polling never]
+ *          [--skew NANOSECONDS] [--first INDEX] [--seed N] [--cpus A,B]
+ *
+ * Ends when both sides together have slept N times. Exits with 1, and says what it saw, when an
+ * entry is wrong or a sleep lasts for 10 seconds: nothing here pauses for more than microseconds,
+ * so that is a lost wake-up.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <signal.h>
+
+#include "pair.h"
+
+#define HANG_NS 10000000000LL
+#define LONG_NS 100000000ULL
+#define WINDOW_MAX 64
+#define END_TOKEN UINT64_MAX
+
+static struct {
+	bool threads;
+	uint64_t sleeps, ring, size, window, skew, first, seed;
+	int polling;
+	int cpus[2];
+} options = {.sleeps = 100000,
+	     .ring = 4096,
+	     .size = 200,
+	     .window = 3,
+	     .skew = 2000,
+	     .seed = 1,
+	     .polling = RB_POLL_ADAPTIVE,
+	     .cpus = {-1, -1}};
+
+/* What one side keeps; the reports are in memory that both processes share. */
+struct side {
+	const char *name;
+	rb_channel *channel;
+	uint64_t random;
+	uint64_t entries;
+	uint64_t sleeps;
+	uint64_t longest_ns;
+	uint64_t long_waits;
+	uint64_t run_delay_ns;
+	int cpu;
+};
+
+static struct side *driver_side, *device_side;
+
+static uint64_t next_random(struct side *side)
+{
+	uint64_t x = side->random;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return side->random = x;
+}
+
+static void fail(const struct side *side, const char *what, uint64_t expected, uint64_t got)
+{
+	fprintf(stderr, "FAILED: %s: %s: expected %llu, got %llu, after %llu entries\n", side->name,
+		what, (unsigned long long)expected, (unsigned long long)got,
+		(unsigned long long)side->entries);
+	exit(1);
+}
+
+static void pause_at_random(struct side *side)
+{
+	if (!options.skew || next_random(side) % 2)
+		return;
+	uint64_t until = clock_ns() + next_random(side) % options.skew;
+	while (clock_ns() < until)
+		rb_cpu_relax();
+}
+
+/* Nanoseconds that this thread was ready to run and no CPU was given to it. */
+static uint64_t run_delay(void)
+{
+	unsigned long long ran = 0, waited = 0;
+	FILE *file = fopen("/proc/thread-self/schedstat", "r");
+
+	if (file) {
+		if (fscanf(file, "%llu %llu", &ran, &waited) != 2)
+			waited = 0;
+		fclose(file);
+	}
+	return waited;
+}
+
+static void wait_for(struct side *side, int want)
+{
+	uint64_t began = clock_ns();
+	pause_at_random(side);
+	int ready = rb_wait_poll(side->channel, want, -1);
+
+	if (!ready) {
+		__atomic_fetch_add(&side->sleeps, 1, __ATOMIC_RELAXED);
+		ready = rb_wait_sleep(side->channel, want, HANG_NS, -1);
+		if (!ready) {
+			const struct rb_producer *p = &side->channel->producer;
+			const struct rb_consumer *c = &side->channel->consumer;
+			fprintf(stderr,
+				"LOST WAKE-UP: %s slept on %d: write %llu, their read %llu, my "
+				"event "
+				"%llu; next %llu, their write %llu, my event %llu\n",
+				side->name, want, (unsigned long long)p->write,
+				(unsigned long long)p->theirs->read_index,
+				(unsigned long long)p->mine->space_event,
+				(unsigned long long)c->next,
+				(unsigned long long)c->theirs->write_index,
+				(unsigned long long)c->mine->data_event);
+			exit(1);
+		}
+	}
+	if (ready < 0 && ready != -EINTR)
+		fail(side, "wait", 0, (uint64_t)-ready);
+	uint64_t waited = clock_ns() - began;
+	if (waited > side->longest_ns)
+		side->longest_ns = waited;
+	if (waited > LONG_NS) {
+		uint64_t delay = run_delay();
+		side->long_waits++;
+		printf("%s waited %.1f ms for %d; since the last report of this kind it was ready "
+		       "to run "
+		       "without a CPU for %.1f ms\n",
+		       side->name, (double)waited / 1e6, want,
+		       (double)(delay - side->run_delay_ns) / 1e6);
+		side->run_delay_ns = delay;
+	}
+}
+
+/* Sizes from nothing to the longest, mostly short. */
+static uint64_t random_size(struct side *side)
+{
+	uint64_t most = next_random(side) % 8 ? options.size / 4 + 1 : options.size + 1;
+
+	return 8 + next_random(side) % most;
+}
+
+static void fill(uint8_t *payload, uint64_t size, uint64_t number)
+{
+	memcpy(payload, &number, sizeof(number));
+	memset(payload + 8, (int)(number * 7 + size), size - 8);
+}
+
+static void check(const struct side *side, const uint8_t *payload, uint64_t size, uint64_t number)
+{
+	uint64_t got;
+
+	memcpy(&got, payload, sizeof(got));
+	if (got != number)
+		fail(side, "number", number, got);
+	uint8_t byte = (uint8_t)(number * 7 + size);
+	for (uint64_t i = 8; i < size; i++)
+		if (payload[i] != byte)
+			fail(side, "byte of content", byte, payload[i]);
+}
+
+/* ---- the driver ---- */
+
+struct answers {
+	bool outstanding[WINDOW_MAX]; /* by token modulo WINDOW_MAX */
+	uint64_t in_flight;
+};
+
+static void take_answers(struct side *side, struct answers *answers)
+{
+	rb_channel *channel = side->channel;
+
+	for (;;) {
+		int flags = rb_take(channel, channel->consumer.given, 0);
+		if (flags == -EAGAIN)
+			return;
+		if (flags)
+			fail(side, "answer's flags", 0, (uint64_t)flags);
+		rb_frame frame = channel->consumer.frame;
+		if (!answers->outstanding[frame.token % WINDOW_MAX])
+			fail(side, "token in flight", 1, 0);
+		answers->outstanding[frame.token % WINDOW_MAX] = false;
+		answers->in_flight--;
+		check(side, channel->consumer.slots + frame.start, frame.stop - frame.start,
+		      frame.token);
+		rb_release(channel, frame.index);
+	}
+}
+
+static void send_request(struct side *side, struct answers *answers, const uint8_t *payload,
+			 uint64_t size, uint64_t token)
+{
+	rb_channel *channel = side->channel;
+	int64_t status = rb_send(channel, payload, size, token, 0);
+	int64_t done = 0;
+
+	while (status == -EAGAIN || (status == -EMSGSIZE && done < (int64_t)size)) {
+		if (status == -EMSGSIZE) {
+			int64_t sent = rb_send_piece(channel, payload, size, (uint64_t)done, token,
+						     RB_MESSAGE);
+			if (sent >= 0) {
+				done = sent;
+				continue;
+			}
+			if (sent != -EAGAIN)
+				fail(side, "send_piece", 0, (uint64_t)-sent);
+		}
+		wait_for(side, RB_SPACE | RB_DATA);
+		take_answers(side, answers);
+		if (status == -EAGAIN)
+			status = rb_send(channel, payload, size, token, 0);
+	}
+	if (status && status != -EMSGSIZE)
+		fail(side, "send", 0, (uint64_t)-status);
+}
+
+static void drive(struct side *side)
+{
+	struct answers answers = {.in_flight = 0};
+	uint8_t *payload = malloc(options.size + 16);
+
+	if (!payload)
+		die("malloc");
+	uint64_t number = 0;
+	while (__atomic_load_n(&driver_side->sleeps, __ATOMIC_RELAXED) +
+		       __atomic_load_n(&device_side->sleeps, __ATOMIC_RELAXED) <
+	       options.sleeps) {
+		uint64_t window = 1 + next_random(side) % options.window;
+		while (answers.in_flight >= window || answers.outstanding[number % WINDOW_MAX]) {
+			wait_for(side, RB_DATA);
+			take_answers(side, &answers);
+		}
+		uint64_t size = random_size(side);
+		fill(payload, size, number);
+		pause_at_random(side);
+		answers.outstanding[number % WINDOW_MAX] = true;
+		answers.in_flight++;
+		send_request(side, &answers, payload, size, number);
+		number++;
+		side->entries = number;
+	}
+	while (answers.in_flight) {
+		wait_for(side, RB_DATA);
+		take_answers(side, &answers);
+	}
+	fill(payload, 8, number);
+	send_request(side, &answers, payload, 8, END_TOKEN);
+	free(payload);
+}
+
+/* ---- the device ---- */
+
+struct held {
+	uint64_t index, token, size;
+};
+
+static void answer(struct side *side, const struct held *held)
+{
+	rb_channel *channel = side->channel;
+	uint64_t size = 8 + held->size % 500;
+	uint8_t payload[512];
+	int status;
+
+	fill(payload, size, held->token);
+	pause_at_random(side);
+	while ((status = rb_complete(channel, held->index, payload, size, RB_MESSAGE)) == -EAGAIN)
+		wait_for(side, RB_SPACE);
+	if (status)
+		fail(side, "complete", 0, (uint64_t)-status);
+}
+
+/* Takes one request, putting its pieces together; false when the driver has ended. */
+static bool take_request(struct side *side, uint8_t *pieces, struct held *held)
+{
+	rb_channel *channel = side->channel;
+	const rb_frame *frame = &channel->consumer.frame;
+	uint64_t size = 0;
+	int flags;
+
+	for (;;) {
+		flags = rb_take(channel, channel->consumer.given, 0);
+		if (flags == -EAGAIN) {
+			wait_for(side, RB_DATA);
+			continue;
+		}
+		if (flags < 0)
+			fail(side, "take", 0, (uint64_t)-flags);
+		memcpy(pieces + size, channel->consumer.slots + frame->start,
+		       frame->stop - frame->start);
+		size += frame->stop - frame->start;
+		if (!(flags & RB_FLAG_MORE))
+			break;
+		rb_release(channel, frame->index);
+	}
+	*held = (struct held){frame->index, frame->token, size};
+	check(side, pieces, size, side->entries);
+	if (frame->token == END_TOKEN)
+		return false;
+	if (frame->token != side->entries)
+		fail(side, "token", side->entries, frame->token);
+	side->entries++;
+	return true;
+}
+
+static void serve(struct side *side)
+{
+	struct held held[WINDOW_MAX];
+	uint64_t count = 0;
+	uint8_t *pieces = malloc(options.size + 16);
+
+	if (!pieces)
+		die("malloc");
+	while (take_request(side, pieces, &held[count])) {
+		count++;
+		/* Answer in any order, and wait for no more than was promised to be in flight.
+		 * Pieces need the ring's room, so nothing is held while they come. */
+		bool hold = count < options.window / 2 && options.size + 16 < options.ring / 4 &&
+			    rb_wait_poll(side->channel, RB_DATA, 0);
+		while (count && !(hold && next_random(side) % 4)) {
+			uint64_t chosen = next_random(side) % count;
+			answer(side, &held[chosen]);
+			held[chosen] = held[--count];
+		}
+	}
+	free(pieces);
+}
+
+/* ---- both ---- */
+
+static void pin(const struct side *side)
+{
+	cpu_set_t set;
+
+	if (side->cpu < 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET(side->cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("sched_setaffinity");
+}
+
+static void *run_device(void *unused)
+{
+	(void)unused;
+	pin(device_side);
+	serve(device_side);
+	return NULL;
+}
+
+static void run(struct pair *pair)
+{
+	driver_side->channel = pair->driver;
+	device_side->channel = pair->device;
+	if (options.threads) {
+		pthread_t thread;
+		share_mapping(pair);
+		if (pthread_create(&thread, NULL, run_device, NULL))
+			die("pthread_create");
+		pin(driver_side);
+		drive(driver_side);
+		pthread_join(thread, NULL);
+		return;
+	}
+	pid_t child = fork();
+	if (child < 0)
+		die("fork");
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(pair->control[0]);
+		run_device(NULL);
+		fflush(stdout);
+		_exit(0);
+	}
+	close(pair->control[1]);
+	pin(driver_side);
+	drive(driver_side);
+	int status;
+	if (waitpid(child, &status, 0) != child || status) {
+		fprintf(stderr, "the device process failed: %d\n", status);
+		exit(1);
+	}
+}
+
+static void parse(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *name = argv[i];
+		if (!strcmp(name, "--threads")) {
+			options.threads = true;
+			continue;
+		}
+		const char *text = i + 1 < argc ? argv[++i] : "";
+		uint64_t value = strtoull(text, NULL, 0);
+		if (!strcmp(name, "--sleeps"))
+			options.sleeps = value;
+		else if (!strcmp(name, "--ring"))
+			options.ring = value;
+		else if (!strcmp(name, "--size"))
+			options.size = value;
+		else if (!strcmp(name, "--window") && value >= 1 && value < WINDOW_MAX)
+			options.window = value;
+		else if (!strcmp(name, "--skew"))
+			options.skew = value;
+		else if (!strcmp(name, "--first"))
+			options.first = value;
+		else if (!strcmp(name, "--seed") && value)
+			options.seed = value;
+		else if (!strcmp(name, "--polling") && !strcmp(text, "never"))
+			options.polling = RB_POLL_NEVER;
+		else if (!strcmp(name, "--polling") && !strcmp(text, "adaptive"))
+			options.polling = RB_POLL_ADAPTIVE;
+		else if (!strcmp(name, "--cpus") &&
+			 sscanf(text, "%d,%d", &options.cpus[0], &options.cpus[1]) == 2)
+			;
+		else {
+			fprintf(stderr, "stress: what is %s %s? See the top of stress.c\n", name,
+				text);
+			exit(2);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	parse(argc, argv);
+	struct side *sides = mmap(NULL, 2 * sizeof(*sides), PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (sides == MAP_FAILED)
+		die("mmap");
+	driver_side = &sides[0];
+	device_side = &sides[1];
+	*driver_side = (struct side){
+		.name = "driver", .random = options.seed * 2654435761U + 1, .cpu = options.cpus[0]};
+	*device_side = (struct side){
+		.name = "device", .random = options.seed * 40503U + 77, .cpu = options.cpus[1]};
+	struct pair pair = open_pair(options.ring, options.first);
+	rb_channel_policy(pair.driver, options.polling, 20000, 0);
+	rb_channel_policy(pair.device, options.polling, 20000, 0);
+
+	uint64_t began = clock_ns();
+	run(&pair);
+	double seconds = (double)(clock_ns() - began) / 1e9;
+	uint64_t longest = driver_side->longest_ns > device_side->longest_ns
+				   ? driver_side->longest_ns
+				   : device_side->longest_ns;
+	printf("sleeps %llu entries %llu seconds %.1f longest_ms %.2f long_waits %llu kicks %llu\n",
+	       (unsigned long long)(driver_side->sleeps + device_side->sleeps),
+	       (unsigned long long)driver_side->entries, seconds, (double)longest / 1e6,
+	       (unsigned long long)(driver_side->long_waits + device_side->long_waits),
+	       (unsigned long long)(pair.driver->producer.mine->producer.kicks_sent +
+				    pair.driver->producer.theirs->producer.kicks_sent));
+	close_pair(&pair);
+	return 0;
+}

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: MIT
+"""Shows that no wake-up is lost; `make verify` for the quick form, `make soak` for a long soak.
+
+    python tests/verify.py [--soak SLEEPS] [--only NAME]
+
+Searches the model and its mutants, runs the C programs over the sources of the extension (under
+ThreadSanitizer, AddressSanitizer and UBSan, and as two processes), the litmus with and without the
+fences, and the check of the machine code. Ends with one table; exits with 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringbell.pinning import choose_pair
+
+ROOT = Path(__file__).parent.parent
+MODEL = ROOT / "tests/model/rings.pml"
+SOURCES = [str(ROOT / "csrc" / name) for name in ("ring.c", "frame.c", "wait.c", "segment.c")]
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", f"-I{ROOT / 'csrc'}", "-g", "-pthread", "-Wall", "-Wextra"]
+FLAGS += ["-Wno-unused-function"]
+LEAST_STATES = 2_000_000
+LITMUS_ROUNDS = 1_000_000
+LITMUS_FACTOR = 50
+QUICK_SLEEPS = 2_000_000
+
+# Debian's packages for the commands that are needed.
+PACKAGES = {
+    "spin": "spin",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "objdump": "binutils",
+}
+
+# What a mutant needs beside its own macro to be able to go wrong.
+MUTANT_OPTIONS = {"MUTANT_SUBMIT_TAKES_NOTHING": ["-DSLOTS=1"]}
+
+# Ring size, largest message, window, polling, first index: from one message up, with fragments,
+# with indices that wrap. A share of the sleeps goes to each.
+SOAKS = [
+    (5, ["--ring", "4096", "--size", "200", "--window", "3", "--polling", "never"]),
+    (2, ["--ring", "4096", "--size", "4072", "--window", "2", "--polling", "never"]),
+    (1, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "never"]),
+    (1, ["--ring", "65536", "--size", "30", "--window", "50", "--polling", "never"]),
+    (1, ["--size", "40", "--polling", "never", "--first", str(2**64 - 5)]),
+    (0.05, ["--ring", "4096", "--size", "200", "--window", "2", "--polling", "adaptive"]),
+    (0.02, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "adaptive"]),
+]
+
+
+class Failed(Exception):  # noqa: N818
+    """A check did not hold; the message says which way."""
+
+
+@dataclass
+class Row:
+    check: str
+    explored: str
+    result: str
+    ok: bool
+
+
+def run(command: list[str], timeout: float = 900, **options: object) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, check=False, **options
+    )
+    if done.returncode:
+        output = (done.stdout + done.stderr).strip()
+        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}: {output[-1500:]}")
+    return done.stdout
+
+
+def install_tools() -> None:
+    """Get what is missing, where this is allowed; each check says itself what it misses."""
+    missing = sorted({p for command, p in PACKAGES.items() if not shutil.which(command)})
+    if not missing or not shutil.which("apt-get"):
+        return
+    prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    print(f"installing {' '.join(missing)}", flush=True)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update", "-qq"], ["install", "-y", "-qq", *missing]):
+        subprocess.run(
+            [*prefix, "apt-get", *words], check=False, capture_output=True, env=environment
+        )
+
+
+def build(folder: Path, name: str, source: str, *options: str, without: str = "") -> str:
+    program = folder / name
+    sources = [path for path in SOURCES if not (without and path.endswith(without))]
+    compiler = os.environ.get("CC", "cc")
+    test = str(ROOT / "tests/c" / source)
+    run([compiler, *FLAGS, *options, "-o", str(program), test, *sources])
+    return str(program)
+
+
+# ---- the model ----
+
+
+def search(folder: Path, name: str, defines: list[str], liveness: bool = False) -> tuple[int, str]:
+    """Search the model in full; return the number of states and what went wrong, if anything."""
+    place = folder / name
+    place.mkdir()
+    run(["spin", *defines, "-a", str(MODEL)], cwd=place)
+    options = ["-DCOLLAPSE"] if liveness else ["-DCOLLAPSE", "-DSAFETY", "-DNOCLAIM"]
+    run([os.environ.get("CC", "cc"), "-O2", "-w", *options, "-o", "pan", "pan.c"], cwd=place)
+    output = run(["./pan", "-m1000000", "-n", *(["-a", "-f"] if liveness else [])], cwd=place)
+    if "max search depth too small" in output or "errors:" not in output:
+        raise Failed(f"the search was not complete: {output[-500:]}")
+    states = int(float(re.search(r"([\d.e+]+) states, stored", output)[1]))
+    wrong = re.search(r"pan:1: (.*?)(?: \(at|$)", output, re.MULTILINE)
+    return states, wrong[1] if wrong else ""
+
+
+def check_model(folder: Path) -> Iterator[Row]:
+    states, wrong = search(folder, "safety", [])
+    ok = not wrong and states >= LEAST_STATES
+    yield Row("model: no deadlock, no assertion", f"{states:,} states", wrong or "holds", ok)
+    states, wrong = search(folder, "liveness", ["-DN=3"], liveness=True)
+    what = "model: each entry is taken, weak fairness"
+    yield Row(what, f"{states:,} states", wrong or "holds", not wrong)
+
+
+def check_mutants(folder: Path) -> Iterator[Row]:
+    for mutant in sorted(set(re.findall(r"MUTANT_\w+", MODEL.read_text()))):
+        options = MUTANT_OPTIONS.get(mutant, [])
+        if options:
+            _, wrong = search(folder, f"{mutant}-sane", options)
+            if wrong:
+                raise Failed(f"the model fails with {options} alone: {wrong}")
+        states, wrong = search(folder, mutant, [f"-D{mutant}", *options])
+        name = mutant.removeprefix("MUTANT_").lower().replace("_", " ")
+        result = f"killed: {wrong}" if wrong else "SURVIVED"
+        yield Row(f"mutant: {name}", f"{states:,} states", result, bool(wrong))
+
+
+# ---- the real functions ----
+
+
+def check_machine_code(_: Path) -> Iterator[Row]:
+    output = run(
+        [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests/test_barriers.py")],
+        cwd=ROOT,
+        env=os.environ | {"RINGBELL_VERIFY": "1"},
+    )
+    passed = re.search(r"(\d+) passed", output)
+    yield Row("machine code: barriers", f"{passed[1]} checks, x86-64 and aarch64", "holds", True)
+
+
+def check_litmus(folder: Path) -> Iterator[Row]:
+    cpus = [str(cpu) for cpu in choose_pair() or ()]
+    if not cpus:
+        yield Row("litmus", "-", "needs two CPUs", False)
+        return
+    # It includes wait.c, for its static functions.
+    bare = build(folder, "bare", "litmus.c", "-O2", "-DRB_LITMUS_WITHOUT_FENCES", without="wait.c")
+    fenced = build(folder, "fenced", "litmus.c", "-O2", without="wait.c")
+    rounds = LITMUS_ROUNDS
+    for program, name in ((bare, "without fences"), (fenced, "with fences")):
+        output = run([program, str(rounds), *cpus])
+        data, space = (int(n) for n in re.findall(r"lost_\w+ (\d+)", output))
+        ok = data > 0 and space > 0 if program is bare else data == space == 0
+        result = f"{data} lost for data, {space} for space"
+        yield Row(f"litmus {name}", f"{rounds:,} rounds", result, ok)
+        rounds *= LITMUS_FACTOR
+
+
+def check_sanitizers(folder: Path) -> Iterator[Row]:
+    builds = {
+        "ThreadSanitizer": ["-O1", "-fsanitize=thread", "-Wno-tsan"],
+        "ASan and UBSan": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    }
+    environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}
+    for name, options in builds.items():
+        program = build(folder, name.replace(" ", "-"), "stress.c", *options)
+        sleeps = entries = 0
+        for seed, (_, arguments) in enumerate(SOAKS, 1):
+            count = "2000" if "adaptive" in arguments else "20000"
+            command = [program, "--threads", "--sleeps", count, "--seed", str(seed), *arguments]
+            numbers = soak_numbers(run(command, env=environment))
+            sleeps += numbers["sleeps"]
+            entries += numbers["entries"]
+        explored = f"{sleeps:,} sleeps, {entries:,} entries, two threads"
+        yield Row(f"stress under {name}", explored, "clean", True)
+
+
+def soak_numbers(output: str) -> dict[str, float]:
+    line = output.strip().splitlines()[-1].split()
+    numbers = {name: float(value) for name, value in zip(line[::2], line[1::2], strict=True)}
+    return {name: int(n) if n == int(n) else n for name, n in numbers.items()}
+
+
+def soak(program: str, total: int) -> Iterator[Row]:
+    cpus = choose_pair()
+    pinning = ["--cpus", f"{cpus[0]},{cpus[1]}"] if cpus else []
+    shares = sum(share for share, _ in SOAKS)
+    for seed, (share, arguments) in enumerate(SOAKS, 1):
+        count = str(max(int(total * share / shares) + 1, 1000))
+        command = [program, "--sleeps", count, "--seed", str(seed), *arguments, *pinning]
+        output = run(command, timeout=86400)
+        numbers = soak_numbers(output)
+        for line in output.strip().splitlines()[:-1]:
+            print(line)
+        explored = f"{numbers['sleeps']:,} sleeps, {numbers['entries']:,} entries"
+        result = f"nothing lost; longest wait {numbers['longest_ms']} ms"
+        if numbers["long_waits"]:
+            result += f", {numbers['long_waits']} above 100 ms, see above"
+        named = " ".join(arguments).replace("--", "")
+        yield Row(f"soak: {named}", explored, result, True)
+
+
+def check_soak(folder: Path, total: int) -> Iterator[Row]:
+    yield from soak(build(folder, "stress", "stress.c", "-O2"), total)
+
+
+# ---- all of it ----
+
+
+def print_table(rows: list[Row]) -> None:
+    widths = [max(len(getattr(row, name)) for row in rows) for name in ("check", "explored")]
+    print(f"\n{'check':{widths[0]}}  {'explored':{widths[1]}}  result")
+    for row in rows:
+        mark = "" if row.ok else "FAILED: "
+        print(f"{row.check:{widths[0]}}  {row.explored:{widths[1]}}  {mark}{row.result}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--soak", type=int, metavar="SLEEPS", help="only soak, for so many sleeps")
+    parser.add_argument("--only", metavar="NAME", help="only this check")
+    options = parser.parse_args()
+    checks: dict[str, Callable[[Path], Iterator[Row]]] = {
+        "model": check_model,
+        "mutants": check_mutants,
+        "machine-code": check_machine_code,
+        "litmus": check_litmus,
+        "sanitizers": check_sanitizers,
+        "soak": lambda folder: check_soak(folder, options.soak or QUICK_SLEEPS),
+    }
+    only = "soak" if options.soak else options.only
+    if only and only not in checks:
+        parser.error(f"--only is one of {', '.join(checks)}")
+    install_tools()
+    rows: list[Row] = []
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ringbell-verify-") as folder:
+        for name, check in checks.items():
+            if only and name != only:
+                continue
+            try:
+                for row in check(Path(folder)):
+                    rows.append(row)
+                    print(
+                        f"{time.monotonic() - begin:6.1f} s  {row.check}: {row.result}", flush=True
+                    )
+            except (Failed, FileNotFoundError, subprocess.TimeoutExpired) as error:
+                rows.append(Row(name, "-", str(error), False))
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+    print_table(rows)
+    return 0 if rows and all(row.ok for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
