@@ -68,11 +68,12 @@ int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t 
 	    int64_t patience_ns);
 int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
 		      uint64_t token, int kind);
-uint64_t rb_last_token(rb_channel *channel); /* of the last message sent whole */
+uint64_t *rb_last_token(rb_channel *channel); /* of the last message sent whole */
 void rb_send_abandon(rb_channel *channel);
 int64_t rb_reserve(rb_channel *channel, uint64_t length);
-int rb_commit(rb_channel *channel, uint64_t length, uint64_t token);
-void rb_unreserve(rb_channel *channel);
+uint64_t rb_reservation(rb_channel *channel);
+int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token);
+void rb_unreserve(rb_channel *channel, uint64_t reservation);
 
 /* frame.c: consuming. `taken` is how many frames the caller has safely in hand: when it is one
  * less than what was given, the last frame is given again, so that an exception raised between

@@ -30,16 +30,17 @@ struct rb_producer {
 	struct rb_control *mine;
 	const struct rb_control *theirs;
 	uint8_t *slots;
-	uint64_t count;      /* of slots, a power of two */
-	uint64_t write;      /* what has been published */
-	uint64_t read_seen;  /* the peer's read_index when last looked at, checked */
-	uint64_t reserved;   /* slots handed out to be written in place */
-	uint64_t needed;     /* slots that the last message turned away wanted */
-	uint64_t last_token; /* of the last message that was published whole */
-	bool in_pieces;      /* a message has been sent in part */
-	bool always_kick;    /* a kick for every entry: only to show what that costs */
-	int data_fd;         /* kicked when the consumer sleeps */
-	int space_fd;        /* slept on when the ring is full */
+	uint64_t count;       /* of slots, a power of two */
+	uint64_t write;       /* what has been published */
+	uint64_t read_seen;   /* the peer's read_index when last looked at, checked */
+	uint64_t reservation; /* counts them */
+	uint64_t reserved;    /* slots handed out to be written in place */
+	uint64_t needed;      /* slots that the last message turned away wanted */
+	uint64_t last_token;  /* of the last message that was published whole */
+	bool in_pieces;       /* a message has been sent in part */
+	bool always_kick;     /* a kick for every entry: only to show what that costs */
+	int data_fd;          /* kicked when the consumer sleeps */
+	int space_fd;         /* slept on when the ring is full */
 	struct rb_poller poller;
 };
 

@@ -134,9 +134,9 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 	return (int64_t)(done + piece);
 }
 
-uint64_t rb_last_token(rb_channel *channel)
+uint64_t *rb_last_token(rb_channel *channel)
 {
-	return channel->producer.last_token;
+	return &channel->producer.last_token;
 }
 
 /* Gives up a message sent in part. The consumer drops what it has of it when the next message
@@ -162,18 +162,27 @@ int64_t rb_reserve(rb_channel *channel, uint64_t length)
 	if (status)
 		return status;
 	producer->reserved = slots_of(length);
+	producer->reservation++;
 	return (int64_t)((uint64_t)(next_slot(producer) - producer->slots) + RB_HEADER);
 }
 
+/* Names what was reserved last, so that nobody commits or gives up another's. */
+uint64_t rb_reservation(rb_channel *channel)
+{
+	return channel->producer.reservation;
+}
+
 /* Publishes what was reserved, or the first part of it. */
-int rb_commit(rb_channel *channel, uint64_t length, uint64_t token)
+int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token)
 {
 	struct rb_producer *producer = &channel->producer;
 	uint64_t reserved = producer->reserved;
 
 	if (channel->dead)
 		return channel->dead;
-	if (!reserved || slots_of(length) > reserved)
+	if (!reserved || reservation != producer->reservation)
+		return -EALREADY;
+	if (slots_of(length) > reserved)
 		return -EMSGSIZE;
 	producer->reserved = 0;
 	int status = may_produce(channel);
@@ -183,9 +192,10 @@ int rb_commit(rb_channel *channel, uint64_t length, uint64_t token)
 	return 0;
 }
 
-void rb_unreserve(rb_channel *channel)
+void rb_unreserve(rb_channel *channel, uint64_t reservation)
 {
-	channel->producer.reserved = 0;
+	if (reservation == channel->producer.reservation)
+		channel->producer.reserved = 0;
 }
 
 /* ---- consuming ---- */
@@ -322,7 +332,8 @@ int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64
 	if (!rb_consumer_holds(consumer, index))
 		return -EALREADY;
 	uint64_t token = consumer->holds[index & (consumer->count - 1)].token;
-	int status = send_whole(channel, payload, length, token, kind, 0);
+	/* A message without a token wants no completion. */
+	int status = token ? send_whole(channel, payload, length, token, kind, 0) : 0;
 	if (status)
 		return status;
 	rb_consumer_kick(consumer, rb_consumer_release(consumer, index));

@@ -121,7 +121,8 @@ static void note_peer_gone(rb_channel *channel)
 	channel->peer_gone = closed ? -EPIPE : -ECONNRESET;
 }
 
-static int look_at_rings(rb_channel *channel, int want)
+/* `needed` is the room that is enough. */
+static int look_at_rings(rb_channel *channel, int want, uint64_t needed)
 {
 	int ready = 0;
 
@@ -133,7 +134,7 @@ static int look_at_rings(rb_channel *channel, int want)
 			ready |= RB_DATA;
 	}
 	if (want & RB_SPACE) {
-		int room = rb_producer_room(&channel->producer, channel->producer.needed);
+		int room = rb_producer_room(&channel->producer, needed);
 		if (room < 0)
 			return room;
 		if (room && !channel->peer_gone)
@@ -143,9 +144,9 @@ static int look_at_rings(rb_channel *channel, int want)
 }
 
 /* What of `want` is ready; 0 when nothing is and may still come; -errno when nothing will. */
-static int look(rb_channel *channel, int want)
+static int look(rb_channel *channel, int want, uint64_t needed)
 {
-	int ready = look_at_rings(channel, want);
+	int ready = look_at_rings(channel, want, needed);
 
 	if (ready == 0) {
 		int gone = channel->peer_gone;
@@ -153,7 +154,7 @@ static int look(rb_channel *channel, int want)
 			gone = -EPIPE;
 		/* It may have published between our look and its leaving, never after that. */
 		if (gone) {
-			ready = look_at_rings(channel, want & RB_DATA);
+			ready = look_at_rings(channel, want & RB_DATA, 0);
 			if (ready == 0)
 				ready = gone;
 		}
@@ -197,21 +198,21 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	poller->began_ns = began;
 	watch_life(channel, began);
 
-	uint64_t needed = channel->producer.needed;
-	uint64_t good_part = channel->producer.count / 8;
-	if (want == RB_SPACE && budget && needed < good_part)
-		channel->producer.needed = good_part;
-	int ready = look(channel, want);
+	/* Copies: the other end of this side may be in use by another thread. */
+	uint64_t enough = want & RB_SPACE ? channel->producer.needed : 0;
+	uint64_t needed = enough;
+	if (want == RB_SPACE && budget && needed < channel->producer.count / 8)
+		needed = channel->producer.count / 8;
+	int ready = look(channel, want, needed);
 	for (uint64_t now = began; !ready && now - began < budget; now = now_ns()) {
 		watch_life(channel, now);
 		for (int i = 0; i < RB_LOOKS && !ready; i++) {
 			rb_cpu_relax();
-			ready = look(channel, want);
+			ready = look(channel, want, needed);
 		}
 	}
-	channel->producer.needed = needed;
-	if (!ready && want == RB_SPACE)
-		ready = look(channel, want);
+	if (!ready && needed != enough)
+		ready = look(channel, want, enough);
 	if (ready > 0 && budget)
 		rb_count(&counters_of(channel, want)->polls_found, 1);
 	return ready;
@@ -279,11 +280,11 @@ static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int sign
 }
 
 /* A producer asks first to be woken when a good part of the ring is free; see sleep_bound. */
-static uint64_t armed_need(const struct rb_producer *producer, bool patient)
+static uint64_t at_first(const struct rb_producer *producer, uint64_t enough)
 {
 	uint64_t good_part = producer->count / 2;
 
-	return patient && producer->needed < good_part ? good_part : producer->needed;
+	return enough < good_part ? good_part : enough;
 }
 
 static uint64_t sleep_bound(uint64_t left_ns, bool for_good_part)
@@ -309,21 +310,21 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 	struct rb_poller *poller = poller_of(channel, want);
 	uint64_t timeout = timeout_ns < 0 ? UINT64_MAX : (uint64_t)timeout_ns;
 	uint64_t began = now_ns();
+	uint64_t enough = want & RB_SPACE ? channel->producer.needed : 0;
 	bool patient = want & RB_SPACE;
 	int ready;
 
 	for (;;) {
-		uint64_t needed = armed_need(&channel->producer, patient);
+		uint64_t needed = patient ? at_first(&channel->producer, enough) : enough;
 		arm(channel, want, needed);
-		ready = look(channel, want);
+		ready = look(channel, want, enough);
 		uint64_t left = time_left(began, timeout);
 		if (ready || !left)
 			break;
 		rb_count(&counters->sleeps, 1);
 		int kicked =
-			sleep_on(channel, want,
-				 sleep_bound(left, needed != channel->producer.needed), signal_fd);
-		ready = kicked < 0 ? kicked : look(channel, want);
+			sleep_on(channel, want, sleep_bound(left, needed != enough), signal_fd);
+		ready = kicked < 0 ? kicked : look(channel, want, enough);
 		if (ready > 0) {
 			rb_count(&counters->wakeups, 1);
 			poller_learn(poller, now_ns() - poller->began_ns);

@@ -9,11 +9,11 @@ import os
 import socket
 import time
 import warnings
-import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ringbell import stats
+from ringbell import forks, stats
 from ringbell._ffi import ffi, lib
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Policy
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _FOREVER = -1
 _LONGEST_NS = 2**62
-_open_channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -34,6 +33,13 @@ def deadline_after(timeout: float | None) -> float | None:
     if timeout != timeout:
         raise ValueError("timeout is a number of seconds or None, not nan")
     return time.monotonic() + timeout
+
+
+def seconds_left(deadline: float | None) -> float | None:
+    """Give what a socket takes as its timeout; None is for ever."""
+    if deadline is None:
+        return None
+    return min(max(deadline - time.monotonic(), 0.0), _LONGEST_NS / 1e9)
 
 
 class Channel:
@@ -65,8 +71,12 @@ class Channel:
         control: socket.socket,
         peer_pid: int,
         policy: Policy,
+        guard: ExitStack,
     ) -> None:
-        """Map a segment whose header has been checked, and own the eventfds and the socket."""
+        """Map a segment whose header has been checked, and own the eventfds and the socket.
+
+        `guard` closes them until the mapping has been made; then it is emptied.
+        """
         self._closed = True  # until there is something to close
         self._forked = False
         opened = ffi.new("rb_channel **")
@@ -81,11 +91,11 @@ class Channel:
         self.peer_pid = peer_pid
         self._always_polls = policy.polling == "always"
         self._control = control
-        self._descriptors = tuple(eventfds)
+        self._descriptors = list(eventfds)
         self._signal_pipe: SignalPipe | None = None
+        guard.pop_all()
         self._closed = False
-        _watch_for_forks()
-        _open_channels.add(self)
+        forks.watch(self)
 
     @property
     def closed(self) -> bool:
@@ -107,14 +117,16 @@ class Channel:
         handle = self.handle
         return ffi.buffer(ffi.gc(start, lambda _: handle), size)
 
-    def wait(self, want: int, deadline: float | None) -> bool:
+    def wait(self, want: int, deadline: float | None, polled: bool = False) -> bool:
         """Poll, then sleep, until something of `want` (RB_DATA, RB_SPACE) is ready.
 
-        Returns False when the deadline has passed. Raises what `fail` raises.
+        With `polled` the caller has polled already. Returns False when the deadline has passed.
+        Raises what `fail` raises.
         """
         while True:
             left = _nanoseconds_left(deadline)
-            ready = lib.rb_wait_poll(self.handle, want, left)
+            ready = 0 if polled else lib.rb_wait_poll(self.handle, want, left)
+            polled = False
             if ready == 0 and left == 0:
                 return False
             if ready == 0 and not self._always_polls:
@@ -169,24 +181,30 @@ class Channel:
         """Say goodbye and give back the descriptors. Closing twice does nothing."""
         if self._closed:
             return
-        self._closed = True
+        # Each step may be done twice: a signal handler may end this anywhere.
         lib.rb_channel_close(self.handle)
         # Also wakes the peer, and does so even if a forked child still holds a copy.
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         self._close_descriptors()
+        self._closed = True
 
     def leave_to_parent(self) -> None:
         """After a fork, in the child: give back the copies, without a word to the peer."""
+        if self._closed:
+            return
         self._forked = True
         self._closed = True
         lib.rb_channel_disown(self.handle)
+        if self._signal_pipe is not None:
+            self._signal_pipe.forget_in_child()
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:
+        forks.forget(self)
         self._control.close()
-        for descriptor in self._descriptors:
-            os.close(descriptor)
+        while self._descriptors:
+            os.close(self._descriptors.pop())
         if self._signal_pipe is not None:
             self._signal_pipe.close()
 
@@ -209,19 +227,3 @@ def _nanoseconds_left(deadline: float | None) -> int:
         return _FOREVER
     left = (deadline - time.monotonic()) * 1e9
     return int(min(max(left, 0.0), _LONGEST_NS))
-
-
-_forks_are_watched = False
-
-
-def _watch_for_forks() -> None:
-    global _forks_are_watched
-    if not _forks_are_watched:
-        os.register_at_fork(after_in_child=_leave_all_to_parent)
-        _forks_are_watched = True
-
-
-def _leave_all_to_parent() -> None:
-    for channel in list(_open_channels):
-        channel.leave_to_parent()
-    _open_channels.clear()

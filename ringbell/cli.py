@@ -54,7 +54,8 @@ def _shown_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except OSError as error:
-        _fail(error.strerror or error)
+        where = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}")
     except (RingbellError, ValueError, RuntimeError, BufferError) as error:
         _fail(error)
 
@@ -117,13 +118,15 @@ def load_handler(text: str) -> Callable[[memoryview], Any]:
     """
     module_name, colon, path = text.partition(":")
     if not (module_name and colon and path):
-        raise ValueError(f"a handler is MODULE:FUNCTION, like hashlib:sha256, not {text!r}")
+        raise ValueError(f"a handler is MODULE:FUNCTION, like zlib:compress, not {text!r}")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"cannot import {module_name!r}: {error}") from error
+    except Exception as error:  # whatever the module's own code raises
+        raise ValueError(
+            f"cannot import {module_name!r}: {type(error).__name__}: {error}"
+        ) from error
     for part in path.split("."):
         if not hasattr(found, part):
             raise ValueError(f"module {module_name!r} has no {path!r}")

@@ -46,7 +46,8 @@ class Consumer:
         self._channel = channel
         self._handle = channel.handle
         self.pieces: bytes | bytearray = b""  # of a message too long for one call
-        self.whole = False  # they are all of it, to be handed out
+        # If they are all of it, to be handed out: its index, token and kind.
+        self.whole: tuple[int, int, int] | None = None
         self.frame = channel.frame
         self.scratch = channel.memory(
             lib.rb_channel_scratch(channel.handle), lib.rb_channel_scratch_bytes()
@@ -70,13 +71,11 @@ class Consumer:
             if not self.whole:
                 length = _recv(self._handle, self.taken, -1 if timeout is None else 0)
             if length < 0:
-                deadline = deadline_after(timeout)
-                while length < 0:
-                    length = self.get_ready(length, deadline)
+                length = self.get_ready(length, deadline_after(timeout), timeout is None)
             if self.whole:
                 payload = bytes(self.pieces)
                 self.pieces = b""
-                self.whole = False
+                self.whole = None
                 return payload
             message: bytes = self.scratch[:length]
             self.taken += 1
@@ -84,24 +83,27 @@ class Consumer:
         finally:
             self.inside = False
 
-    def get_ready(self, status: int, deadline: float | None) -> int:
-        """Go one step on from a negative `status` of rb_recv; return the next one.
+    def get_ready(self, status: int, deadline: float | None, polled: bool) -> int:
+        """Go on from a negative `status` of rb_recv until a message is there; return its length.
 
-        When that is not negative, `pieces` are the message if `whole` says so, else `scratch` is.
+        It is in `pieces` if `whole` says so, else in `scratch`. With `polled`, rb_recv has polled.
         """
-        if status == _EMSGSIZE:
-            self.add_piece(_take(self._handle, self.taken, 0))
-            if self.whole:
-                return 0
-        elif status == _EAGAIN:
-            self.wait_for_data(deadline)
-        else:
-            self._channel.fail(status)
-        return _recv(self._handle, self.taken, 0)
+        while status < 0 and not self.whole:
+            if status == _EMSGSIZE:
+                self.add_piece(_take(self._handle, self.taken, 0))
+                if self.whole:
+                    break
+            elif status == _EAGAIN:
+                self.wait_for_data(deadline, polled)
+                polled = False
+            else:
+                self._channel.fail(status)
+            status = _recv(self._handle, self.taken, 0)
+        return status
 
-    def wait_for_data(self, deadline: float | None) -> None:
+    def wait_for_data(self, deadline: float | None, polled: bool = False) -> None:
         """Block until there is something to take."""
-        if not self._channel.wait(_DATA, deadline):
+        if not self._channel.wait(_DATA, deadline, polled):
             raise RingEmpty("nothing arrived within the timeout")
 
     def add_piece(self, flags: int, hold_last: bool = False) -> None:
@@ -119,7 +121,7 @@ class Consumer:
             self.pieces = bytearray() if more else b""
         # No call until the release, so no signal handler can come in between.
         self.pieces += piece
-        self.whole = not more
+        self.whole = None if more else (index, frame.token, frame.kind)
         self.taken += 1
         if more or not hold_last:
             _release(self._handle, index)

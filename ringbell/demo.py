@@ -25,6 +25,7 @@ from ringbell.policy import Kick, Polling
 BLOCK = 1024
 """Bytes: small enough that the exchange, not the hashing, is what takes the time."""
 DEPTH = 64
+_BLOCK_MAX = 1 << 28
 _PATIENCE = 60.0
 """Seconds without an answer after which the demo gives up: far longer than any block takes."""
 
@@ -55,8 +56,8 @@ class Job:
     def __post_init__(self) -> None:
         if self.work not in WORKS:
             raise ValueError(f"--work is one of {', '.join(WORKS)}, not {self.work!r}")
-        if self.block < 1:
-            raise ValueError(f"--block is a number of bytes, at least 1, not {self.block}")
+        if not 1 <= self.block <= _BLOCK_MAX:
+            raise ValueError(f"--block is from 1 to {_BLOCK_MAX} bytes, not {self.block}")
         if self.depth < 1:
             raise ValueError(f"--depth is a number of requests, at least 1, not {self.depth}")
         if not self.source.exists():

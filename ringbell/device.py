@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from pickle import PickleBuffer
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ringbell._ffi import lib
-from ringbell.buffers import lend
 from ringbell.channel import Channel, deadline_after
 from ringbell.consumer import Consumer
 from ringbell.errors import EndOfStream
@@ -56,20 +54,24 @@ class Device:
 
         Blocks while there is none. Raises RingEmpty after `timeout` seconds; EndOfStream when the
         driver has closed, PeerLost when it died, both after all that it sent has been taken;
-        RuntimeError when the whole ring is held by requests that were taken and not completed, as
-        then nothing can arrive; ChannelClosed after close.
+        RuntimeError when every slot of the ring is held by requests that were taken and not
+        completed, as then nothing can arrive; ChannelClosed after close. Beside held requests only
+        what fits into the rest of the ring can arrive: complete them before you wait for more.
         """
         doorbell = self.doorbell
         if doorbell.inside:
             raise in_use(self)
         doorbell.inside = True
         try:
-            flags = _take(self.handle, doorbell.taken, -1 if timeout is None else 0)
+            flags = 0
+            if not doorbell.whole:
+                flags = _take(self.handle, doorbell.taken, -1 if timeout is None else 0)
             if flags:
-                return self._take_slowly(flags, deadline_after(timeout))
+                self._get_ready(flags, deadline_after(timeout), timeout is None)
+            if doorbell.whole:
+                return self._put_together()
             index, token, start, stop = self.frame_words.tolist()
-            memory = doorbell.their_slots[start:stop]
-            request = Request(self, index, token, memoryview(PickleBuffer(memory)), memory)
+            request = Request(self, index, token, doorbell.their_slots, start, stop)
             doorbell.taken += 1
             return request
         finally:
@@ -114,20 +116,22 @@ class Device:
         state = "closed" if self._channel.closed else "open"
         return f"<ringbell.Device of process {self._channel.peer_pid}, {state}>"
 
-    def _take_slowly(self, flags: int, deadline: float | None) -> Request:
+    def _get_ready(self, flags: int, deadline: float | None, polled: bool) -> None:
+        """Go on from what rb_take returned until a request is there, or in the pieces."""
         doorbell = self.doorbell
-        while flags and not doorbell.whole:
+        while flags:
             if flags > 0:
                 doorbell.add_piece(flags, hold_last=True)
                 if doorbell.whole:
-                    break
+                    return
             elif flags == _EAGAIN:
                 if lib.rb_all_held(self.handle):
                     raise RuntimeError(
                         "every slot of the doorbell ring is held by requests that were taken and "
                         "not completed, so no other can arrive; complete some of them first"
                     )
-                doorbell.wait_for_data(deadline)
+                doorbell.wait_for_data(deadline, polled)
+                polled = False
             elif flags == _EMSGSIZE:
                 raise RuntimeError(
                     "a message that doorbell.recv() was interrupted over waits to be received; "
@@ -136,15 +140,15 @@ class Device:
             else:
                 self._channel.fail(flags)
             flags = _take(self.handle, doorbell.taken, 0)
-        index, token, start, stop = self.frame_words.tolist()
-        if not doorbell.whole:
-            request = Request(self, index, token, *lend(doorbell.their_slots, start, stop))
-            doorbell.taken += 1
-            return request
+
+    def _put_together(self) -> Request:
+        doorbell = self.doorbell
+        assert doorbell.whole is not None
+        index, token, _ = doorbell.whole
         copy = memoryview(bytes(doorbell.pieces))
-        request = Request(self, index, token, *lend(copy, 0, len(copy)))
+        request = Request(self, index, token, copy, 0, len(copy))
         doorbell.pieces = b""
-        doorbell.whole = False
+        doorbell.whole = None
         return request
 
     def answer_slowly(

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import operator
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -29,12 +31,8 @@ _recv_answer = lib.rb_recv_answer
 _MESSAGE = lib.RB_MESSAGE
 _DATA = lib.RB_DATA
 _SPACE = lib.RB_SPACE
+_EAGAIN = -errno.EAGAIN
 _NOW = 0.0  # a deadline that has passed
-
-# Who waits for the completion of a token in flight.
-_REAP = 0
-_CALL = 1
-_NOBODY = 2
 
 
 class Driver:
@@ -54,6 +52,7 @@ class Driver:
         "_for_reap",
         "_handle",
         "_in_flight",
+        "_last_token",
         "_next_token",
         "_ready",
         "doorbell",
@@ -69,15 +68,18 @@ class Driver:
         self.interrupt = Consumer(channel)
         """The consuming end of the interrupt ring."""
         self._next_token = 1  # 0 is for messages that want no completion
-        self._in_flight: dict[int, int] = {}
-        self._for_reap = 0  # how many of those are submit's
-        self._ready: OrderedDict[int, Completion] = OrderedDict()  # arrived, for reap
-        self._arrived: dict[int, Completion] = {}  # arrived, for call and map
+        # By token, where the one who waits for the completion will look for it. What nobody waits
+        # for any longer goes to a place that nobody has any longer.
+        self._in_flight: dict[int, dict[int, Completion]] = {}
+        self._ready: OrderedDict[int, Completion] = OrderedDict()  # the place of reap
+        self._for_reap = 0  # how many are in flight to there
+        sent = channel.memory(lib.rb_last_token(self._handle), 8)
+        self._last_token = memoryview(sent).cast("Q")
 
     @property
     def in_flight(self) -> int:
-        """How many requests were submitted whose completions have not been handed over."""
-        return len(self._in_flight) + len(self._ready) + len(self._arrived)
+        """How many requests have no completion yet, or one that `reap` has not handed over."""
+        return len(self._in_flight) + len(self._ready)
 
     @property
     def max_payload(self) -> int:
@@ -97,7 +99,8 @@ class Driver:
             raise in_use(self)
         requests.inside = arrivals.inside = True
         try:
-            return self._send(payload, None if timeout is None else deadline_after(timeout), _REAP)
+            deadline = None if timeout is None else deadline_after(timeout)
+            return self._send(payload, deadline, self._ready)
         finally:
             requests.inside = arrivals.inside = False
 
@@ -113,13 +116,14 @@ class Driver:
             raise in_use(self)
         requests.inside = arrivals.inside = True
         try:
-            if timeout is None and not arrivals.whole and not self._ready:
+            polled = False
+            if timeout is None and self._for_reap and not arrivals.whole and not self._ready:
                 # The short way, for a short answer of our own. What it does not take in hand is
                 # given again to the long way.
                 length = _recv(self._handle, arrivals.taken, -1)
                 if length >= 0:
                     token = arrivals.frame.token
-                    if self._in_flight.get(token) == _REAP:
+                    if self._in_flight.get(token) is self._ready:
                         completion = Completion(
                             token, arrivals.scratch[:length], arrivals.frame.kind == _MESSAGE
                         )
@@ -127,12 +131,14 @@ class Driver:
                         self._for_reap -= 1
                         arrivals.taken += 1
                         return completion
+                polled = length == _EAGAIN
             deadline = deadline_after(timeout)
             while not self._ready:
                 if not self._for_reap:
                     self._raise_if_unusable()
                     raise RingEmpty("no request is in flight, so no completion can arrive")
-                self._receive(deadline)
+                self._receive(deadline, polled)
+                polled = False
             token = next(iter(self._ready))
             completion = self._ready[token]
             # Last, and no call: a signal handler cannot come between this and the return.
@@ -152,11 +158,12 @@ class Driver:
         if requests.inside or arrivals.inside:
             raise in_use(self)
         requests.inside = arrivals.inside = True
-        token = self._next_token
         try:
+            arrived: dict[int, Completion] = {}
             if timeout is None and not arrivals.whole:
                 # The short way, for a short answer that comes next. If an exception ends it, the
                 # answer belongs to no token in flight, and is dropped.
+                token = self._next_token
                 self._next_token = token + 1
                 data = payload if type(payload) is bytes else as_buffer(payload)
                 if _send(self._handle, data, len(data), token, 0) == 0:
@@ -165,15 +172,11 @@ class Driver:
                         answer: bytes = arrivals.scratch[:length]
                         arrivals.taken += 1
                         return answer
-                    self._in_flight[token] = _CALL
-                    return self._answer_to(token, None)
-                token = self._next_token
+                    self._in_flight[token] = arrived
+                    return self._answer_to(token, arrived, None, polled=True)
             deadline = None if timeout is None else deadline_after(timeout)
-            self._send(payload, deadline, _CALL)
-            return self._answer_to(token, deadline)
-        except BaseException:
-            self._forget(token)
-            raise
+            token = self._send(payload, deadline, arrived)
+            return self._answer_to(token, arrived, deadline)
         finally:
             requests.inside = arrivals.inside = False
 
@@ -186,7 +189,7 @@ class Driver:
         for each step, in seconds. Raises, at the place of the answer, what `call` raises; what is
         still in flight then, or when the iterator is dropped, is dropped when it arrives.
         """
-        if depth < 1:
+        if operator.index(depth) < 1:
             raise ValueError(f"depth is how many requests may be in flight, not {depth}")
         return self._map(payloads, depth, timeout)
 
@@ -194,16 +197,20 @@ class Driver:
         self, payloads: Iterable[ReadableBuffer], depth: int, timeout: float | None
     ) -> Iterator[bytes]:
         tokens: deque[int] = deque()
-        try:
-            for payload in payloads:
-                if len(tokens) == depth:
-                    yield self._first_answer(tokens, timeout)
-                self._send_for_map(payload, tokens, timeout)
-            while tokens:
-                yield self._first_answer(tokens, timeout)
-        finally:
-            for token in tokens:
-                self._forget(token)
+        arrived: dict[int, Completion] = {}
+        gone: Exception | None = None
+        for payload in payloads:
+            if len(tokens) == depth:
+                yield self._first_answer(tokens, arrived, timeout)
+            try:
+                self._send_for_map(payload, tokens, arrived, timeout)
+            except (EndOfStream, PeerLost) as error:
+                gone = error  # but first what was answered before
+                break
+        while tokens:
+            yield self._first_answer(tokens, arrived, timeout)
+        if gone is not None:
+            raise gone
 
     def reserve(self, size: int, timeout: float | None = None) -> Frame:
         """Give room for a request of up to `size` bytes, to be written in place.
@@ -255,36 +262,41 @@ class Driver:
         state = "closed" if self._channel.closed else f"{self.in_flight} in flight"
         return f"<ringbell.Driver of process {self._channel.peer_pid}, {state}>"
 
-    def _send(self, payload: ReadableBuffer, deadline: float | None, waits: int) -> int:
+    def _send(
+        self,
+        payload: ReadableBuffer,
+        deadline: float | None,
+        place: dict[int, Completion],
+    ) -> int:
         data = payload if type(payload) is bytes else as_buffer(payload)
         size = len(data)
         token = self._next_token
         try:
             # In flight before it is sent: whatever happens after that, its answer is known.
-            self._in_flight[token] = waits
-            self._for_reap += waits == _REAP
+            self._in_flight[token] = place
+            self._for_reap += place is self._ready
             self._next_token = token + 1
             status = _send(self._handle, data, size, token, 0)
             if status:
                 self.doorbell.send_slowly(status, data, token, deadline, self._wait_for_room)
             return token
         except BaseException:
-            self._withdraw(token)
+            # Not sent whole, so no answer will come. No call here, see _receive.
+            if self._last_token[0] != token and token in self._in_flight:
+                del self._in_flight[token]
+                self._for_reap -= place is self._ready
             raise
 
-    def _publish(self, length: int, token: int) -> None:
+    def _publish(self, reservation: int, length: int, token: int) -> None:
         try:
-            self._in_flight[token] = _REAP
+            self._in_flight[token] = self._ready
             self._for_reap += 1
-            self.doorbell.publish(length, token)
+            self.doorbell.publish(reservation, length, token)
         except BaseException:
-            self._withdraw(token)
+            if self._last_token[0] != token and token in self._in_flight:
+                del self._in_flight[token]
+                self._for_reap -= 1
             raise
-
-    def _withdraw(self, token: int) -> None:
-        """After an exception: no answer will come to a request that was not sent whole."""
-        if lib.rb_last_token(self._handle) != token:
-            self._for_reap -= self._in_flight.pop(token, _NOBODY) == _REAP
 
     def _wait_for_room(self, deadline: float | None) -> None:
         """Wait until the doorbell ring has room, and set aside what arrives meanwhile.
@@ -292,15 +304,27 @@ class Driver:
         Without that a device that waits for room in the interrupt ring and a driver that waits
         for room in the doorbell ring would wait for each other.
         """
+        # Also before the wait: a piece in hand that an exception kept from being released is not
+        # news that would end it.
+        self._set_aside()
         if not self._channel.wait(_SPACE | _DATA, deadline):
             raise ring_full()
+        self._set_aside()
+
+    def _set_aside(self) -> None:
         with contextlib.suppress(RingEmpty):
             while True:
                 self._receive(_NOW)
 
-    def _answer_to(self, token: int, deadline: float | None) -> bytes:
+    def _answer_to(
+        self,
+        token: int,
+        arrived: dict[int, Completion],
+        deadline: float | None,
+        polled: bool = False,
+    ) -> bytes:
         arrivals = self.interrupt
-        if deadline is None and not arrivals.whole and not self._arrived:
+        if deadline is None and not polled and not arrivals.whole and not arrived:
             # The short way, for the short answer that is expected.
             length = _recv_answer(self._handle, arrivals.taken, -1, token)
             if length >= 0:
@@ -308,82 +332,83 @@ class Driver:
                 del self._in_flight[token]
                 arrivals.taken += 1
                 return answer
-        while token not in self._arrived:
-            self._receive(deadline)
-        return self._arrived.pop(token).result()
+            polled = True
+        while token not in arrived:
+            self._receive(deadline, polled)
+            polled = False
+        return arrived.pop(token).result()
 
-    def _first_answer(self, tokens: deque[int], timeout: float | None) -> bytes:
+    def _first_answer(
+        self, tokens: deque[int], arrived: dict[int, Completion], timeout: float | None
+    ) -> bytes:
         requests, arrivals = self.doorbell, self.interrupt
         if requests.inside or arrivals.inside:
             raise in_use(self)
         requests.inside = arrivals.inside = True
         try:
             deadline = None if timeout is None else deadline_after(timeout)
-            answer = self._answer_to(tokens[0], deadline)
+            answer = self._answer_to(tokens[0], arrived, deadline)
             tokens.popleft()
             return answer
         finally:
             requests.inside = arrivals.inside = False
 
     def _send_for_map(
-        self, payload: ReadableBuffer, tokens: deque[int], timeout: float | None
+        self,
+        payload: ReadableBuffer,
+        tokens: deque[int],
+        arrived: dict[int, Completion],
+        timeout: float | None,
     ) -> None:
         requests, arrivals = self.doorbell, self.interrupt
         if requests.inside or arrivals.inside:
             raise in_use(self)
         requests.inside = arrivals.inside = True
         try:
-            tokens.append(self._next_token)
             deadline = None if timeout is None else deadline_after(timeout)
-            self._send(payload, deadline, _CALL)
+            tokens.append(self._send(payload, deadline, arrived))
         finally:
             requests.inside = arrivals.inside = False
 
-    def _receive(self, deadline: float | None) -> None:
+    def _receive(self, deadline: float | None, polled: bool = False) -> None:
         """Wait for one completion and put it where the one who waits for it will look.
 
-        One that nobody asked for, or asks for any longer, is dropped.
+        One that nobody asked for is dropped.
         """
         arrivals = self.interrupt
-        length = 0
         if not arrivals.whole:
-            length = _recv(self._handle, arrivals.taken, -1 if deadline is None else 0)
-        if length < 0:
-            self._get_ready(length, deadline)
-        whole = arrivals.whole
-        payload = bytes(arrivals.pieces) if whole else arrivals.scratch[: arrivals.frame.stop]
-        token = arrivals.frame.token
-        completion = Completion(token, payload, arrivals.frame.kind == _MESSAGE)
+            patience = -1 if deadline is None and not polled else 0
+            length = _recv(self._handle, arrivals.taken, patience)
+            if length < 0:
+                self._get_ready(length, deadline, polled or patience == -1)
+        if arrivals.whole:
+            _, token, kind = arrivals.whole
+            payload = bytes(arrivals.pieces)
+        else:
+            frame = arrivals.frame
+            token, kind = frame.token, frame.kind
+            payload = arrivals.scratch[: frame.stop]
+        completion = Completion(token, payload, kind == _MESSAGE)
         # No call from here on: no signal handler comes between filing and taking.
         in_flight = self._in_flight
         if token in in_flight:
-            waits = in_flight[token]
+            place = in_flight[token]
             del in_flight[token]
-            if waits == _REAP:
-                self._ready[token] = completion
-                self._for_reap -= 1
-            elif waits == _CALL:
-                self._arrived[token] = completion
-        if whole:
-            arrivals.whole = False
+            self._for_reap -= place is self._ready
+            place[token] = completion
+        if arrivals.whole:
+            arrivals.whole = None
             arrivals.pieces = b""
         else:
             arrivals.taken += 1
 
-    def _get_ready(self, status: int, deadline: float | None) -> None:
+    def _get_ready(self, status: int, deadline: float | None, polled: bool) -> None:
         try:
-            while status < 0:
-                status = self.interrupt.get_ready(status, deadline)
+            self.interrupt.get_ready(status, deadline, polled)
         except (EndOfStream, PeerLost) as error:
             if self._in_flight:
                 error.add_note(f"requests in flight that were not answered: {len(self._in_flight)}")
             raise
-
-    def _forget(self, token: int) -> None:
-        """Drop the completion of a token, now or when it arrives."""
-        self._arrived.pop(token, None)
-        if self._in_flight.get(token) == _CALL:
-            self._in_flight[token] = _NOBODY
 
     def _raise_if_unusable(self) -> None:
         status = lib.rb_wait_poll(self._handle, _DATA, 0)

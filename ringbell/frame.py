@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,21 +18,33 @@ if TYPE_CHECKING:
 class Frame:
     """Room in the ring for one message; made by `reserve`, published when its `with` block ends."""
 
-    __slots__ = ("_ended", "_handle", "_length", "_memory", "_publish", "_size", "payload", "token")
+    __slots__ = (
+        "_ended",
+        "_handle",
+        "_length",
+        "_memory",
+        "_publish",
+        "_reservation",
+        "_size",
+        "payload",
+        "token",
+    )
 
     def __init__(
         self,
         handle: CData,
+        reservation: int,
         ring: memoryview,
         start: int,
         size: int,
         token: int,
-        publish: Callable[[int, int], None],
+        publish: Callable[[int, int, int], None],
     ) -> None:
         self._ended = False
         self._handle = handle
         self._size = self._length = size
         self._publish = publish
+        self._reservation = reservation
         self.token = token
         self.payload, self._memory = lend(ring, start, start + size)
         """Writable view of the reserved bytes; what was there before is undefined. Using it after
@@ -49,6 +62,9 @@ class Frame:
         self._length = length
 
     def __enter__(self) -> Self:
+        """Begin to write. Raises RuntimeError when the frame has been used before."""
+        if self._ended:
+            raise RuntimeError("this frame was published or abandoned before; reserve another one")
         return self
 
     def __exit__(
@@ -65,7 +81,7 @@ class Frame:
         try:
             if kind is None:
                 self._take_back()
-                self._publish(self._length, self.token)
+                self._publish(self._reservation, self._length, self.token)
         finally:
             self._abandon()
 
@@ -79,7 +95,10 @@ class Frame:
     def _abandon(self) -> None:
         if not self._ended:
             self._ended = True
-            lib.rb_unreserve(self._handle)
+            lib.rb_unreserve(self._handle, self._reservation)
+            # Nobody writes into room that is no longer reserved, if that can be helped.
+            with contextlib.suppress(BufferError):
+                self._take_back()
 
     def __del__(self) -> None:
         # Reserved, but its block was never entered.

@@ -20,19 +20,16 @@ WELCOME = b"ringbell welcome"
 REFUSED = b"ringbell refused"
 _DESCRIPTORS = 5
 _EVENTFDS = 4
+_DEVICE_GONE = "the device went away before it took the channel; is it still running?"
 _CREDENTIALS = struct.Struct("3i")
 
 
-def make_eventfds() -> list[int]:
-    """Make the four eventfds of a channel."""
+def make_eventfds(guard: ExitStack) -> list[int]:
+    """Make the four eventfds of a channel; `guard` closes them."""
     made: list[int] = []
-    try:
-        while len(made) < _EVENTFDS:
-            made.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
-    except OSError:
-        for descriptor in made:
-            os.close(descriptor)
-        raise
+    for _ in range(_EVENTFDS):
+        made.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        guard.callback(os.close, made[-1])
     return made
 
 
@@ -49,8 +46,11 @@ def peer_of(control: socket.socket) -> int:
 
 
 def send_hello(control: socket.socket, segment: int, eventfds: list[int]) -> None:
-    """Pass the descriptors to the device."""
-    socket.send_fds(control, [HELLO], [segment, *eventfds])
+    """Pass the descriptors to the device; raises PeerLost when it went away."""
+    try:
+        socket.send_fds(control, [HELLO], [segment, *eventfds])
+    except (BrokenPipeError, ConnectionResetError):
+        raise PeerLost(_DEVICE_GONE) from None
 
 
 def receive_hello(control: socket.socket, guard: ExitStack) -> tuple[int, list[int]]:
@@ -110,7 +110,7 @@ def receive_welcome(control: socket.socket) -> None:
     except ConnectionResetError:
         answer = b""
     if not answer:
-        raise PeerLost("the device went away before it took the channel; is it still running?")
+        raise PeerLost(_DEVICE_GONE)
     if answer != WELCOME:
         why = answer.removeprefix(REFUSED).decode(errors="replace")
         raise LayoutMismatch(f"the device refused the channel: {why}")

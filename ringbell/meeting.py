@@ -6,14 +6,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from ringbell import handshake, segment
 from ringbell._ffi import lib
 from ringbell.address import check_folder, prepare_folder, socket_path
-from ringbell.channel import Channel
+from ringbell.channel import Channel, deadline_after, seconds_left
 from ringbell.driver import Driver
 from ringbell.listener import Listener
 from ringbell.pinning import pin
@@ -22,7 +22,7 @@ from ringbell.policy import MAX_POLL, Kick, Policy, Polling
 CONNECT_SECONDS = 10.0
 """How long `connect` waits for the device to take the channel, unless asked for otherwise."""
 
-_TIMEVAL = struct.Struct("@ll")
+_BACKLOG_PAUSE = 0.005  # seconds
 
 
 def connect(
@@ -59,23 +59,23 @@ def connect(
     path = socket_path(name)
     check_folder(path)
     pin(cpu)
+    deadline = deadline_after(timeout)
     with ExitStack() as guard:
         memory, header = segment.create(ring_size, first_index)
         guard.callback(os.close, memory)
-        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ExitStack() as until_opened:
-            until_opened.callback(control.close)
-            _connect_socket(control, name, path, timeout)
-            peer_pid = handshake.peer_of(control)
-            eventfds = handshake.make_eventfds()
-            for descriptor in eventfds:
-                until_opened.callback(os.close, descriptor)
-            # Mapped first: the device may look at our indices as soon as it has the segment.
-            channel = Channel(header, lib.RB_DRIVER, memory, eventfds, control, peer_pid, policy)
-            until_opened.pop_all()
+        until_opened = guard.enter_context(ExitStack())
+        control = until_opened.enter_context(_connect_socket(name, path, deadline))
+        peer_pid = handshake.peer_of(control)
+        eventfds = handshake.make_eventfds(until_opened)
+        # Mapped first: the device may look at our indices as soon as it has the segment.
+        channel = Channel(
+            header, lib.RB_DRIVER, memory, eventfds, control, peer_pid, policy, until_opened
+        )
         try:
+            control.settimeout(seconds_left(deadline))
             handshake.send_hello(control, memory, eventfds)
             handshake.receive_welcome(control)
+            control.settimeout(None)
         except (TimeoutError, BlockingIOError):
             channel.close()
             raise TimeoutError(
@@ -85,31 +85,38 @@ def connect(
         except BaseException:
             channel.close()
             raise
-        control.settimeout(None)
         return Driver(channel)
 
 
 def _connect_socket(
-    control: socket.socket, name: str | os.PathLike[str], path: Path, timeout: float | None
-) -> None:
-    if timeout is not None:
-        # Not settimeout: a non-blocking connect to a Unix socket with a full backlog fails.
-        whole = max(int(timeout), 0)
-        limit = _TIMEVAL.pack(whole, max(int((timeout - whole) * 1e6), 1))
-        control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    name: str | os.PathLike[str], path: Path, deadline: float | None
+) -> socket.socket:
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        control.connect(os.fspath(path))
+        control.setblocking(False)
+        while True:
+            try:
+                control.connect(os.fspath(path))
+                return control
+            except BlockingIOError:
+                # So many drivers wait to be accepted that the kernel queues no more, and it tells
+                # nobody when it does again.
+                left = seconds_left(deadline)
+                if left == 0:
+                    raise TimeoutError(
+                        f"{str(name)!r} listens, but too many drivers wait for it already"
+                    ) from None
+                time.sleep(_BACKLOG_PAUSE)
     except (FileNotFoundError, ConnectionRefusedError):
+        control.close()
         raise ConnectionRefusedError(
             errno.ECONNREFUSED,
             f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
             f"with ringbell.serve({str(name)!r}, ...)",
         ) from None
-    except BlockingIOError:
-        raise TimeoutError(
-            f"{str(name)!r} listens but too many drivers wait for it already"
-        ) from None
+    except BaseException:
+        control.close()
+        raise
 
 
 def listen(

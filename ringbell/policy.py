@@ -36,8 +36,9 @@ class Policy:
             raise ValueError(f"polling is one of {', '.join(_POLLING)}, not {self.polling!r}")
         if self.kick not in ("asleep", "always"):
             raise ValueError(f"kick is 'asleep' or 'always', not {self.kick!r}")
-        if not (math.isfinite(self.max_poll) and 0 <= self.max_poll <= 1):
-            raise ValueError(f"max_poll is from 0 to 1 second, not {self.max_poll!r}")
+        # Not more, because a poll is not interrupted by a signal: Ctrl-C shall work at once.
+        if not (math.isfinite(self.max_poll) and 0 <= self.max_poll <= 0.05):
+            raise ValueError(f"max_poll is from 0 to 0.05 seconds, not {self.max_poll!r}")
 
     def as_arguments(self) -> tuple[int, int, int]:
         """Give what `rb_channel_policy` takes."""

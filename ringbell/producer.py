@@ -52,7 +52,8 @@ class Producer:
     def send(self, payload: ReadableBuffer, token: int = 0, timeout: float | None = None) -> None:
         """Copy one message (any contiguous buffer, of any size) into the ring.
 
-        Blocks while the ring is full; a message larger than the ring goes through it in pieces.
+        Blocks while the ring is full, whatever arrives meanwhile (`Driver.submit` takes that in);
+        a message larger than the ring goes through it in pieces.
         Raises RingFull after `timeout` seconds (then nothing of the message arrives), EndOfStream
         or PeerLost when nobody will take it, ChannelClosed after close.
         """
@@ -136,7 +137,7 @@ class Producer:
         token: int,
         timeout: float | None,
         wait_for_room: WaitForRoom,
-        publish: Callable[[int, int], None],
+        publish: Callable[[int, int, int], None],
     ) -> Frame:
         """Reserve, with the caller's way to wait and to publish."""
         if not 0 <= size <= self.max_payload:
@@ -145,21 +146,23 @@ class Producer:
                 f"{size}; connect with a larger ring_size, or use a call that copies"
             )
         deadline = deadline_after(timeout)
-        start = _EAGAIN
+        before = lib.rb_reservation(self._handle)
         try:
             while (start := lib.rb_reserve(self._handle, size)) == _EAGAIN:
                 wait_for_room(deadline)
             if start < 0:
                 self._channel.fail(start)
-            return Frame(self._handle, self._my_slots, start, size, token, publish)
+            reservation = lib.rb_reservation(self._handle)
+            return Frame(self._handle, reservation, self._my_slots, start, size, token, publish)
         except BaseException:
-            if start != -errno.EBUSY:  # that would be somebody else's reservation
-                lib.rb_unreserve(self._handle)
+            reservation = lib.rb_reservation(self._handle)
+            if reservation != before:
+                lib.rb_unreserve(self._handle, reservation)
             raise
 
-    def publish(self, length: int, token: int) -> None:
+    def publish(self, reservation: int, length: int, token: int) -> None:
         """Publish the first `length` bytes of what was reserved."""
-        status = lib.rb_commit(self._handle, length, token)
+        status = lib.rb_commit(self._handle, reservation, length, token)
         if status:
             self._channel.fail(status)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
 from ringbell.buffers import as_buffer, still_in_use
+from ringbell.errors import RingFull
 from ringbell.in_use import in_use
 
 if TYPE_CHECKING:
@@ -27,22 +28,24 @@ class Request:
     Until then its slots stay in use; the ring goes round only as far as the oldest of them.
     """
 
-    __slots__ = ("_device", "_index", "_memory", "payload", "token")
+    __slots__ = ("_device", "_index", "_memory", "_place", "payload", "token")
 
     def __init__(
         self,
         device: Device,
         index: int,
         token: int,
-        payload: memoryview,
-        memory: memoryview,
+        ring: memoryview,
+        start: int,
+        stop: int,
     ) -> None:
         self._device = device
         self._index = index
-        self._memory = memory  # what the payload was lent from, see buffers.lend
+        self._place = (ring, start, stop)
+        self._memory = memory = ring[start:stop]
         self.token = token
         """The driver's name for the request, 64 bits."""
-        self.payload = payload
+        self.payload = memoryview(PickleBuffer(memory))  # see buffers.lend
         """Read-only view of the request's bytes, where they lie in shared memory.
 
         Valid until the request is completed; using it after that raises ValueError. A request
@@ -53,6 +56,8 @@ class Request:
     ) -> None:
         """Answer with any contiguous buffer, of any size; also with the request's own payload.
 
+        A piece of the payload that is the answer is released with it. A message that was sent
+        without a token wants no completion: it is only released.
         Blocks while the interrupt ring is full. With `ok=False` the answer is a failure, see
         `fail`. Raises BufferError while a slice of the payload or an array made from it is alive,
         RuntimeError when the request has been answered before, RingFull after `timeout` seconds
@@ -71,12 +76,18 @@ class Request:
                 self.payload.release()
                 self._memory.release()
             except BufferError:
-                self._lend_again()
+                self._lend_again(self._memory)
                 raise still_in_use(f"request {self.token}") from None
             kind = _MESSAGE if ok else _FAILURE
             status = _complete(device.handle, self._index, answer, size, kind)
             if status:
-                device.answer_slowly(self.token, self._index, status, answer, kind, timeout)
+                try:
+                    device.answer_slowly(self.token, self._index, status, answer, kind, timeout)
+                except RingFull:
+                    ring, start, stop = self._place
+                    self._memory = ring[start:stop]
+                    self._lend_again(self._memory)
+                    raise
         finally:
             doorbell.inside = interrupt.inside = False
 
@@ -87,6 +98,10 @@ class Request:
         """
         self.complete(text.encode(errors="backslashreplace"), timeout, ok=False)
 
+    def lent_before(self, payload: memoryview, memory: memoryview) -> None:
+        """Answer for a view that was lent before the request was made, instead of one's own."""
+        self.payload, self._memory = payload, memory
+
     def _as_answer(self, payload: ReadableBuffer) -> CData | bytes:
         if type(payload) is memoryview and payload.obj is self._memory:
             # A piece of the request itself has to end with it.
@@ -95,12 +110,12 @@ class Request:
             return answer
         return as_buffer(payload)
 
-    def _lend_again(self) -> None:
+    def _lend_again(self, memory: memoryview) -> None:
         """Give the user a payload again, if it was released in vain."""
         try:
             len(self.payload)
         except ValueError:
-            self.payload = memoryview(PickleBuffer(self._memory))
+            self.payload = memoryview(PickleBuffer(memory))
 
     def __repr__(self) -> str:
         return f"<ringbell.Request {self.token}>"

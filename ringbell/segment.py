@@ -31,6 +31,8 @@ def create(ring_size: int, first_index: int = 0) -> tuple[int, bytes]:
     all of the space is reserved here, because a page that is missing later would be a SIGBUS.
     """
     page = os.sysconf("SC_PAGESIZE")
+    if not 0 <= first_index < 2**64:
+        raise ValueError(f"first_index is from 0 to 2**64 - 1, not {first_index}")
     header = ffi.new("char[]", lib.rb_header_size())
     size = lib.rb_header_make(header, ring_size, first_index) if 0 < ring_size < 2**63 else 0
     if not size:
@@ -56,14 +58,16 @@ def create(ring_size: int, first_index: int = 0) -> tuple[int, bytes]:
 
 
 def _create_unnamed() -> int:
-    while True:
-        name = f"/ringbell.{os.geteuid()}.{secrets.token_hex(8)}"
+    name = f"/ringbell.{os.geteuid()}.{secrets.token_hex(8)}"
+    try:
+        memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
+    finally:
+        # Also if a signal handler raises here.
         with contextlib.suppress(posix_ipc.ExistentialError):
-            memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
-            memory.unlink()
-            descriptor: int = memory.fd
-            os.set_inheritable(descriptor, False)
-            return descriptor
+            posix_ipc.unlink_shared_memory(name)
+    descriptor: int = memory.fd
+    os.set_inheritable(descriptor, False)
+    return descriptor
 
 
 def check(segment: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
 from ringbell.device import Device
-from ringbell.errors import EndOfStream, LayoutMismatch, PeerLost
+from ringbell.errors import CorruptRing, EndOfStream, LayoutMismatch, PeerLost
 from ringbell.listener import Listener
 from ringbell.meeting import listen
 from ringbell.policy import MAX_POLL, Kick, Polling
@@ -70,33 +70,41 @@ def _serve_driver(device: Device, handler: Handler) -> None:
         while True:
             _serve_plain_requests(device, handler)
             request = device.take()
-            _answer(request, *_try(handler, request.payload))
+            answer, failure = b"", None
+            try:
+                answer = _as_bytes(handler(request.payload))
+            except Exception as error:
+                failure = _describe(error)
+            _answer(request, answer, failure)
     except EndOfStream:
         return
-    except PeerLost as error:
+    except (PeerLost, CorruptRing) as error:
         _log.warning("%s", error)
 
 
 def _serve_plain_requests(device: Device, handler: Handler) -> None:
     """Serve in as few steps as possible, until something comes that is not plain.
 
-    Plain is a request that is there, whole, and answered with bytes for which there is room. When
-    this returns, `device.take` waits for the next one or deals with what it is; a frame that was
-    not taken in hand is given again.
+    Plain is a request that is there, whole, and answered while there is room. When this returns,
+    `device.take` waits for the next one or deals with what it is; a frame that was not taken in
+    hand is given again.
     """
     handle, doorbell, frame = device.handle, device.doorbell, device.frame_words
     slots = doorbell.their_slots
-    while _take(handle, doorbell.taken, _BY_POLICY) == 0:
+    while not doorbell.whole and _take(handle, doorbell.taken, _BY_POLICY) == 0:
         index, token, start, stop = frame.tolist()
         memory = slots[start:stop]
         payload = memoryview(PickleBuffer(memory))  # see buffers.lend
         doorbell.taken += 1
-        failure = None
+        answer, failure = b"", None
         try:
-            answer = handler(payload)
+            result = handler(payload)
+            # Copied, so that it may be a view of the request, which is about to end.
+            answer = result if type(result) is bytes else _as_bytes(result)
         except Exception as error:
-            answer, failure = b"", _failure(error)
-        if failure is None and type(answer) is bytes:
+            failure = _describe(error)
+        result = b""
+        if failure is None:
             try:
                 payload.release()
                 memory.release()
@@ -105,32 +113,30 @@ def _serve_plain_requests(device: Device, handler: Handler) -> None:
             else:
                 if _complete(handle, index, answer, len(answer), _MESSAGE) == 0:
                     continue
-        _answer(Request(device, index, token, payload, memory), answer, failure)
+        request = Request(device, index, token, slots, start, stop)
+        request.lent_before(payload, memory)
+        _answer(request, answer, failure)
 
 
-def _try(handler: Handler, payload: memoryview) -> tuple[ReadableBuffer, str | None]:
-    """Return the handler's answer, or why there is none."""
-    try:
-        return handler(payload), None
-    except Exception as error:
-        return b"", _failure(error)
-
-
-def _failure(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     _log.debug("the handler raised", exc_info=error)
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__}, whose text cannot be made"
 
 
-def _answer(request: Request, answer: ReadableBuffer, failure: str | None) -> None:
-    if failure is None:
-        try:
-            # Copied, so that the answer may be a view of the request, which is about to end.
-            answer = bytes(memoryview(answer))
-        except TypeError:
-            failure = (
-                f"TypeError: the handler returned {type(answer).__name__}; "
-                "return bytes or another buffer"
-            )
+def _as_bytes(result: ReadableBuffer) -> bytes:
+    try:
+        view = memoryview(result)
+    except TypeError:
+        raise TypeError(
+            f"the handler returned {type(result).__name__}; return bytes or another buffer"
+        ) from None
+    return bytes(view)
+
+
+def _answer(request: Request, answer: bytes, failure: str | None) -> None:
     if failure is None:
         request.complete(answer)
         return

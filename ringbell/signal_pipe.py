@@ -47,9 +47,18 @@ class SignalPipe:
                 os.write(descriptor, signals)
 
     def close(self) -> None:
-        """Close both ends."""
-        os.close(self._reader)
-        os.close(self._writer)
+        """Close both ends; closing twice does nothing."""
+        for name in ("_reader", "_writer"):
+            descriptor = getattr(self, name)
+            setattr(self, name, -1)
+            if descriptor != -1:
+                os.close(descriptor)
+
+    def forget_in_child(self) -> None:
+        """After a fork in another thread while this one was slept on: not to be written to."""
+        previous = signal.set_wakeup_fd(-1)
+        if previous not in (-1, self._writer):
+            signal.set_wakeup_fd(previous)
 
 
 def in_main_thread() -> bool:

@@ -13,6 +13,8 @@ import json
 import sys
 import time
 
+import numpy as np
+
 import ringbell
 
 
@@ -24,12 +26,28 @@ def long_answer(payload):
     return bytes(payload).ljust(1000)
 
 
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
 def raises_on_bad(payload):
     if bytes(payload) == b"bad":
         raise ValueError("bad is not good")
     if bytes(payload) == b"junk":
         return 5
+    if bytes(payload) == b"unspeakable":
+        raise UnspeakableError
     if bytes(payload) == b"echo":
+        return payload
+    if bytes(payload) == b"part":
+        return payload[1:3]
+    if bytes(payload) == b"cast":
+        return payload.cast("H")
+    if bytes(payload) == b"array":
+        return np.frombuffer(payload, "u1")[1:]
+    if bytes(payload) == b"released":
+        payload.release()
         return payload
     return b"ok"
 

@@ -89,7 +89,8 @@ def test_the_demo_exits_with_1_if_an_answer_is_wrong(files, monkeypatch):
     [
         (["--input", "/nowhere"], "there is no such file or folder"),
         (["--work", "nothing"], "--work is one of sha256, compress"),
-        (["--block", "0"], "--block is a number of bytes, at least 1"),
+        (["--block", "1000000000000"], "--block is from 1 to"),
+        (["--block", "0"], "--block is from 1 to 268435456 bytes"),
         (["--depth", "0"], "--depth is a number of requests, at least 1"),
     ],
 )
@@ -137,10 +138,20 @@ def test_ctrl_c_ends_serve_quietly(server, path):
             driver.call(b"hello")
 
 
+def test_serve_shows_no_traceback_of_a_broken_module(path, tmp_path):
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    (tmp_path / "raises.py").write_text("1 / 0\n")
+    for module, message in (("broken", "SyntaxError"), ("raises", "ZeroDivisionError")):
+        done = run("serve", path, f"{module}:f", cwd=tmp_path)
+        assert (done.returncode, message in done.stderr) == (2, True)
+        assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("handler", "message"),
     [
         ("nocolon", "a handler is MODULE:FUNCTION"),
+        (".relative:f", "cannot import '.relative'"),
         ("no_such_module:f", "cannot import 'no_such_module'"),
         ("hashlib:nothing", "module 'hashlib' has no 'nothing'"),
         ("sys:argv", "is a list, not a function"),

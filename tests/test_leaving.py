@@ -209,6 +209,36 @@ def test_a_forked_child_has_no_say_in_its_parents_channel(start, connect):
     assert device.run("bytes(device.take().payload)") == "b'from the parent'"
 
 
+def test_a_forked_child_leaves_descriptors_alone_that_are_not_of_ringbell(pair, path):
+    driver, device = pair()
+    driver.close()
+    device.close()
+    reused = [path.with_name(f"f{i}").open("w") for i in range(12)]
+    child = os.fork()
+    if child == 0:
+        try:
+            for file in reused:
+                os.fstat(file.fileno())
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    for file in reused:
+        file.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_driver_that_breaks_the_format_does_not_end_the_service(start, connect):
+    start("serve", handler="upper")
+    driver = connect()
+    page = os.sysconf("SC_PAGESIZE")
+    mine = ringbell._ffi.lib.rb_channel_mine(driver._channel.handle)
+    words = ringbell._ffi.ffi.buffer(mine - page, 8)
+    words[:] = b"\xff" * 8  # dwi
+    with pytest.raises(ringbell.EndOfStream):
+        driver.interrupt.recv()
+    assert connect().call(b"next") == b"NEXT"
+
+
 def test_a_death_is_noticed_though_a_forked_child_lives_on(start, connect):
     device = start("device")
     driver = connect()

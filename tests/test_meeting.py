@@ -57,6 +57,60 @@ def test_many_who_take_over_at_once_get_one_winner(start, path):
     assert won == 1
 
 
+def test_what_is_no_socket_is_not_replaced(path):
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match="is there and is no socket"):
+        ringbell.listen(path)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET])
+def test_a_living_socket_of_another_program_is_not_replaced(path, kind):
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(os.fspath(path))
+        other.listen()
+        with pytest.raises(OSError, match="somebody listens on"):
+            ringbell.listen(path)
+    assert path.is_socket()
+
+
+def test_a_name_is_free_when_its_process_is_killed_though_a_forked_child_lives_on(start, path):
+    peer = start("nothing")
+    peer.run("listener = ringbell.listen(path)")
+    child = int(peer.run("__import__('os').fork() or __import__('signal').pause()"))
+    try:
+        peer.kill()
+        ringbell.listen(path).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, None])
+def test_an_endless_timeout_of_meeting_is_no_error(start, path, timeout):
+    with ringbell.listen(path) as listener:
+        thread = threading.Thread(target=lambda: listener.accept(timeout=timeout).close())
+        thread.start()
+        ringbell.connect(path, timeout=timeout).close()
+        thread.join()
+
+
+def test_closing_a_listener_ends_accept_in_another_thread(path):
+    listener, errors = ringbell.listen(path), []
+
+    def accept():
+        with pytest.raises(ringbell.ChannelClosed) as caught:
+            listener.accept()
+        errors.append(caught.value)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    task = Path(f"/proc/self/task/{thread.native_id}/stat")
+    wait_until(lambda: task.read_text().split()[2] == "S")
+    listener.close()
+    thread.join()
+    assert errors
+
+
 def test_plain_names_live_in_the_runtime_folder(monkeypatch, path):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
     with ringbell.listen("sha256") as listener:
@@ -173,11 +227,10 @@ def test_a_driver_that_goes_away_while_it_introduces_itself_is_passed_over(start
     for hello in (None, handshake.HELLO):
         with raw_socket(path) as control:
             if hello:
-                memory, _ = segment.create(4096)
-                eventfds = handshake.make_eventfds()
-                handshake.send_hello(control, memory, eventfds)
-                for descriptor in (memory, *eventfds):
-                    os.close(descriptor)
+                with contextlib.ExitStack() as guard:
+                    memory, _ = segment.create(4096)
+                    guard.callback(os.close, memory)
+                    handshake.send_hello(control, memory, handshake.make_eventfds(guard))
     assert connect().call(b"x") == b"X"
 
 
@@ -209,11 +262,10 @@ def refusal(path, text, descriptors):
 @pytest.fixture
 def made():
     """A segment and eventfds, as a driver makes them."""
-    memory, _ = segment.create(4096)
-    descriptors = [memory, *handshake.make_eventfds()]
-    yield descriptors
-    for descriptor in descriptors:
-        os.close(descriptor)
+    with contextlib.ExitStack() as guard:
+        memory, _ = segment.create(4096)
+        guard.callback(os.close, memory)
+        yield [memory, *handshake.make_eventfds(guard)]
 
 
 def test_a_driver_that_speaks_otherwise_is_refused(path, made):
@@ -344,13 +396,19 @@ def test_a_bad_ring_size_is_a_value_error(path, ring_size):
         ringbell.connect(path, ring_size=ring_size)
 
 
+@pytest.mark.parametrize("first_index", [-1, 2**64])
+def test_a_bad_first_index_is_a_value_error(path, first_index):
+    with pytest.raises(ValueError, match="first_index is from 0"):
+        ringbell.connect(path, first_index=first_index)
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
         ("polling", "sometimes"),
         ("kick", "never"),
         ("max_poll", -1),
-        ("max_poll", 2),
+        ("max_poll", 0.06),
         ("max_poll", float("nan")),
         ("cpu", 100_000),
         ("cpu", -1),

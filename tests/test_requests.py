@@ -5,6 +5,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -216,6 +217,13 @@ def test_a_handler_that_raises_fails_that_request_and_the_device_goes_on(start, 
         driver.call(b"junk")
     assert driver.call(b"good") == b"ok"
     assert driver.call(b"echo") == b"echo"
+    assert driver.call(b"part") == b"ar"
+    assert driver.call(b"cast") == b"cast"
+    assert driver.call(b"array") == b"rray"
+    with pytest.raises(ringbell.RequestFailed, match="ValueError: .*released"):
+        driver.call(b"released")
+    with pytest.raises(ringbell.RequestFailed, match="UnspeakableError, whose text cannot be made"):
+        driver.call(b"unspeakable")
     with pytest.raises(ringbell.RequestFailed, match="bad is not good"):
         list(driver.map([b"good", b"bad", b"good"]))
     assert driver.call(b"good") == b"ok"
@@ -282,6 +290,10 @@ def test_a_block_left_by_an_exception_submits_nothing(pair):
     with pytest.raises(ZeroDivisionError), driver.reserve(100) as frame:
         frame.payload[0] = 1 // 0
     assert driver.in_flight == 0
+    with pytest.raises(ValueError, match="released"):
+        frame.payload[0] = 1
+    with pytest.raises(RuntimeError, match="published or abandoned before"), frame:
+        pass
     with pytest.raises(ringbell.RingEmpty):
         device.take(timeout=0)
     token = driver.submit(b"next")
@@ -371,6 +383,31 @@ def test_submit_sets_completions_aside_while_a_device_waits_for_room(start, conn
     assert driver.stats().device.producer.times_full > 0
 
 
+def test_messages_without_a_token_get_no_answer_from_a_server(start, connect):
+    start("serve", handler="upper")
+    driver = connect(ring_size=4096)
+    for _ in range(1000):  # more than both rings hold
+        driver.doorbell.send(b"note")
+    assert driver.call(b"question") == b"QUESTION"
+    assert driver.stats().device.producer.entries == 1
+
+
+def test_map_yields_what_was_answered_before_the_device_left(pair):
+    driver, device = pair()
+
+    def payloads():
+        yield from (b"a", b"b", b"c")
+        for i in range(3):
+            device.take().complete(b"%d" % i)
+        device.close()
+        yield b"d"
+
+    answers = []
+    with pytest.raises(ringbell.EndOfStream):
+        answers.extend(driver.map(payloads(), depth=10))
+    assert answers == [b"0", b"1", b"2"]
+
+
 def test_reap_with_nothing_in_flight_does_not_wait(pair):
     driver, _ = pair()
     with pytest.raises(ringbell.RingEmpty, match="no request is in flight"):
@@ -440,6 +477,7 @@ def test_a_full_interrupt_ring_is_an_error_after_the_timeout_and_the_answer_is_n
     request = device.take()
     with pytest.raises(ringbell.RingFull):
         request.complete(b"b" * 3000, timeout=0)
+    assert request.payload == b"x"
     assert driver.reap().payload == b"a" * 3000
     request.complete(b"c" * 3000)
     assert driver.reap().payload == b"c" * 3000
@@ -457,6 +495,48 @@ def test_a_second_thread_in_the_same_end_gets_an_error(start, connect):
     device.run("thread.join()")
     with pytest.raises(PeerError, match="RingEmpty"):
         device.run("device.take(timeout=0)")
+
+
+def test_the_two_ends_of_a_side_may_be_used_by_two_threads(start, connect):
+    # The wait of one must not disturb what the other waits for.
+    device = start("device", polling="never")
+    driver = connect(ring_size=4096)
+    device.run("device.interrupt.send(b'x' * 3900)")
+    device.run("""
+import threading
+def send():
+    try:
+        device.interrupt.send(b"y" * 3900, timeout=0)
+    except ringbell.RingFull:
+        device.interrupt.send(b"z" * 150)
+        device.interrupt.send(b"z" * 150)
+receiver = threading.Thread(target=device.doorbell.recv)
+sender = threading.Thread(target=send)
+receiver.start()
+sender.start()
+""")
+    wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
+    wait_until(lambda: driver.stats().device.producer.sleeps >= 1)
+    driver.doorbell.send(b"wakes the receiver")
+    device.run("receiver.join()")
+    assert driver.interrupt.recv() == b"x" * 3900
+    assert [driver.interrupt.recv() for _ in range(2)] == [b"z" * 150] * 2
+    device.run("sender.join()")
+
+
+def test_a_call_polls_once_before_it_sleeps(start, connect):
+    device = start("device")
+    driver = connect(max_poll=0.02)
+    with pytest.raises(ringbell.PeerLost):
+        threading.Thread(target=kill_when_asleep, args=(device, driver)).start()
+        driver.call(b"x")
+    assert driver.stats().driver.consumer.times_empty <= 2
+    wait_until(lambda: threading.active_count() == 1)
+
+
+def kill_when_asleep(device, driver):
+    wait_until(lambda: driver.stats().driver.consumer.sleeps == 1)
+    device.kill()
 
 
 def test_the_stub_names_what_the_extension_has():

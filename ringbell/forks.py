@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""What a forked child does with the descriptors that it got copies of: it gives them back.
+
+Otherwise a child would keep its parent's channels and names alive after the parent's death, and
+could say goodbye in its parent's name.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+
+class _Owner(Protocol):
+    def leave_to_parent(self) -> None: ...
+
+
+_owners: weakref.WeakSet[_Owner] = weakref.WeakSet()
+_hooked = False
+
+
+def watch(owner: _Owner) -> None:
+    """Have `owner.leave_to_parent()` called in every child forked from now on."""
+    global _hooked
+    if not _hooked:
+        os.register_at_fork(after_in_child=_leave_all_to_parent)
+        _hooked = True
+    _owners.add(owner)
+
+
+def forget(owner: _Owner) -> None:
+    """Take back `watch`; also if it was never called."""
+    _owners.discard(owner)
+
+
+def _leave_all_to_parent() -> None:
+    for owner in list(_owners):
+        owner.leave_to_parent()
+    _owners.clear()
