@@ -23,6 +23,9 @@
 #define LONG_NS 100000000ULL
 #define WINDOW_MAX 64
 #define END_TOKEN UINT64_MAX
+/* Token 0 is for messages that want no completion. */
+#define TOKEN_OF(number) ((number) + 1)
+#define NUMBER_OF(token) ((token) - 1)
 
 static struct {
 	bool threads;
@@ -181,12 +184,12 @@ static void take_answers(struct side *side, struct answers *answers)
 		if (flags)
 			fail(side, "answer's flags", 0, (uint64_t)flags);
 		rb_frame frame = channel->consumer.frame;
-		if (!answers->outstanding[frame.token % WINDOW_MAX])
+		if (!answers->outstanding[NUMBER_OF(frame.token) % WINDOW_MAX])
 			fail(side, "token in flight", 1, 0);
-		answers->outstanding[frame.token % WINDOW_MAX] = false;
+		answers->outstanding[NUMBER_OF(frame.token) % WINDOW_MAX] = false;
 		answers->in_flight--;
 		check(side, channel->consumer.slots + frame.start, frame.stop - frame.start,
-		      frame.token);
+		      NUMBER_OF(frame.token));
 		rb_release(channel, frame.index);
 	}
 }
@@ -239,7 +242,7 @@ static void drive(struct side *side)
 		pause_at_random(side);
 		answers.outstanding[number % WINDOW_MAX] = true;
 		answers.in_flight++;
-		send_request(side, &answers, payload, size, number);
+		send_request(side, &answers, payload, size, TOKEN_OF(number));
 		number++;
 		side->entries = number;
 	}
@@ -265,7 +268,7 @@ static void answer(struct side *side, const struct held *held)
 	uint8_t payload[512];
 	int status;
 
-	fill(payload, size, held->token);
+	fill(payload, size, NUMBER_OF(held->token));
 	pause_at_random(side);
 	while ((status = rb_complete(channel, held->index, payload, size, RB_MESSAGE)) == -EAGAIN)
 		wait_for(side, RB_SPACE);
@@ -300,8 +303,8 @@ static bool take_request(struct side *side, uint8_t *pieces, struct held *held)
 	check(side, pieces, size, side->entries);
 	if (frame->token == END_TOKEN)
 		return false;
-	if (frame->token != side->entries)
-		fail(side, "token", side->entries, frame->token);
+	if (frame->token != TOKEN_OF(side->entries))
+		fail(side, "token", TOKEN_OF(side->entries), frame->token);
 	side->entries++;
 	return true;
 }
