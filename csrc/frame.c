@@ -67,6 +67,19 @@ static int make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
 	return ready ? 0 : -EAGAIN;
 }
 
+static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t patience_ns)
+{
+	int status = may_produce(channel);
+
+	if (status)
+		return status;
+	if (channel->producer.in_pieces)
+		return -EBUSY;
+	if (length > payload_of(channel->producer.count))
+		return -EMSGSIZE;
+	return make_room(channel, slots_of(length), patience_ns);
+}
+
 static void publish(struct rb_producer *producer, struct rb_frame_header header)
 {
 	memcpy(next_slot(producer), &header, sizeof(header));
@@ -83,15 +96,8 @@ static int send_whole(rb_channel *channel, const void *payload, uint64_t length,
 		      int kind, int64_t patience_ns)
 {
 	struct rb_producer *producer = &channel->producer;
-	int status = may_produce(channel);
+	int status = make_room_for_whole(channel, length, patience_ns);
 
-	if (status)
-		return status;
-	if (producer->in_pieces)
-		return -EBUSY;
-	if (length > payload_of(producer->count))
-		return -EMSGSIZE;
-	status = make_room(channel, slots_of(length), patience_ns);
 	if (status)
 		return status;
 	memcpy(next_slot(producer) + RB_HEADER, payload, length);
@@ -150,15 +156,8 @@ void rb_send_abandon(rb_channel *channel)
 int64_t rb_reserve(rb_channel *channel, uint64_t length)
 {
 	struct rb_producer *producer = &channel->producer;
-	int status = may_produce(channel);
+	int status = make_room_for_whole(channel, length, 0);
 
-	if (status)
-		return status;
-	if (producer->in_pieces)
-		return -EBUSY;
-	if (length > payload_of(producer->count))
-		return -EMSGSIZE;
-	status = make_room(channel, slots_of(length), 0);
 	if (status)
 		return status;
 	producer->reserved = slots_of(length);

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
 from ringbell.channel import Channel, deadline_after
@@ -15,7 +14,7 @@ from ringbell.errors import EndOfStream
 from ringbell.in_use import in_use
 from ringbell.producer import Producer
 from ringbell.request import Request
-from ringbell.stats import Stats
+from ringbell.side import Side
 
 if TYPE_CHECKING:
     from ringbell._ffi import CData
@@ -28,7 +27,7 @@ _EMSGSIZE = -errno.EMSGSIZE
 _EPIPE = -errno.EPIPE
 
 
-class Device:
+class Device(Side):
     """Takes requests and completes them; made by `Listener.accept`.
 
     `for request in device` takes one after the other until the driver closes the channel.
@@ -40,12 +39,12 @@ class Device:
 
     def __init__(self, channel: Channel) -> None:
         """Serve a channel that has been opened; users call `Listener.accept`."""
-        self._channel = channel
         self.handle = channel.handle
         self.doorbell = Consumer(channel)
         """The consuming end of the doorbell ring."""
         self.interrupt = Producer(channel)
         """The producing end of the interrupt ring."""
+        super().__init__(channel, self.interrupt, self.doorbell)
         # index, token, start, stop in one step: an attribute each would take four.
         self.frame_words = memoryview(channel.memory(channel.frame, 32)).cast("Q")
 
@@ -86,31 +85,6 @@ class Device:
             except EndOfStream:
                 return
             yield request
-
-    def stats(self) -> Stats:
-        """Read the four indices and the counters of both sides; also possible after close."""
-        return self._channel.stats()
-
-    def close(self) -> None:
-        """Say goodbye. The driver takes what was completed, then gets EndOfStream.
-
-        Never blocks. Closing twice does nothing. Raises RuntimeError when another thread is
-        inside.
-        """
-        if self.doorbell.inside or self.interrupt.inside:
-            raise in_use(self)
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._channel.closed else "open"

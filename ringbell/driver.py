@@ -8,8 +8,7 @@ import errno
 import operator
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
 from ringbell.buffers import as_buffer
@@ -20,7 +19,7 @@ from ringbell.errors import EndOfStream, PeerLost, RingEmpty
 from ringbell.frame import Frame
 from ringbell.in_use import in_use
 from ringbell.producer import Producer, ring_full
-from ringbell.stats import Stats
+from ringbell.side import Side
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -35,7 +34,7 @@ _EAGAIN = -errno.EAGAIN
 _NOW = 0.0  # a deadline that has passed
 
 
-class Driver:
+class Driver(Side):
     """Submits requests to a device and takes its completions; made by `connect`.
 
     For one thread at a time: a second one gets RuntimeError. A context manager; leaving it closes
@@ -48,7 +47,6 @@ class Driver:
 
     __slots__ = (
         "_arrived",
-        "_channel",
         "_for_reap",
         "_handle",
         "_in_flight",
@@ -61,12 +59,12 @@ class Driver:
 
     def __init__(self, channel: Channel) -> None:
         """Drive a channel that has been opened; users call `connect`."""
-        self._channel = channel
         self._handle = channel.handle
         self.doorbell = Producer(channel)
         """The producing end of the doorbell ring, for messages that want no completion."""
         self.interrupt = Consumer(channel)
         """The consuming end of the interrupt ring."""
+        super().__init__(channel, self.doorbell, self.interrupt)
         self._next_token = 1  # 0 is for messages that want no completion
         # By token, where the one who waits for the completion will look for it. What nobody waits
         # for any longer goes to a place that nobody has any longer.
@@ -232,31 +230,6 @@ class Driver:
             )
         finally:
             requests.inside = arrivals.inside = False
-
-    def stats(self) -> Stats:
-        """Read the four indices and the counters of both sides; also possible after close."""
-        return self._channel.stats()
-
-    def close(self) -> None:
-        """Say goodbye. The device takes what was submitted; its answers are dropped.
-
-        Never blocks. Closing twice does nothing. Raises RuntimeError when another thread is
-        inside.
-        """
-        if self.doorbell.inside or self.interrupt.inside:
-            raise in_use(self)
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._channel.closed else f"{self.in_flight} in flight"
