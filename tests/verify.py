@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,12 +186,22 @@ def check_sanitizers(folder: Path) -> Iterator[Row]:
         sleeps = entries = 0
         for seed, (_, arguments) in enumerate(SOAKS, 1):
             count = "2000" if "adaptive" in arguments else "20000"
-            command = [program, "--threads", "--sleeps", count, "--seed", str(seed), *arguments]
+            command = [*fixed_addresses(), program, "--threads", "--sleeps", count]
+            command += ["--seed", str(seed), *arguments]
             numbers = soak_numbers(run(command, env=environment))
             sleeps += numbers["sleeps"]
             entries += numbers["entries"]
         explored = f"{sleeps:,} sleeps, {entries:,} entries, two threads"
         yield Row(f"stress under {name}", explored, "clean", True)
+
+
+def fixed_addresses() -> list[str]:
+    """Sanitizers of some compilers cannot do with as much randomness as some kernels have."""
+    command = ["setarch", platform.machine(), "-R"]
+    with suppress(OSError):
+        if subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0:
+            return command
+    return []
 
 
 def soak_numbers(output: str) -> dict[str, float]:
