@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -42,6 +43,15 @@ def test_the_socket_of_a_killed_device_is_taken_over(start, path, connect):
         connect()
     start("serve", handler="upper")
     assert connect().call(b"x") == b"X"
+
+
+def test_a_name_that_is_just_being_taken_over_is_in_use(start, path):
+    start("device").kill()
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="somebody listens on"):
+            ringbell.listen(path)
+    ringbell.listen(path).close()
 
 
 def test_many_who_take_over_at_once_get_one_winner(start, path):

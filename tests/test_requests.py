@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -526,11 +527,13 @@ sender.start()
 
 def test_a_call_polls_once_before_it_sleeps(start, connect):
     device = start("device")
-    driver = connect(max_poll=0.02)
+    driver = connect(max_poll=0.05)  # it begins with half of that
+    begun = time.thread_time()
     with pytest.raises(ringbell.PeerLost):
         threading.Thread(target=kill_when_asleep, args=(device, driver)).start()
         driver.call(b"x")
-    assert driver.stats().driver.consumer.times_empty <= 2
+    # A poll ends by the clock on the wall, so a busy machine makes this less, not more.
+    assert time.thread_time() - begun < 0.04
     wait_until(lambda: threading.active_count() == 1)
 
 
