@@ -151,8 +151,9 @@ def run_demo(
 ) -> None:
     """Push real files through a device in another process, check its answers, show the figures.
 
-    The work is done twice: with kicks only for a side that sleeps, and with a kick for every
-    entry, so that the difference is visible. Exits with 1 if an answer is wrong.
+    The work is done with kicks only for a side that sleeps, and with a kick for every entry, so
+    that the difference is visible; each twice, in turn, and the faster run of each is shown.
+    Exits with 1 if an answer is wrong.
     """
     with _shown_errors():
         job = demo.Job(input_path or Path(sysconfig.get_path("stdlib")), work, block, depth)
@@ -163,10 +164,13 @@ def run_demo(
         kicks: tuple[Kick, ...] = ("asleep", "always")
         with _bar("reading the files once", total, as_json) as advance:
             demo.read_once(files, advance)
-        results = []
-        for kick in kicks:
-            with _bar(_TITLES[kick], total, as_json) as advance:
-                results.append(demo.run(job, kick, cpus, files, advance))
+        runs: dict[Kick, list[demo.Result]] = {kick: [] for kick in kicks}
+        for _ in range(demo.ROUNDS):  # in turn, as a shared machine is not always as fast
+            for kick in kicks:
+                with _bar(_TITLES[kick], total, as_json) as advance:
+                    runs[kick].append(demo.run(job, kick, cpus, files, advance))
+        # The fastest, but for one with a wrong answer, which is shown rather than hidden.
+        results = [min(runs[kick], key=lambda run: (-run.wrong, run.seconds)) for kick in kicks]
     if as_json:
         print(json.dumps(_as_json(job, cpus, results), indent=1))
     else:
@@ -222,7 +226,7 @@ def _as_json(
 
 
 def _table(results: list[demo.Result]) -> Table:
-    table = Table(title="The same work twice")
+    table = Table(title="The same work, the faster of two runs each")
     table.add_column("")
     for result in results:
         table.add_column(_TITLES[result.kick], justify="right")

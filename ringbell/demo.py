@@ -25,6 +25,7 @@ from ringbell.policy import Kick, Polling
 BLOCK = 1024
 """Bytes: small enough that the exchange, not the hashing, is what takes the time."""
 DEPTH = 64
+ROUNDS = 2
 _BLOCK_MAX = 1 << 28
 _PATIENCE = 60.0
 """Seconds without an answer after which the demo gives up: far longer than any block takes."""
