@@ -74,6 +74,18 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
+def wait_until_blocked(mine, side: str, polling: str) -> None:
+    """Wait until that side ("driver" or "device") of the channel waits for something in vain."""
+
+    def waits() -> bool:
+        end = getattr(mine.stats(), side)
+        if polling == "always":
+            return end.consumer.times_empty + end.producer.times_full > 0
+        return end.consumer.sleeps + end.producer.sleeps > 0
+
+    wait_until(waits)
+
+
 def switches(pid: int) -> int:
     """How often the process went to sleep by itself."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from processes import PeerError, switches, wait_until
+from processes import PeerError, switches, wait_until, wait_until_blocked
 
 import ringbell
 
@@ -83,13 +83,7 @@ def test_a_killed_peer_is_noticed_in_every_wait(start, path, wait, polling):
 
 
 def kill_when_waiting(peer, mine, side, polling):
-    def waits():
-        end = getattr(mine.stats(), side)
-        if polling == "always":
-            return end.consumer.times_empty + end.producer.times_full > 0
-        return end.consumer.sleeps + end.producer.sleeps > 0
-
-    wait_until(waits)
+    wait_until_blocked(mine, side, polling)
     peer.kill()
 
 

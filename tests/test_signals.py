@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import PeerError, wait_until
+from processes import PeerError, wait_until, wait_until_blocked
 
 import ringbell
 from ringbell.signal_pipe import SignalPipe
@@ -45,14 +45,7 @@ def test_ctrl_c_ends_any_wait_and_leaves_the_channel_usable(start, path, wait, p
         mine = ringbell.connect(path, ring_size=4096)
     with mine:
         peer.begin(code)
-
-        def waits():
-            end = getattr(mine.stats(), side)
-            if polling == "always":
-                return end.consumer.times_empty + end.producer.times_full > 0
-            return end.consumer.sleeps + end.producer.sleeps > 0
-
-        wait_until(waits)
+        wait_until_blocked(mine, side, polling)
         peer.signal(signal.SIGINT)
         with pytest.raises(PeerError, match="KeyboardInterrupt"):
             peer.reply()
