@@ -47,8 +47,7 @@ uint64_t rb_header_make(void *header, uint64_t ring_bytes, uint64_t first_index)
 int rb_header_check(const void *header, uint64_t segment_size);
 uint32_t rb_header_version(const void *header);
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
-		    const int *eventfds, int control_fd);
-void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, int always_kick);
+		    const int *kick_fds, int control_fd);
 void rb_channel_close(rb_channel *channel);
 void rb_channel_disown(rb_channel *channel); /* in a forked child: as close, unsaid */
 void rb_channel_free(rb_channel *channel);
@@ -89,3 +88,11 @@ int rb_all_held(rb_channel *channel);
 /* wait.c: returns what is ready (RB_DATA, RB_SPACE), 0 when the time is over, or -errno */
 int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns);
 int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_fd);
+
+/* wait.c: how to wait, to kick and to be kicked */
+void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, int always_kick);
+void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
+int rb_defer_begin(rb_channel *channel, uint64_t max_entries, uint64_t max_delay_ns);
+void rb_defer_end(rb_channel *channel);
+int rb_pollable(rb_channel *channel);
+int rb_timer_make(void);

@@ -26,21 +26,35 @@ struct rb_poller {
 	uint64_t began_ns;  /* when the wait that goes on now began */
 };
 
+/* Kicks that a producer holds back for a while, to send one for many entries. */
+struct rb_deferral {
+	bool on;
+	bool owed;            /* the consumer sleeps; any thread of this side may pay */
+	uint64_t entries;     /* published since it began, or since the last kick */
+	uint64_t max_entries; /* a kick that is owed is sent after so many; 0: no bound */
+	uint64_t max_ns;      /* and by a timer after so long; 0: no bound */
+};
+
 struct rb_producer {
 	struct rb_control *mine;
 	const struct rb_control *theirs;
 	uint8_t *slots;
-	uint64_t count;       /* of slots, a power of two */
-	uint64_t write;       /* what has been published */
-	uint64_t read_seen;   /* the peer's read_index when last looked at, checked */
-	uint64_t reservation; /* counts them */
-	uint64_t reserved;    /* slots handed out to be written in place */
-	uint64_t needed;      /* slots that the last message turned away wanted */
-	uint64_t last_token;  /* of the last message that was published whole */
-	bool in_pieces;       /* a message has been sent in part */
-	bool always_kick;     /* a kick for every entry: only to show what that costs */
-	int data_fd;          /* kicked when the consumer sleeps */
-	int space_fd;         /* slept on when the ring is full */
+	uint64_t count;           /* of slots, a power of two */
+	uint64_t write;           /* what has been published */
+	uint64_t read_seen;       /* the peer's read_index when last looked at, checked */
+	uint64_t reservation;     /* counts them */
+	uint64_t reserved;        /* slots handed out to be written in place */
+	uint64_t needed;          /* slots that the last message turned away wanted */
+	uint64_t last_token;      /* of the last message that was published whole */
+	bool in_pieces;           /* a message has been sent in part */
+	bool always_kick;         /* a kick for every entry: only to show what that costs */
+	uint64_t moderated_event; /* what a consumer with moderation had armed when we passed it */
+	uint64_t moderated_left;  /* entries until it wants a kick; 0: it wants none */
+	struct rb_deferral deferral;
+	bool timer_set; /* and perhaps not over yet */
+	int data_fd;    /* kicked when the consumer sleeps */
+	int timer_fd;   /* a kick that comes later */
+	int space_fd;   /* slept on when the ring is full */
 	struct rb_poller poller;
 };
 
@@ -61,12 +75,16 @@ struct rb_consumer {
 	uint64_t next;       /* the next to take; frames in [read, next) are held */
 	uint64_t write_seen; /* the peer's write_index when last looked at, checked */
 	struct rb_hold *holds;
-	uint64_t given;  /* frames handed to the caller */
-	bool given_copy; /* the last one was copied out and released */
-	bool in_pieces;  /* the last one was a piece of a message, and more follow */
-	int data_fd;     /* slept on when the ring is empty */
-	int space_fd;    /* kicked when the producer sleeps */
-	rb_frame frame;  /* the last one */
+	uint64_t given;              /* frames handed to the caller */
+	bool given_copy;             /* the last one was copied out and released */
+	bool in_pieces;              /* the last one was a piece of a message, and more follow */
+	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */
+	uint64_t moderation_ns;
+	bool pollable;  /* the caller sleeps on the descriptors by itself */
+	int data_fd;    /* slept on when the ring is empty */
+	int timer_fd;   /* slept on as well */
+	int space_fd;   /* kicked when the producer sleeps */
+	rb_frame frame; /* the last one */
 	uint8_t scratch[RB_SCRATCH];
 	struct rb_poller poller;
 };
@@ -90,16 +108,25 @@ static inline void rb_count(uint64_t *counter, uint64_t more)
 	rb_store_relaxed(counter, *counter + more);
 }
 
+/* What a consumer wants to hear of entries that were published. */
+enum rb_wake {
+	RB_WAKE_NOT,    /* it is awake, or waits for more entries */
+	RB_WAKE_NOW,    /* it sleeps */
+	RB_WAKE_LATER,  /* it sleeps, and wants to be woken a while after this entry */
+	RB_WAKE_ENOUGH, /* it was to be woken later, but has enough entries now */
+};
+
 /* ring.c */
 int rb_producer_room(struct rb_producer *producer, uint64_t slots);
-bool rb_producer_publish(struct rb_producer *producer, uint64_t slots);
+enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots);
 int rb_consumer_available(struct rb_consumer *consumer);
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes);
 bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index);
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
 
 /* wait.c */
-void rb_producer_kick(struct rb_producer *producer, bool asleep);
+void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake);
+void rb_producer_ring_full(struct rb_producer *producer);
 void rb_consumer_kick(struct rb_consumer *consumer, bool asleep);
 
 #endif

@@ -60,6 +60,7 @@ static int make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
 	if (room < 0)
 		return corrupt(channel);
 	rb_count(&producer->mine->producer.stalls, 1);
+	rb_producer_ring_full(producer);
 	producer->needed = slots;
 	int ready = rb_wait_poll(channel, RB_SPACE, patience_ns);
 	if (ready < 0)
@@ -83,12 +84,12 @@ static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t pat
 static void publish(struct rb_producer *producer, struct rb_frame_header header)
 {
 	memcpy(next_slot(producer), &header, sizeof(header));
-	bool asleep = rb_producer_publish(producer, slots_of(header.length));
+	enum rb_wake wake = rb_producer_publish(producer, slots_of(header.length));
 	if (!(header.flags & RB_FLAG_MORE))
 		producer->last_token = header.token;
 	rb_count(&producer->mine->producer.entries, 1);
 	rb_count(&producer->mine->producer.bytes, header.length);
-	rb_producer_kick(producer, asleep);
+	rb_producer_kick(producer, wake);
 }
 
 /* Copies one whole message into the ring and publishes it. */

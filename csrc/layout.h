@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define RB_MAGIC 0x6c6c6562676e6972ULL /* "ringbell" */
-#define RB_LAYOUT_VERSION 1U
+#define RB_LAYOUT_VERSION 2U
 
 /* What one side writes and the other reads stands alone in this many bytes: two cache lines,
  * because x86 prefetches pairs of them and some Arm cores have lines of 128. */
@@ -72,7 +72,8 @@ struct rb_counters {
 	uint64_t entries;          /* frames published, or released */
 	uint64_t bytes;            /* of payload in them */
 	uint64_t kicks_sent;       /* eventfd writes to wake the other end */
-	uint64_t kicks_saved;      /* index moves that needed none */
+	uint64_t kicks_saved;      /* index moves without one */
+	uint64_t kicks_late;       /* times that a timer was set to wake the other end */
 	uint64_t sleeps;           /* times it asked the kernel to wait */
 	uint64_t wakeups;          /* sleeps ended with something to do */
 	uint64_t spurious_wakeups; /* sleeps ended by a kick with nothing to do */
@@ -80,16 +81,17 @@ struct rb_counters {
 	uint64_t stalls;           /* times a producer found the ring full, a consumer empty */
 };
 
-static_assert(sizeof(struct rb_counters) == 72, "rb_counters");
+static_assert(sizeof(struct rb_counters) == 80, "rb_counters");
 static_assert(offsetof(struct rb_counters, entries) == 0, "entries");
 static_assert(offsetof(struct rb_counters, bytes) == 8, "bytes");
 static_assert(offsetof(struct rb_counters, kicks_sent) == 16, "kicks_sent");
 static_assert(offsetof(struct rb_counters, kicks_saved) == 24, "kicks_saved");
-static_assert(offsetof(struct rb_counters, sleeps) == 32, "sleeps");
-static_assert(offsetof(struct rb_counters, wakeups) == 40, "wakeups");
-static_assert(offsetof(struct rb_counters, spurious_wakeups) == 48, "spurious_wakeups");
-static_assert(offsetof(struct rb_counters, polls_found) == 56, "polls_found");
-static_assert(offsetof(struct rb_counters, stalls) == 64, "stalls");
+static_assert(offsetof(struct rb_counters, kicks_late) == 32, "kicks_late");
+static_assert(offsetof(struct rb_counters, sleeps) == 40, "sleeps");
+static_assert(offsetof(struct rb_counters, wakeups) == 48, "wakeups");
+static_assert(offsetof(struct rb_counters, spurious_wakeups) == 56, "spurious_wakeups");
+static_assert(offsetof(struct rb_counters, polls_found) == 64, "polls_found");
+static_assert(offsetof(struct rb_counters, stalls) == 72, "stalls");
 
 /* Everything but slots that one side writes. The driver's write_index is `dwi` and its read_index
  * `iri`; the device's write_index is `iwi` and its read_index `dri`. */
@@ -98,6 +100,8 @@ struct rb_control {
 	alignas(RB_LINE) uint64_t space_event; /* kick me when the reader passes this index */
 	alignas(RB_LINE) uint64_t read_index;  /* of the ring this side consumes */
 	alignas(RB_LINE) uint64_t data_event;  /* kick me when the writer passes this index */
+	uint64_t moderation_entries;           /* 2 or more: not before so many entries */
+	uint64_t moderation_ns;                /* or before so long after the first of them */
 	alignas(RB_LINE) struct rb_counters producer;
 	alignas(RB_LINE) struct rb_counters consumer;
 	alignas(RB_LINE) uint64_t goodbye; /* 1 once this side has closed */
@@ -108,6 +112,8 @@ static_assert(offsetof(struct rb_control, write_index) == 0, "write_index");
 static_assert(offsetof(struct rb_control, space_event) == 128, "space_event");
 static_assert(offsetof(struct rb_control, read_index) == 256, "read_index");
 static_assert(offsetof(struct rb_control, data_event) == 384, "data_event");
+static_assert(offsetof(struct rb_control, moderation_entries) == 392, "moderation_entries");
+static_assert(offsetof(struct rb_control, moderation_ns) == 400, "moderation_ns");
 static_assert(offsetof(struct rb_control, producer) == 512, "producer");
 static_assert(offsetof(struct rb_control, consumer) == 640, "consumer");
 static_assert(offsetof(struct rb_control, goodbye) == 768, "goodbye");

@@ -5,6 +5,7 @@
 #ifndef RB_ORDERING_H
 #define RB_ORDERING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 static inline uint64_t rb_load_relaxed(const uint64_t *word)
@@ -25,6 +26,18 @@ static inline void rb_store_relaxed(uint64_t *word, uint64_t value)
 static inline void rb_store_release(uint64_t *word, uint64_t value)
 {
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+/* For a flag in private memory that two threads of one side clear: true for the one that did. */
+static inline bool rb_clear(bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_RELAXED) &&
+	       __atomic_exchange_n(flag, false, __ATOMIC_ACQ_REL);
+}
+
+static inline void rb_set(bool *flag)
+{
+	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
 }
 
 /* Orders every earlier store before every later load: the one thing that neither x86 nor Arm does

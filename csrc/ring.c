@@ -23,8 +23,27 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 	return producer->write + slots - read <= producer->count;
 }
 
-/* Offers the next slots to the consumer; true when it sleeps and must be kicked. */
-bool rb_producer_publish(struct rb_producer *producer, uint64_t slots)
+/* Whether the consumer sleeps on one of the entries in [old, old + slots), and what it wants. */
+static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots)
+{
+	/* (E) pairs with the release in arm: what else lies there belongs to this event. */
+	uint64_t event = rb_load_acquire(&producer->theirs->data_event);
+
+	if (event - old < slots) {
+		uint64_t entries = rb_load_relaxed(&producer->theirs->moderation_entries);
+		producer->moderated_event = event;
+		producer->moderated_left = entries > 1 ? entries - 1 : 0;
+		return entries > 1 ? RB_WAKE_LATER : RB_WAKE_NOW;
+	}
+	/* Counted here, as the consumer cannot know how many slots its entries will take. If it is
+	 * not counted right, because the consumer has gone on meanwhile, the timer is still set. */
+	if (producer->moderated_left && event == producer->moderated_event)
+		return --producer->moderated_left ? RB_WAKE_NOT : RB_WAKE_ENOUGH;
+	return RB_WAKE_NOT;
+}
+
+/* Offers the next slots to the consumer as one entry; tells whether it must be woken. */
+enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots)
 {
 	uint64_t old = producer->write;
 
@@ -35,8 +54,7 @@ bool rb_producer_publish(struct rb_producer *producer, uint64_t slots)
 	/* (B) pairs with the fence in rb_wait_sleep: either we see that the consumer has armed, or
 	 * it sees this index. Without it both can miss, and the consumer sleeps on an entry. */
 	rb_fence_full();
-	uint64_t event = rb_load_relaxed(&producer->theirs->data_event);
-	return event - old < slots;
+	return wake_for(producer, old, slots);
 }
 
 /* 1 when there is something to take, 0 when not, -EPROTO when the peer's index is nonsense. */

@@ -153,15 +153,16 @@ static int map_both(rb_channel *channel, const struct rb_header *header, int seg
 	return consumer->holds ? 0 : -ENOMEM;
 }
 
-/* Maps a segment whose header has been checked. The descriptors stay the caller's; the eventfds
- * are doorbell data, doorbell space, interrupt data, interrupt space. */
+/* Maps a segment whose header has been checked. The descriptors stay the caller's. Those for kicks
+ * are the data eventfd, the timer and the space eventfd of the doorbell ring, then of the interrupt
+ * ring. */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
-		    const int *eventfds, int control_fd)
+		    const int *kick_fds, int control_fd)
 {
 	struct rb_header checked;
 	rb_channel *opened = calloc(1, sizeof(*opened));
-	const int *mine = side == RB_DRIVER ? eventfds : eventfds + 2;
-	const int *theirs = side == RB_DRIVER ? eventfds + 2 : eventfds;
+	const int *mine = side == RB_DRIVER ? kick_fds : kick_fds + 3;
+	const int *theirs = side == RB_DRIVER ? kick_fds + 3 : kick_fds;
 
 	if (!opened)
 		return -ENOMEM;
@@ -169,9 +170,11 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 	opened->side = side;
 	opened->control_fd = control_fd;
 	opened->producer.data_fd = mine[0];
-	opened->producer.space_fd = mine[1];
+	opened->producer.timer_fd = mine[1];
+	opened->producer.space_fd = mine[2];
 	opened->consumer.data_fd = theirs[0];
-	opened->consumer.space_fd = theirs[1];
+	opened->consumer.timer_fd = theirs[1];
+	opened->consumer.space_fd = theirs[2];
 	int status = map_both(opened, &checked, segment_fd);
 	if (status) {
 		rb_channel_free(opened);
@@ -180,17 +183,6 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 	start_indices(opened, checked.first_index);
 	*channel = opened;
 	return 0;
-}
-
-void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, int always_kick)
-{
-	/* A budget to begin with, so that the first wait is not a sleep by decree. */
-	struct rb_poller poller = {
-		.polling = polling, .max_ns = max_poll_ns, .budget_ns = max_poll_ns / 2};
-
-	channel->producer.poller = poller;
-	channel->consumer.poller = poller;
-	channel->producer.always_kick = always_kick != 0;
 }
 
 /* Says goodbye, after everything published before, and makes every later call fail. The caller

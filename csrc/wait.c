@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Polling, arming, sleeping and kicking. The only file that touches an eventfd.
+ * Polling, arming, sleeping and kicking. The only file that touches an eventfd or a timer.
  *
  * A wait has two steps. rb_wait_poll looks at shared memory for the poll budget. If that was in
  * vain, rb_wait_sleep arms, fences, looks again, and sleeps on {eventfd, control socket}.
  */
 #include <poll.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -76,32 +77,133 @@ static void kick(int eventfd)
 		;
 }
 
-static void drain(int eventfd)
+/* Empties an eventfd, or a timer that is over. */
+static void drain(int fd)
 {
 	uint64_t kicks;
 
-	while (read(eventfd, &kicks, sizeof(kicks)) < 0 && errno == EINTR)
+	while (read(fd, &kicks, sizeof(kicks)) < 0 && errno == EINTR)
 		;
 }
 
-static void kick_if(bool asleep, int eventfd, struct rb_counters *counters)
+/* A kick that comes by itself after `delay_ns`; 0 takes it back. */
+static void set_timer(struct rb_producer *producer, uint64_t delay_ns)
 {
-	if (asleep) {
-		rb_count(&counters->kicks_sent, 1);
-		kick(eventfd);
+	struct itimerspec when = {.it_value = {.tv_sec = (time_t)(delay_ns / 1000000000ULL),
+					       .tv_nsec = (long)(delay_ns % 1000000000ULL)}};
+
+	timerfd_settime(producer->timer_fd, 0, &when, NULL);
+	producer->timer_set = delay_ns != 0;
+}
+
+static void kick_later(struct rb_producer *producer, uint64_t delay_ns)
+{
+	rb_count(&producer->mine->producer.kicks_late, 1);
+	set_timer(producer, delay_ns ? delay_ns : 1);
+}
+
+static void kick_consumer(struct rb_producer *producer)
+{
+	rb_count(&producer->mine->producer.kicks_sent, 1);
+	kick(producer->data_fd);
+	/* After the kick, never before it. A timer is set only for a consumer that has armed anew,
+	 * so this takes back no other than the one that the kick stands for. */
+	if (producer->timer_set)
+		set_timer(producer, 0);
+}
+
+/* Sends the kick that was held back, if there is one. */
+static void kick_if_owed(struct rb_producer *producer)
+{
+	if (rb_clear(&producer->deferral.owed))
+		kick_consumer(producer);
+}
+
+/* The same in the other end's thread, which has no business with the timer. */
+static void kick_if_owed_by_other_end(struct rb_producer *producer)
+{
+	if (rb_clear(&producer->deferral.owed)) {
+		rb_count(&producer->mine->producer.kicks_sent, 1);
+		kick(producer->data_fd);
+	}
+}
+
+/* Holds a kick back, unless enough entries have been held back already. */
+static void defer(struct rb_producer *producer, enum rb_wake wake)
+{
+	struct rb_deferral *deferral = &producer->deferral;
+
+	if (wake == RB_WAKE_NOW && deferral->max_ns)
+		kick_later(producer, deferral->max_ns);
+	if (wake == RB_WAKE_NOW || wake == RB_WAKE_ENOUGH)
+		rb_set(&deferral->owed);
+	if (++deferral->entries == deferral->max_entries) {
+		deferral->entries = 0;
+		kick_if_owed(producer);
+	}
+}
+
+/* Wakes the consumer as it wants to be woken, after a publish. */
+void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake)
+{
+	struct rb_counters *counters = &producer->mine->producer;
+
+	if (wake == RB_WAKE_LATER)
+		kick_later(producer, rb_load_relaxed(&producer->theirs->moderation_ns));
+	if (producer->deferral.on) {
+		rb_count(&counters->kicks_saved, 1);
+		defer(producer, wake);
+	} else if (wake == RB_WAKE_NOW || wake == RB_WAKE_ENOUGH || producer->always_kick) {
+		kick_consumer(producer);
 	} else {
 		rb_count(&counters->kicks_saved, 1);
 	}
 }
 
-void rb_producer_kick(struct rb_producer *producer, bool asleep)
+/* Holds kicks back until rb_defer_end, or until `max_entries` entries have been published, or
+ * `max_delay_ns` are over after one was due; 0 of either is no bound. A timer that the kernel
+ * keeps sees to the delay, so the caller need not come back for it. */
+int rb_defer_begin(rb_channel *channel, uint64_t max_entries, uint64_t max_delay_ns)
 {
-	kick_if(asleep || producer->always_kick, producer->data_fd, &producer->mine->producer);
+	struct rb_deferral *deferral = &channel->producer.deferral;
+
+	if (channel->dead)
+		return channel->dead;
+	if (deferral->on)
+		return -EALREADY;
+	*deferral = (struct rb_deferral){
+		.on = true, .max_entries = max_entries, .max_ns = max_delay_ns};
+	return 0;
+}
+
+void rb_defer_end(rb_channel *channel)
+{
+	channel->producer.deferral.on = false;
+	if (!channel->dead)
+		kick_if_owed(&channel->producer);
+}
+
+/* Before waiting for room: what a consumer that sleeps was to be told later, it is told now, or it
+ * would make no room meanwhile. */
+void rb_producer_ring_full(struct rb_producer *producer)
+{
+	kick_if_owed(producer);
+	if (producer->moderated_left) {
+		producer->moderated_left = 0;
+		kick_consumer(producer);
+	}
 }
 
 void rb_consumer_kick(struct rb_consumer *consumer, bool asleep)
 {
-	kick_if(asleep, consumer->space_fd, &consumer->mine->consumer);
+	struct rb_counters *counters = &consumer->mine->consumer;
+
+	if (asleep) {
+		rb_count(&counters->kicks_sent, 1);
+		kick(consumer->space_fd);
+	} else {
+		rb_count(&counters->kicks_saved, 1);
+	}
 }
 
 /* ---- looking ---- */
@@ -164,6 +266,80 @@ static int look(rb_channel *channel, int want, uint64_t needed)
 	return ready;
 }
 
+/* ---- arming ---- */
+
+/* Says from which index on we want a kick, for all that we wait for. */
+static void arm(rb_channel *channel, int want, uint64_t needed)
+{
+	struct rb_producer *producer = &channel->producer;
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (want & RB_DATA) {
+		rb_store_relaxed(&consumer->mine->moderation_entries, consumer->moderation_entries);
+		rb_store_relaxed(&consumer->mine->moderation_ns, consumer->moderation_ns);
+		/* (E) pairs with the acquire in rb_producer_publish. */
+		rb_store_release(&consumer->mine->data_event, consumer->next);
+	}
+	if (want & RB_SPACE) {
+		/* Room for `needed` is there once read_index reaches write + needed - count; that
+		 * is once the reader passes the index before it. */
+		uint64_t enough = producer->write + needed - producer->count;
+		rb_store_relaxed(&producer->mine->space_event, enough - 1);
+	}
+	/* (B) and (D) pair with the fences in rb_producer_publish and rb_consumer_release: either
+	 * the peer sees that we armed and kicks, or our next look sees its index. */
+	rb_fence_full();
+}
+
+/* Puts the events behind again, so that a peer that is on time does not kick a side that is
+ * awake. */
+static void disarm(rb_channel *channel, int want)
+{
+	if (want & RB_DATA)
+		rb_store_relaxed(&channel->consumer.mine->data_event, channel->consumer.next - 1);
+	if (want & RB_SPACE)
+		rb_store_relaxed(&channel->producer.mine->space_event,
+				 channel->producer.read_seen - 1);
+}
+
+/* ---- pollable mode ---- */
+
+/* The caller sleeps on the descriptors by itself, so they stay readable while there is something to
+ * take, and the consumer stays armed while there is not. Kicks itself if it has something to take,
+ * because what it drained may have been the kick for that. */
+static void stay_readable(rb_channel *channel, int ready)
+{
+	if (ready)
+		kick(channel->consumer.data_fd);
+}
+
+/* A look has found nothing. The order is that of a sleep: drain, arm, look. */
+static int become_unreadable(rb_channel *channel)
+{
+	drain(channel->consumer.data_fd);
+	drain(channel->consumer.timer_fd);
+	arm(channel, RB_DATA, 0);
+	/* It may have been readable because of this. */
+	if (control_socket_hung_up(channel))
+		note_peer_gone(channel);
+	int ready = look(channel, RB_DATA, 0);
+	stay_readable(channel, ready);
+	return ready;
+}
+
+/* From now on the data eventfd and the timer of the consumer, and the control socket, say when
+ * there is something to take: level-triggered, and now and then for nothing. */
+int rb_pollable(rb_channel *channel)
+{
+	if (channel->dead)
+		return channel->dead;
+	channel->consumer.pollable = true;
+	become_unreadable(channel);
+	return 0;
+}
+
+/* ---- polling ---- */
+
 static struct rb_poller *poller_of(rb_channel *channel, int want)
 {
 	return want & RB_SPACE ? &channel->producer.poller : &channel->consumer.poller;
@@ -213,6 +389,8 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	}
 	if (!ready && needed != enough)
 		ready = look(channel, want, enough);
+	if (!ready && want & RB_DATA && channel->consumer.pollable)
+		ready = become_unreadable(channel);
 	if (ready > 0 && budget)
 		rb_count(&counters_of(channel, want)->polls_found, 1);
 	return ready;
@@ -220,42 +398,13 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 
 /* ---- sleeping ---- */
 
-/* Says from which index on we want a kick, for all that we wait for. */
-static void arm(rb_channel *channel, int want, uint64_t needed)
-{
-	struct rb_producer *producer = &channel->producer;
-	struct rb_consumer *consumer = &channel->consumer;
-
-	if (want & RB_DATA)
-		rb_store_relaxed(&consumer->mine->data_event, consumer->next);
-	if (want & RB_SPACE) {
-		/* Room for `needed` is there once read_index reaches write + needed - count; that
-		 * is once the reader passes the index before it. */
-		uint64_t enough = producer->write + needed - producer->count;
-		rb_store_relaxed(&producer->mine->space_event, enough - 1);
-	}
-	/* (B) and (D) pair with the fences in rb_producer_publish and rb_consumer_release: either
-	 * the peer sees that we armed and kicks, or our next look sees its index. */
-	rb_fence_full();
-}
-
-/* Puts the events behind again, so that a peer that is on time does not kick a side that is
- * awake. */
-static void disarm(rb_channel *channel, int want)
-{
-	if (want & RB_DATA)
-		rb_store_relaxed(&channel->consumer.mine->data_event, channel->consumer.next - 1);
-	if (want & RB_SPACE)
-		rb_store_relaxed(&channel->producer.mine->space_event,
-				 channel->producer.read_seen - 1);
-}
-
 /* Asks the kernel to wait; returns whether a kick came, or -EINTR. */
 static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int signal_fd)
 {
-	struct pollfd fds[4] = {
+	struct pollfd fds[5] = {
 		{.fd = channel->control_fd, .events = POLLRDHUP},
 		{.fd = want & RB_DATA ? channel->consumer.data_fd : -1, .events = POLLIN},
+		{.fd = want & RB_DATA ? channel->consumer.timer_fd : -1, .events = POLLIN},
 		{.fd = want & RB_SPACE ? channel->producer.space_fd : -1, .events = POLLIN},
 		{.fd = signal_fd, .events = POLLIN},
 	};
@@ -265,10 +414,10 @@ static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int sign
 	};
 	int kicked = 0;
 
-	if (ppoll(fds, 4, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL) < 0)
+	if (ppoll(fds, 5, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL) < 0)
 		return -errno;
 	/* Drained before the last look, never after it: a kick that is drained unlooked is lost. */
-	for (int i = 1; i <= 2; i++) {
+	for (int i = 1; i <= 3; i++) {
 		if (fds[i].revents) {
 			drain(fds[i].fd);
 			kicked = 1;
@@ -276,7 +425,7 @@ static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int sign
 	}
 	if (fds[0].revents)
 		note_peer_gone(channel);
-	return fds[3].revents ? -EINTR : kicked;
+	return fds[4].revents ? -EINTR : kicked;
 }
 
 /* A producer asks first to be woken when a good part of the ring is free; see sleep_bound. */
@@ -306,6 +455,8 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 {
 	if (channel->dead)
 		return channel->dead;
+	/* Who sleeps cannot come back for what it has held back. */
+	kick_if_owed_by_other_end(&channel->producer);
 	struct rb_counters *counters = counters_of(channel, want);
 	struct rb_poller *poller = poller_of(channel, want);
 	uint64_t timeout = timeout_ns < 0 ? UINT64_MAX : (uint64_t)timeout_ns;
@@ -335,6 +486,40 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 			break;
 		patient = false;
 	}
+	if (want & RB_DATA && channel->consumer.pollable) {
+		stay_readable(channel, ready);
+		want &= ~RB_DATA;
+	}
 	disarm(channel, want);
 	return ready;
+}
+
+/* ---- options ---- */
+
+void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, int always_kick)
+{
+	/* A budget to begin with, so that the first wait is not a sleep by decree. */
+	struct rb_poller poller = {
+		.polling = polling, .max_ns = max_poll_ns, .budget_ns = max_poll_ns / 2};
+
+	channel->producer.poller = poller;
+	channel->consumer.poller = poller;
+	channel->producer.always_kick = always_kick != 0;
+}
+
+/* When the consumer sleeps it is woken after so many entries, or so long after the first of them,
+ * whichever is first. 1 entry is the default: woken at once. For the sleeps that begin from now on.
+ */
+void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns)
+{
+	channel->consumer.moderation_entries = entries;
+	channel->consumer.moderation_ns = delay_ns;
+}
+
+/* The timer of one ring, for kicks that come later. Returns a descriptor, or -errno. */
+int rb_timer_make(void)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
 }

@@ -25,6 +25,7 @@ from ringbell.errors import (
 from ringbell.frame import Frame
 from ringbell.listener import Listener
 from ringbell.meeting import connect, listen
+from ringbell.moderation import Moderation
 from ringbell.producer import Producer
 from ringbell.request import Request
 from ringbell.serving import serve
@@ -44,6 +45,7 @@ __all__ = [
     "Frame",
     "LayoutMismatch",
     "Listener",
+    "Moderation",
     "PeerLost",
     "Producer",
     "ProducerCounters",

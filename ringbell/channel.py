@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import time
 import warnings
@@ -14,8 +15,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import forks, stats
+from ringbell import moderation as moderated
 from ringbell._ffi import ffi, lib
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
+from ringbell.moderation import Moderation
 from ringbell.policy import Policy
 from ringbell.signal_pipe import SignalPipe, in_main_thread
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 _FOREVER = -1
 _LONGEST_NS = 2**62
+# Of the descriptors that kick, those that a side's consumer sleeps on.
+_DATA_FDS = {lib.RB_DRIVER: slice(3, 5), lib.RB_DEVICE: slice(0, 2)}
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -56,9 +61,12 @@ class Channel:
         "_control",
         "_descriptors",
         "_forked",
+        "_pollable",
+        "_side",
         "_signal_pipe",
         "frame",
         "handle",
+        "moderation",
         "peer_pid",
     )
 
@@ -67,13 +75,13 @@ class Channel:
         header: bytes,
         side: int,
         segment: int,
-        eventfds: Sequence[int],
+        kick_fds: Sequence[int],
         control: socket.socket,
         peer_pid: int,
         policy: Policy,
         guard: ExitStack,
     ) -> None:
-        """Map a segment whose header has been checked, and own the eventfds and the socket.
+        """Map a segment whose header has been checked, and own the descriptors and the socket.
 
         `guard` closes them until the mapping has been made; then it is emptied.
         """
@@ -81,18 +89,21 @@ class Channel:
         self._forked = False
         opened = ffi.new("rb_channel **")
         status = lib.rb_channel_open(
-            opened, header, side, segment, ffi.new("int[4]", list(eventfds)), control.fileno()
+            opened, header, side, segment, ffi.new("int[6]", list(kick_fds)), control.fileno()
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
         self.handle = ffi.gc(opened[0], lib.rb_channel_free)
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
+        self.moderate(policy.moderation)
         self.frame = lib.rb_channel_frame(self.handle)
         self.peer_pid = peer_pid
         self._always_polls = policy.polling == "always"
         self._control = control
-        self._descriptors = list(eventfds)
+        self._side = side
+        self._descriptors = list(kick_fds)
         self._signal_pipe: SignalPipe | None = None
+        self._pollable: select.epoll | None = None
         guard.pop_all()
         self._closed = False
         forks.watch(self)
@@ -143,6 +154,29 @@ class Channel:
             self._signal_pipe = SignalPipe()
         handle = self.handle
         return self._signal_pipe.sleep(lambda fd: lib.rb_wait_sleep(handle, want, left, fd))
+
+    def moderate(self, moderation: Moderation | None) -> None:
+        """Say when this side wants to be woken for data, from its next sleep on."""
+        lib.rb_channel_moderation(self.handle, *moderated.as_arguments(moderation))
+        self.moderation = moderation
+
+    def pollable(self) -> int:
+        """Give a descriptor that is readable while there is something to take.
+
+        Raises ChannelClosed after close.
+        """
+        if self._closed:
+            self.fail(-errno.EBADF)
+        if self._pollable is None:
+            data, timer = self._descriptors[_DATA_FDS[self._side]]
+            epoll = select.epoll()
+            epoll.register(data, select.EPOLLIN)
+            epoll.register(timer, select.EPOLLIN)
+            epoll.register(self._control.fileno(), select.EPOLLRDHUP)
+            self._pollable = epoll
+            # Whatever is wrong, the next take will say so.
+            lib.rb_pollable(self.handle)
+        return self._pollable.fileno()
 
     def fail(self, status: int) -> NoReturn:
         """Raise the exception for what C returned: the one place where -errno becomes one."""
@@ -202,6 +236,8 @@ class Channel:
 
     def _close_descriptors(self) -> None:
         forks.forget(self)
+        if self._pollable is not None:
+            self._pollable.close()
         self._control.close()
         while self._descriptors:
             os.close(self._descriptors.pop())

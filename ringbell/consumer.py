@@ -9,6 +9,7 @@ from ringbell._ffi import lib
 from ringbell.channel import Channel, deadline_after
 from ringbell.errors import RingEmpty
 from ringbell.in_use import in_use
+from ringbell.moderation import Moderation
 
 _recv = lib.rb_recv
 _take = lib.rb_take
@@ -82,6 +83,28 @@ class Consumer:
             return message
         finally:
             self.inside = False
+
+    @property
+    def moderation(self) -> Moderation | None:
+        """When this end wants to be woken once it sleeps; None is at once.
+
+        May be set at any time by the thread that uses the end; counts from the next sleep on.
+        """
+        return self._channel.moderation
+
+    @moderation.setter
+    def moderation(self, moderation: Moderation | None) -> None:
+        self._channel.moderate(moderation)
+
+    def fileno(self) -> int:
+        """Give a descriptor for `select`, `epoll` or an event loop, and keep it right from now on.
+
+        It is readable whenever there is something to take, or the other side has gone. It stays
+        so until a call finds the ring empty (`recv(timeout=0)` raises RingEmpty), so it may be
+        readable once for nothing. It belongs to the channel, which closes it. Raises ChannelClosed
+        after close.
+        """
+        return self._channel.pollable()
 
     def get_ready(self, status: int, deadline: float | None, polled: bool) -> int:
         """Go on from a negative `status` of rb_recv until a message is there; return its length.

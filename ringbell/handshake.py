@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """How the two sides meet: one datagram each way on a Unix socket (SOCK_SEQPACKET).
 
-The driver sends HELLO with five descriptors: the segment, then the eventfds doorbell data,
-doorbell space, interrupt data and interrupt space. The device answers WELCOME, or REFUSED and why.
+The driver sends HELLO with seven descriptors: the segment, then for the doorbell ring and for the
+interrupt ring those that kick: the data eventfd, the timer and the space eventfd. The device
+answers WELCOME, or REFUSED and why.
 """
 
 from __future__ import annotations
@@ -13,23 +14,30 @@ import socket
 import struct
 from contextlib import ExitStack
 
+from ringbell._ffi import lib
 from ringbell.errors import LayoutMismatch, PeerLost
 
-HELLO = b"ringbell hello 1"
+HELLO = b"ringbell hello 2"
 WELCOME = b"ringbell welcome"
 REFUSED = b"ringbell refused"
-_DESCRIPTORS = 5
-_EVENTFDS = 4
+_KICK_FDS = ("eventfd", "timerfd", "eventfd") * 2
+_DESCRIPTORS = 1 + len(_KICK_FDS)
 _DEVICE_GONE = "the device went away before it took the channel; is it still running?"
 _CREDENTIALS = struct.Struct("3i")
 
 
-def make_eventfds(guard: ExitStack) -> list[int]:
-    """Make the four eventfds of a channel; `guard` closes them."""
+def make_kick_fds(guard: ExitStack) -> list[int]:
+    """Make the eventfds and timers of a channel; `guard` closes them."""
     made: list[int] = []
-    for _ in range(_EVENTFDS):
-        made.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
-        guard.callback(os.close, made[-1])
+    for kind in _KICK_FDS:
+        if kind == "timerfd":
+            descriptor = lib.rb_timer_make()
+            if descriptor < 0:
+                raise OSError(-descriptor, f"cannot make a timer: {os.strerror(-descriptor)}")
+        else:
+            descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        made.append(descriptor)
+        guard.callback(os.close, descriptor)
     return made
 
 
@@ -45,10 +53,10 @@ def peer_of(control: socket.socket) -> int:
     return int(pid)
 
 
-def send_hello(control: socket.socket, segment: int, eventfds: list[int]) -> None:
+def send_hello(control: socket.socket, segment: int, kick_fds: list[int]) -> None:
     """Pass the descriptors to the device; raises PeerLost when it went away."""
     try:
-        socket.send_fds(control, [HELLO], [segment, *eventfds])
+        socket.send_fds(control, [HELLO], [segment, *kick_fds])
     except (BrokenPipeError, ConnectionResetError):
         raise PeerLost(_DEVICE_GONE) from None
 
@@ -74,20 +82,20 @@ def receive_hello(control: socket.socket, guard: ExitStack) -> tuple[int, list[i
         raise LayoutMismatch(f"the driver said {text[:32]!r}; this ringbell expects {HELLO!r}")
     if flags & socket.MSG_CTRUNC or len(received) != _DESCRIPTORS:
         raise LayoutMismatch(f"the driver sent {len(received)} descriptors, not {_DESCRIPTORS}")
-    segment, *eventfds = received
-    for descriptor in eventfds:
-        _check_eventfd(descriptor)
+    segment, *kick_fds = received
+    for descriptor, expected in zip(kick_fds, _KICK_FDS, strict=True):
+        _check_kind(descriptor, expected)
         os.set_blocking(descriptor, False)
-    return segment, eventfds
+    return segment, kick_fds
 
 
-def _check_eventfd(descriptor: int) -> None:
+def _check_kind(descriptor: int, expected: str) -> None:
     try:
         kind = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  (not a path)
     except OSError:
         return  # no /proc here
-    if kind != "anon_inode:[eventfd]":
-        raise LayoutMismatch(f"the driver sent {kind} where an eventfd belongs")
+    if kind != f"anon_inode:[{expected}]":
+        raise LayoutMismatch(f"the driver sent {kind} where {expected} belongs")
 
 
 def send_welcome(control: socket.socket) -> None:

@@ -102,10 +102,10 @@ class Listener:
         # A driver that is there has spoken already; one that does not must not hold up others.
         control.settimeout(_HANDSHAKE if left is None else min(_HANDSHAKE, max(left, 0.01)))
         peer_pid = handshake.peer_of(control)
-        memory, eventfds = handshake.receive_hello(control, guard)
+        memory, kick_fds = handshake.receive_hello(control, guard)
         header = segment.check(memory)
         channel = Channel(
-            header, lib.RB_DEVICE, memory, eventfds, control, peer_pid, self._policy, guard
+            header, lib.RB_DEVICE, memory, kick_fds, control, peer_pid, self._policy, guard
         )
         os.close(memory)  # mapped, and not needed again
         try:

@@ -16,6 +16,7 @@ from ringbell.address import check_folder, prepare_folder, socket_path
 from ringbell.channel import Channel, deadline_after, seconds_left
 from ringbell.driver import Driver
 from ringbell.listener import Listener
+from ringbell.moderation import Moderation
 from ringbell.pinning import pin
 from ringbell.policy import MAX_POLL, Kick, Policy, Polling
 
@@ -34,6 +35,7 @@ def connect(
     polling: Polling = "adaptive",
     max_poll: float = MAX_POLL,
     kick: Kick = "asleep",
+    moderation: Moderation | None = None,
     first_index: int = 0,
 ) -> Driver:
     """Open a channel to the device that listens under `name`, and drive it.
@@ -49,13 +51,14 @@ def connect(
       AioContext); `"never"` sleeps at once; `"always"` never sleeps and takes a whole CPU.
     - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
       to its eventfd for every entry, to show what that costs.
+    - `moderation`: when this side wants to be woken once it sleeps; None is at once.
     - `first_index`: where the indices start; for tests of wrap-around.
 
     Raises ConnectionRefusedError when nobody listens, TimeoutError, PeerLost when the device goes
     away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is another
     version's, OSError (ENOSPC) when /dev/shm is too full, ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, kick)
+    policy = Policy(polling, max_poll, kick, moderation)
     path = socket_path(name)
     check_folder(path)
     pin(cpu)
@@ -66,14 +69,14 @@ def connect(
         until_opened = guard.enter_context(ExitStack())
         control = until_opened.enter_context(_connect_socket(name, path, deadline))
         peer_pid = handshake.peer_of(control)
-        eventfds = handshake.make_eventfds(until_opened)
+        kick_fds = handshake.make_kick_fds(until_opened)
         # Mapped first: the device may look at our indices as soon as it has the segment.
         channel = Channel(
-            header, lib.RB_DRIVER, memory, eventfds, control, peer_pid, policy, until_opened
+            header, lib.RB_DRIVER, memory, kick_fds, control, peer_pid, policy, until_opened
         )
         try:
             control.settimeout(seconds_left(deadline))
-            handshake.send_hello(control, memory, eventfds)
+            handshake.send_hello(control, memory, kick_fds)
             handshake.receive_welcome(control)
             control.settimeout(None)
         except (TimeoutError, BlockingIOError):
@@ -126,16 +129,18 @@ def listen(
     polling: Polling = "adaptive",
     max_poll: float = MAX_POLL,
     kick: Kick = "asleep",
+    moderation: Moderation | None = None,
 ) -> Listener:
     """Listen for drivers under `name`; what has a slash is the path of the Unix socket itself.
 
-    Does not block; `Listener.accept` does. `cpu`, `polling`, `max_poll` and `kick` are as for
-    `connect`, for this side. A name that a killed process left behind is taken over.
+    Does not block; `Listener.accept` does. `cpu`, `polling`, `max_poll`, `kick` and
+    `moderation` are as for `connect`, for this side. A name that a killed process left behind is
+    taken over.
 
     Raises OSError (EADDRINUSE) when somebody listens there, PermissionError when the socket folder
     is not this user's alone, ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, kick)
+    policy = Policy(polling, max_poll, kick, moderation)
     path = socket_path(name)
     prepare_folder(path)
     pin(cpu)

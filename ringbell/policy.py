@@ -7,7 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from ringbell import moderation as moderated
 from ringbell._ffi import lib
+from ringbell.moderation import Moderation
 
 Polling = Literal["adaptive", "never", "always"]
 Kick = Literal["asleep", "always"]
@@ -25,11 +27,12 @@ _POLLING = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The options `polling`, `max_poll` and `kick` of `connect`, `listen` and `serve`, checked."""
+    """The options of `connect`, `listen` and `serve` that are about waiting, checked."""
 
     polling: Polling = "adaptive"
     max_poll: float = MAX_POLL
     kick: Kick = "asleep"
+    moderation: Moderation | None = None
 
     def __post_init__(self) -> None:
         if self.polling not in _POLLING:
@@ -39,6 +42,7 @@ class Policy:
         # Not more, because a poll is not interrupted by a signal: Ctrl-C shall work at once.
         if not (math.isfinite(self.max_poll) and 0 <= self.max_poll <= 0.05):
             raise ValueError(f"max_poll is from 0 to 0.05 seconds, not {self.max_poll!r}")
+        moderated.as_arguments(self.moderation)
 
     def as_arguments(self) -> tuple[int, int, int]:
         """Give what `rb_channel_policy` takes."""

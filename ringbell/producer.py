@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ringbell._ffi import lib
 from ringbell.buffers import as_buffer
 from ringbell.channel import Channel, deadline_after
+from ringbell.coalescing import Coalescing
 from ringbell.errors import RingFull
 from ringbell.frame import Frame
 from ringbell.in_use import in_use
@@ -85,6 +86,19 @@ class Producer:
             return self.reserve_frame(size, token, timeout, self.wait_for_room, self.publish)
         finally:
             self.inside = False
+
+    def coalesce(
+        self, max_entries: int | None = None, max_delay: float | None = None
+    ) -> Coalescing:
+        """Send what the block sends with at most one kick, at its end.
+
+        `with producer.coalesce(): ...` holds kicks back until the block ends, by an exception
+        too. They are sent earlier when `max_entries` entries (counted in frames) have been
+        published, `max_delay` seconds after the first one was held back (by a timer, wherever this
+        process is then), when the ring is full, and when this side goes to sleep itself. Does not
+        block. Raises ValueError for bad bounds, RuntimeError inside another such block.
+        """
+        return Coalescing(self._channel, max_entries, max_delay)
 
     def wait_for_room(self, deadline: float | None) -> None:
         """Block until there is room for the message that was turned away."""

@@ -15,6 +15,7 @@ from ringbell.device import Device
 from ringbell.errors import CorruptRing, EndOfStream, LayoutMismatch, PeerLost
 from ringbell.listener import Listener
 from ringbell.meeting import listen
+from ringbell.moderation import Moderation
 from ringbell.policy import MAX_POLL, Kick, Polling
 from ringbell.request import Request
 
@@ -38,6 +39,7 @@ def serve(
     polling: Polling = "adaptive",
     max_poll: float = MAX_POLL,
     kick: Kick = "asleep",
+    moderation: Moderation | None = None,
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
@@ -49,7 +51,9 @@ def serve(
     Blocks until an exception ends it, such as KeyboardInterrupt. Options and errors are those of
     `listen`; BufferError when the handler kept a view of its payload.
     """
-    with listen(name, cpu=cpu, polling=polling, max_poll=max_poll, kick=kick) as listener:
+    with listen(
+        name, cpu=cpu, polling=polling, max_poll=max_poll, kick=kick, moderation=moderation
+    ) as listener:
         serve_on(listener, handler)
 
 

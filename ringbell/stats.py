@@ -18,7 +18,9 @@ class ProducerCounters:
     kicks_sent: int
     """Eventfd writes to wake the consumer."""
     kicks_saved: int
-    """Publishes that needed no kick, because the consumer was awake."""
+    """Publishes without a kick: the consumer was awake, or is kicked for several at a time."""
+    kicks_late: int
+    """Times a timer was set to wake the consumer (`Moderation`, `coalesce(max_delay=...)`)."""
     sleeps: int
     """Times it asked the kernel to wait for room."""
     wakeups: int
@@ -43,6 +45,8 @@ class ConsumerCounters:
     """Eventfd writes to wake a producer that waits for room."""
     kicks_saved: int
     """Releases that needed no kick, because the producer was awake."""
+    kicks_late: int
+    """Always 0: room is never told of later."""
     sleeps: int
     """Times it asked the kernel to wait for data."""
     wakeups: int

@@ -240,7 +240,7 @@ def test_a_driver_that_goes_away_while_it_introduces_itself_is_passed_over(start
                 with contextlib.ExitStack() as guard:
                     memory, _ = segment.create(4096)
                     guard.callback(os.close, memory)
-                    handshake.send_hello(control, memory, handshake.make_eventfds(guard))
+                    handshake.send_hello(control, memory, handshake.make_kick_fds(guard))
     assert connect().call(b"x") == b"X"
 
 
@@ -271,28 +271,31 @@ def refusal(path, text, descriptors):
 
 @pytest.fixture
 def made():
-    """A segment and eventfds, as a driver makes them."""
+    """A segment and what kicks, as a driver makes them."""
     with contextlib.ExitStack() as guard:
         memory, _ = segment.create(4096)
         guard.callback(os.close, memory)
-        yield [memory, *handshake.make_eventfds(guard)]
+        yield [memory, *handshake.make_kick_fds(guard)]
 
 
 def test_a_driver_that_speaks_otherwise_is_refused(path, made):
     assert "expects b'ringbell hello" in refusal(path, b"hello?", made)
 
 
-@pytest.mark.parametrize("count", [0, 4, 6])
+@pytest.mark.parametrize("count", [0, 6, 8])
 def test_another_number_of_descriptors_is_refused(path, made, count):
     sent = (made + [made[1]])[:count]
-    assert "descriptors, not 5" in refusal(path, handshake.HELLO, sent)
+    assert "descriptors, not 7" in refusal(path, handshake.HELLO, sent)
 
 
 def test_descriptors_of_another_kind_are_refused(path, made):
     reader, writer = os.pipe()
     try:
-        assert "where an eventfd belongs" in refusal(
+        assert "where eventfd belongs" in refusal(
             path, handshake.HELLO, [made[0], reader, *made[2:]]
+        )
+        assert "where timerfd belongs" in refusal(
+            path, handshake.HELLO, [*made[:2], made[1], *made[3:]]
         )
         assert "no shared memory" in refusal(path, handshake.HELLO, [reader, *made[1:]])
     finally:
@@ -306,7 +309,7 @@ def test_descriptors_of_another_kind_are_refused(path, made):
         (0, 0x1234, "does not start with ringbell's magic number"),
         (1, 99, "layout version 99, which this ringbell does not speak"),
         (2, 0, "not marked as ready"),
-        (3, 1, "layout version 1, which this ringbell"),
+        (1, 1, "layout version 1, which this ringbell"),
         (4, 4096, "geometry does not fit its size"),
     ],
 )
@@ -443,7 +446,7 @@ def test_the_header_is_made_for_message_rings_of_the_size_asked_for():
     assert lib.rb_header_make(header, 1 << 20, 7) == 3 * page + 2 * (1 << 20)
     magic, version, ready, _, size, first = HEADER.unpack(bytes(ffi.buffer(header))[: HEADER.size])
     assert magic.to_bytes(8, "little") == b"ringbell"
-    assert (version, ready, size, first) == (1, 1, 3 * page + 2 * (1 << 20), 7)
+    assert (version, ready, size, first) == (2, 1, 3 * page + 2 * (1 << 20), 7)
 
 
 def test_sigterm_ends_a_server_and_frees_its_name(path):

@@ -22,7 +22,7 @@ struct pair {
 	rb_channel *driver;
 	rb_channel *device;
 	int control[2];
-	int eventfds[4];
+	int kick_fds[6];
 	int segment;
 };
 
@@ -55,14 +55,15 @@ static struct pair open_pair(uint64_t ring_bytes, uint64_t first_index)
 		die("memfd");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.control))
 		die("socketpair");
-	for (int i = 0; i < 4; i++) {
-		pair.eventfds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (pair.eventfds[i] < 0)
-			die("eventfd");
+	for (int i = 0; i < 6; i++) {
+		bool timer = i % 3 == 1;
+		pair.kick_fds[i] = timer ? rb_timer_make() : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (pair.kick_fds[i] < 0)
+			die("eventfd or timer");
 	}
-	if (rb_channel_open(&pair.driver, &header, RB_DRIVER, pair.segment, pair.eventfds,
+	if (rb_channel_open(&pair.driver, &header, RB_DRIVER, pair.segment, pair.kick_fds,
 			    pair.control[0]) ||
-	    rb_channel_open(&pair.device, &header, RB_DEVICE, pair.segment, pair.eventfds,
+	    rb_channel_open(&pair.device, &header, RB_DEVICE, pair.segment, pair.kick_fds,
 			    pair.control[1]))
 		die("rb_channel_open");
 	return pair;
@@ -83,8 +84,8 @@ static inline void close_pair(struct pair *pair)
 {
 	rb_channel_free(pair->driver);
 	rb_channel_free(pair->device);
-	for (int i = 0; i < 4; i++)
-		close(pair->eventfds[i]);
+	for (int i = 0; i < 6; i++)
+		close(pair->kick_fds[i]);
 	close(pair->control[0]);
 	close(pair->control[1]);
 	close(pair->segment);

@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: MIT
+"""When a side that sleeps is woken: coalescing, moderation, and descriptors to sleep on."""
+
+import os
+import random
+import select
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from processes import wait_until
+
+import ringbell
+from ringbell import Moderation
+
+SMALL_RING = 4096
+SMALL_RING_MESSAGES = 64
+
+
+def is_stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.fixture
+def asleep(start, connect):
+    """A device that has gone to sleep over an empty doorbell ring, and is stopped there."""
+
+    def make(listen=None, **options):
+        device = start("device", polling="never", **(listen or {}))
+        if "moderation" in options:
+            moderation = options.pop("moderation")
+            driver = connect(**options)
+            device.run(f"setattr(device.doorbell, 'moderation', ringbell.{moderation!r})")
+        else:
+            driver = connect(**options)
+        device.begin("""
+while message := device.doorbell.recv():
+    pass
+""")
+        wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+        device.signal(signal.SIGSTOP)
+        wait_until(lambda: is_stopped(device.pid))
+        return driver, device
+
+    return make
+
+
+def finish(driver, device):
+    """Everything sent is taken, up to the empty message that ends the loop."""
+    device.signal(signal.SIGCONT)
+    driver.doorbell.send(b"")
+    device.reply()
+    stats = driver.stats()
+    assert stats.dwi == stats.dri
+    return stats
+
+
+def kicks(driver):
+    producer = driver.stats().driver.producer
+    return producer.kicks_sent, producer.kicks_late
+
+
+def test_a_deferred_burst_of_1000_is_one_kick(asleep):
+    driver, device = asleep()
+    with driver.doorbell.coalesce():
+        for _ in range(1000):
+            driver.doorbell.send(b"x")
+        assert kicks(driver) == (0, 0)
+    assert kicks(driver) == (1, 0)
+    finish(driver, device)
+
+
+def test_a_block_that_an_exception_leaves_sends_its_kick(asleep):
+    driver, device = asleep()
+    with pytest.raises(ZeroDivisionError), driver.doorbell.coalesce():
+        driver.doorbell.send(b"x")
+        raise ZeroDivisionError
+    assert kicks(driver) == (1, 0)
+    finish(driver, device)
+
+
+def test_a_block_sends_no_kick_to_a_device_that_is_awake(pair):
+    driver, _ = pair()
+    with driver.doorbell.coalesce():
+        driver.doorbell.send(b"x")
+    assert kicks(driver) == (0, 0)
+
+
+def test_a_block_that_nobody_could_leave_sends_its_kick_when_it_is_dropped(asleep):
+    # A signal handler may raise at the entry of __exit__.
+    driver, device = asleep()
+    block = driver.doorbell.coalesce()
+    block.__enter__()
+    driver.doorbell.send(b"x")
+    del block
+    assert kicks(driver) == (1, 0)
+    finish(driver, device)
+
+
+def test_kicks_are_held_back_for_so_many_entries_at_most(asleep):
+    driver, device = asleep()
+    with driver.doorbell.coalesce(max_entries=10):
+        for _ in range(9):
+            driver.doorbell.send(b"x")
+        assert kicks(driver) == (0, 0)
+        driver.doorbell.send(b"x")
+        assert kicks(driver) == (1, 0)
+        for _ in range(20):
+            driver.doorbell.send(b"x")
+    assert kicks(driver) == (1, 0), "it has been kicked and not slept since"
+    finish(driver, device)
+
+
+def test_kicks_are_held_back_for_a_bounded_time(asleep):
+    driver, device = asleep()
+    with driver.doorbell.coalesce(max_delay=0.001):
+        for i in range(1, 4):
+            # Asleep each time, so a timer that does not come is a test that does not end.
+            driver.doorbell.send(b"x")
+            assert driver.stats().driver.producer.kicks_late == i
+            device.signal(signal.SIGCONT)
+            wait_until(lambda i=i: driver.stats().device.consumer.sleeps > i)
+        assert driver.stats().device.consumer.entries == 3
+        assert kicks(driver) == (0, 3)
+    finish(driver, device)
+
+
+def test_a_full_ring_is_told_before_the_end_of_the_block(asleep):
+    driver, device = asleep(ring_size=SMALL_RING)
+    with driver.doorbell.coalesce():
+        for _ in range(SMALL_RING_MESSAGES):
+            driver.doorbell.send(b"x")
+        assert kicks(driver) == (0, 0)
+        with pytest.raises(ringbell.RingFull):
+            driver.doorbell.send(b"x", timeout=0)
+        assert kicks(driver) == (1, 0)
+        device.signal(signal.SIGCONT)
+        for _ in range(10 * SMALL_RING_MESSAGES):
+            driver.doorbell.send(b"x")
+    finish(driver, device)
+
+
+def test_who_sleeps_inside_the_block_sends_the_kick_before(start, connect):
+    start("serve", handler="upper", polling="never")
+    driver = connect(polling="never")
+    with driver.doorbell.coalesce():
+        assert driver.call(b"x") == b"X"
+        driver.submit(b"y")
+        assert driver.reap().payload == b"Y"
+
+
+def test_the_other_end_may_sleep_in_its_own_thread_while_kicks_are_held_back(start, connect):
+    # Both threads may pay for the same kick; the test is that none is missed.
+    device = start("device", polling="never")
+    driver = connect(polling="never")
+    device.begin("""
+while message := device.doorbell.recv():
+    device.interrupt.send(message)
+""")
+    count = 3000
+    arrived = []
+    thread = threading.Thread(
+        target=lambda: arrived.extend(driver.interrupt.recv() for _ in range(count))
+    )
+    thread.start()
+    for first in range(0, count, 3):
+        with driver.doorbell.coalesce(max_delay=0.001):
+            for i in range(first, first + 3):
+                driver.doorbell.send(b"%d" % i)
+    thread.join()
+    assert arrived == [b"%d" % i for i in range(count)]
+    driver.doorbell.send(b"")
+    device.reply()
+
+
+def test_one_block_at_a_time_and_none_after_close(pair):
+    driver, _ = pair()
+    with (
+        driver.doorbell.coalesce(),
+        pytest.raises(RuntimeError, match="already"),
+        driver.doorbell.coalesce(),
+    ):
+        pass
+    with driver.doorbell.coalesce():
+        driver.close()
+    with pytest.raises(ringbell.ChannelClosed), driver.doorbell.coalesce():
+        pass
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"max_entries": 0},
+        {"max_entries": -1},
+        {"max_delay": 0},
+        {"max_delay": -1.0},
+        {"max_delay": float("nan")},
+        {"max_delay": float("inf")},
+    ],
+)
+def test_nonsense_bounds_are_refused(pair, bounds):
+    driver, _ = pair()
+    with pytest.raises(ValueError, match=r"is above 0|is at least 1"):
+        driver.doorbell.coalesce(**bounds)
+
+
+def test_moderation_counts_entries(asleep):
+    driver, device = asleep(moderation=Moderation(32, 1.0))
+    for i in range(31):
+        assert kicks(driver) == (0, min(i, 1))
+        driver.doorbell.send(b"x" * 100)  # two slots each: entries are counted, not slots
+    assert kicks(driver) == (0, 1)
+    driver.doorbell.send(b"x")
+    assert kicks(driver) == (1, 1)
+    driver.doorbell.send(b"x")
+    assert kicks(driver) == (1, 1)
+    finish(driver, device)
+
+
+def test_moderation_waits_for_a_bounded_time(start, connect):
+    device = start("device", polling="never")
+    driver = connect()
+    device.run("setattr(device.doorbell, 'moderation', ringbell.Moderation(1000, 0.001))")
+    for i in range(1, 4):
+        device.begin("device.doorbell.recv()")
+        wait_until(lambda i=i: driver.stats().device.consumer.sleeps >= i)
+        driver.doorbell.send(b"x")
+        device.reply()
+    assert kicks(driver) == (0, 3)
+
+
+def test_moderation_does_not_hold_up_a_full_ring(asleep):
+    driver, device = asleep(ring_size=SMALL_RING, moderation=Moderation(1000, 1.0))
+    for _ in range(SMALL_RING_MESSAGES):
+        driver.doorbell.send(b"x")
+    assert kicks(driver) == (0, 1)
+    with pytest.raises(ringbell.RingFull):
+        driver.doorbell.send(b"x", timeout=0)
+    assert kicks(driver) == (1, 1)
+    finish(driver, device)
+
+
+def test_a_moderated_device_inside_a_coalescing_block(asleep):
+    driver, device = asleep(moderation=Moderation(32, 1.0))
+    with driver.doorbell.coalesce():
+        for _ in range(31):
+            driver.doorbell.send(b"x")
+    assert kicks(driver) == (0, 1), "it wants no kick yet"
+    with driver.doorbell.coalesce():
+        driver.doorbell.send(b"x")
+        assert kicks(driver) == (0, 1)
+    assert kicks(driver) == (1, 1)
+    finish(driver, device)
+
+
+def test_moderation_is_an_option_and_changes_while_running(start, connect):
+    start("serve", handler="upper", polling="never")
+    driver = connect(polling="never", moderation=Moderation(2, 0.001))
+    interrupt = driver.interrupt
+    assert interrupt.moderation == Moderation(2, 0.001)
+    assert [driver.call(b"%d" % i) for i in range(20)] == [b"%d" % i for i in range(20)]
+    assert driver.stats().device.producer.kicks_late > 0
+    interrupt.moderation = None
+    before = driver.stats().device.producer.kicks_late
+    assert [driver.call(b"%d" % i) for i in range(20)] == [b"%d" % i for i in range(20)]
+    assert driver.stats().device.producer.kicks_late == before
+
+
+@pytest.mark.parametrize(
+    ("entries", "delay"),
+    [
+        (1, 1e-3),
+        (0, 1e-3),
+        (-5, 1e-3),
+        (2**33, 1e-3),
+        (32, 0),
+        (32, -1),
+        (32, 2),
+        (32, float("nan")),
+    ],
+)
+def test_nonsense_moderation_is_refused(entries, delay):
+    with pytest.raises(ValueError, match="entries is from|delay is above"):
+        Moderation(entries, delay)
+
+
+def test_moderation_is_no_number(pair, path):
+    driver, _ = pair()
+    with pytest.raises(TypeError, match=r"ringbell\.Moderation or None"):
+        driver.interrupt.moderation = 32
+    with pytest.raises(TypeError, match=r"ringbell\.Moderation or None"):
+        ringbell.listen(path, moderation=50e-6)
+
+
+def is_readable(end):
+    return bool(select.select([end], [], [], 0)[0])
+
+
+def test_the_descriptor_is_readable_while_there_is_something_to_take(pair):
+    driver, device = pair()
+    driver.doorbell.send(b"before")
+    assert is_readable(device.doorbell)
+    for i in range(3):
+        driver.doorbell.send(b"%d" % i)
+    for message in (b"before", b"0", b"1", b"2"):
+        assert is_readable(device.doorbell)
+        assert device.doorbell.recv() == message
+    with pytest.raises(ringbell.RingEmpty):
+        device.doorbell.recv(timeout=0)
+    assert not is_readable(device.doorbell)
+    driver.submit(b"request")
+    assert is_readable(device.doorbell)
+    device.take().complete(b"answer")
+    assert is_readable(driver.interrupt)
+
+
+@pytest.mark.parametrize("polling", ["never", "adaptive"])
+def test_a_wait_that_was_woken_leaves_the_descriptor_readable(start, connect, polling):
+    # It drains the kick that tells of both messages, and takes one.
+    device = start("device", polling=polling)
+    driver = connect()
+    device.run("device.doorbell.fileno()")
+    device.begin("device.doorbell.recv()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+    with driver.doorbell.coalesce():
+        driver.doorbell.send(b"1")
+        driver.doorbell.send(b"2")
+    assert device.reply() == "b'1'"
+    device.run("import select")
+    assert device.run("bool(select.select([device.doorbell], [], [], 0)[0])") == "True"
+    assert device.run("device.doorbell.recv()") == "b'2'"
+
+
+POLL_LOOP = """
+import select
+poll = select.epoll()
+poll.register(device.doorbell, select.EPOLLIN)
+seen = 0
+while seen is not None:
+    poll.poll()
+    for _ in range(take):
+        try:
+            message = device.doorbell.recv(timeout=0)
+        except ringbell.RingEmpty:
+            break
+        if not message:
+            seen = None
+            break
+        assert message == b'%d' % seen, (message, seen)
+        seen += 1
+poll.close()
+"""
+
+
+@pytest.mark.parametrize("moderation", [None, Moderation(3, 0.0005)])
+@pytest.mark.parametrize("take", [1, 3, 10**9])
+def test_an_event_loop_misses_nothing_however_much_it_takes_at_a_time(
+    start, connect, take, moderation
+):
+    device = start("device")
+    driver = connect(ring_size=SMALL_RING)
+    if moderation:
+        device.run(f"setattr(device.doorbell, 'moderation', ringbell.{moderation!r})")
+    device.run(f"take = {take}")
+    device.begin(POLL_LOOP)
+    rng = random.Random(take)
+    sent = 0
+    while sent < 3000:
+        for _ in range(rng.choice((1, 1, 1, 2, 5))):
+            driver.doorbell.send(b"%d" % sent)
+            sent += 1
+        if rng.random() < 0.3:
+            # Until it has taken all: the next message finds it asleep in the kernel, or nearly.
+            wait_until(lambda n=sent: driver.stats().device.consumer.entries == n)
+        elif rng.random() < 0.3:
+            begin = time.perf_counter_ns()
+            while time.perf_counter_ns() - begin < rng.randrange(20000):
+                pass
+    driver.doorbell.send(b"")
+    device.reply()
+
+
+@pytest.mark.parametrize(
+    ("ending", "error"), [("device.close()", ringbell.EndOfStream), (None, ringbell.PeerLost)]
+)
+def test_the_descriptor_is_readable_when_the_other_side_has_gone(start, connect, ending, error):
+    device = start("device")
+    driver = connect()
+    poll = select.epoll()
+    with poll:
+        poll.register(driver.interrupt)
+        with pytest.raises(ringbell.RingEmpty):
+            driver.interrupt.recv(timeout=0)
+        if ending:
+            device.run(ending)
+        else:
+            device.kill()
+        assert poll.poll()
+        with pytest.raises(error):
+            driver.interrupt.recv(timeout=0)
+
+
+def test_a_closed_channel_has_no_descriptor(pair):
+    driver, _ = pair()
+    fd = driver.interrupt.fileno()
+    assert driver.interrupt.fileno() == fd
+    driver.close()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)
+    with pytest.raises(ringbell.ChannelClosed):
+        driver.interrupt.fileno()
