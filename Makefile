@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 C_SOURCES := $(wildcard csrc/*.c csrc/*.h)
-C_TESTS := $(wildcard tests/c/*.c tests/c/*.h)
+C_TESTS := $(wildcard tests/c/*.c tests/c/*.h tests/c/relacy/*.cpp tests/c/relacy/*.h)
 C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
@@ -20,7 +20,7 @@ help:
 	@echo "make demo    two processes, real files, every answer checked, the figures"
 	@echo "make test    the tests"
 	@echo "make bench   the promised figures against multiprocessing.Pipe, then the benchmark suite"
-	@echo "make verify  no wake-up is lost: a model and its mutants, sanitizers, litmus, soak"
+	@echo "make verify  no wake-up is lost: model, mutants, memory orders, sanitizers, litmus, soak"
 	@echo "make soak    a long soak of sleeps and wake-ups, SLEEPS=12000000"
 	@echo "make lint    style, warnings and types, of C and of Python"
 	@echo "make format  put the style right"

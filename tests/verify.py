@@ -3,9 +3,10 @@
 
     python tests/verify.py [--soak SLEEPS] [--only NAME]
 
-Searches the model and its mutants, runs the C programs over the sources of the extension (under
-ThreadSanitizer, AddressSanitizer and UBSan, and as two processes), the litmus with and without the
-fences, and the check of the machine code. Ends with one table; exits with 1 if anything failed.
+Searches the model and its mutants, and the memory orders of the sources of the extension with and
+without each of them; runs the C programs over these sources (under ThreadSanitizer,
+AddressSanitizer and UBSan, and as two processes), the litmus with and without the fences, and the
+check of the machine code. Ends with one table; exits with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,16 +37,50 @@ LEAST_STATES = 2_000_000
 LITMUS_ROUNDS = 1_000_000
 LITMUS_FACTOR = 50
 QUICK_SLEEPS = 2_000_000
+CONTEXT_BOUND = 3
+# More preemptions than an execution has steps: all of them.
+NO_BOUND = 1000
+RANDOM_SCHEDULES = 1_000_000
 
-# Debian's packages for the commands that are needed.
+# Debian's packages for the commands and the headers that are needed.
 PACKAGES = {
     "spin": "spin",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "objdump": "binutils",
+    "g++": "g++",
+    "/usr/include/relacy/relacy.hpp": "relacy-dev",
 }
 
 # What a mutant needs beside its own macro to be able to go wrong.
 MUTANT_OPTIONS = {"MUTANT_SUBMIT_TAKES_NOTHING": ["-DSLOTS=1"]}
+
+# How the orders are searched. All executions of `both` would take minutes.
+ORDERS_TESTS = ["data", "space", "both", "good_part"]
+ORDERS_SEARCHES = [
+    *((test, "bound", CONTEXT_BOUND) for test in ORDERS_TESTS),
+    *((test, "random", RANDOM_SCHEDULES) for test in ORDERS_TESTS),
+    *((test, "bound", NO_BOUND) for test in ORDERS_TESTS if test != "both"),
+]
+# What is taken out of the sources, by macro and test.
+ORDERS_BREAKAGES = {
+    "WITHOUT_RING_FENCE": {
+        "data": "fence (B) of the producer",
+        "space": "fence (D) of the consumer",
+    },
+    "WITHOUT_WAIT_FENCE": {
+        "data": "fence (B) of the consumer",
+        "space": "fence (D) of the producer",
+    },
+    "WITHOUT_RELEASE": {
+        "data": "release (A) of write_index",
+        "space": "release (C) of read_index",
+    },
+    "WITHOUT_ACQUIRE": {
+        "data": "acquire (A) of write_index",
+        "space": "acquire (C) of read_index",
+    },
+    "WITHOUT_TIMEOUT": {"good_part": "bound of the sleep for a good part"},
+}
 
 # Ring size, largest message, window, polling, first index: from one message up, with fragments,
 # with indices that wrap. A share of the sleeps goes to each.
@@ -83,7 +119,9 @@ def run(command: list[str], timeout: float = 900, **options: object) -> str:
 
 def install_tools() -> None:
     """Get what is missing, where this is allowed; each check says itself what it misses."""
-    missing = sorted({p for command, p in PACKAGES.items() if not shutil.which(command)})
+    missing = sorted(
+        {p for path, p in PACKAGES.items() if not shutil.which(path) and not Path(path).exists()}
+    )
     if not missing or not shutil.which("apt-get"):
         return
     prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -145,6 +183,58 @@ def check_mutants(folder: Path) -> Iterator[Row]:
 
 
 # ---- the real functions ----
+
+
+def build_orders(folder: Path, name: str, *options: str) -> str:
+    """Build the search of the orders; Relacy's headers do without our warnings."""
+    program = str(folder / name)
+    flags = ["-std=gnu++17", "-D_GNU_SOURCE", "-w", f"-I{ROOT / 'csrc'}"]
+    # Relacy's threads are longjmps from one stack to another, which a fortified libc forbids.
+    flags += ["-U_FORTIFY_SOURCE"]
+    source = str(ROOT / "tests/c/relacy/orders.cpp")
+    run([os.environ.get("CXX", "g++"), *flags, *options, "-o", program, source])
+    return program
+
+
+def search_orders(program: str, test: str, how: str, bound: int) -> tuple[str, int]:
+    """Return what went wrong, if anything, and after how many executions."""
+    output = run([program, test, how, str(bound)])
+    result, executions = re.search(r"^(.+) after (\d+)$", output.splitlines()[-1]).groups()
+    return "" if result == "SUCCESS" else result.lower(), int(executions)
+
+
+def check_whole_orders(program: str, test: str, how: str, bound: int) -> Row:
+    wrong, executions = search_orders(program, test, how, bound)
+    searched = "random"
+    if how == "bound":
+        searched = "all, complete" if bound == NO_BOUND else f"bound {bound}, complete"
+    name = f"C11 orders: {test.replace('_', ' ')}, {searched}"
+    return Row(name, f"{executions:,} executions", wrong or "holds", not wrong)
+
+
+def check_broken_orders(folder: Path, macro: str) -> list[Row]:
+    program = build_orders(folder, macro, "-O0", f"-D{macro}")
+    rows = []
+    for test, what in ORDERS_BREAKAGES[macro].items():
+        wrong, executions = search_orders(program, test, "bound", CONTEXT_BOUND)
+        result = f"killed: {wrong}" if wrong else "SURVIVED"
+        name = f"C11 orders without the {what}"
+        rows.append(Row(name, f"{executions:,} executions", result, bool(wrong)))
+    return rows
+
+
+def check_orders(folder: Path) -> Iterator[Row]:
+    with ThreadPoolExecutor(2) as pool:
+        # In this order, so that nobody waits for the first: most of the time is compiling.
+        program = pool.submit(build_orders, folder, "orders", "-O2")
+        broken = [pool.submit(check_broken_orders, folder, macro) for macro in ORDERS_BREAKAGES]
+        whole = [
+            pool.submit(lambda *search: check_whole_orders(program.result(), *search), *search)
+            for search in ORDERS_SEARCHES
+        ]
+        yield from (row.result() for row in whole)
+        for rows in broken:
+            yield from rows.result()
 
 
 def check_machine_code(_: Path) -> Iterator[Row]:
@@ -252,6 +342,7 @@ def main() -> int:
     checks: dict[str, Callable[[Path], Iterator[Row]]] = {
         "model": check_model,
         "mutants": check_mutants,
+        "orders": check_orders,
         "machine-code": check_machine_code,
         "litmus": check_litmus,
         "sanitizers": check_sanitizers,

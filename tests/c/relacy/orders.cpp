@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The memory orders of the real functions against the whole C11 model, by Relacy: two threads that
+ * fall asleep and wake each other over csrc/ring.c and csrc/wait.c as they are. A lost wake-up is a
+ * deadlock; contents that are not ordered by the indices are a data race.
+ *
+ *   orders TEST bound N     every execution with at most N preemptions
+ *   orders TEST random N    N random ones
+ *
+ * prints the execution that went wrong, if any, then "RESULT after N". It has to fail when built
+ * with WITHOUT_RING_FENCE, WITHOUT_WAIT_FENCE, WITHOUT_ACQUIRE or WITHOUT_RELEASE, and good_part
+ * with WITHOUT_TIMEOUT. As data uses (A) and (B) only, and space (C) and (D), each of the two tells
+ * that its own letter is needed.
+ */
+#include "modelled_memory.h"
+#include <string.h>
+
+#include "channel.h"
+
+#ifdef WITHOUT_RING_FENCE
+#define rb_fence_full() ((void)0)
+#endif
+#ifdef WITHOUT_ACQUIRE
+#define rb_load_acquire(word) rb_load_relaxed(word)
+#endif
+#ifdef WITHOUT_RELEASE
+#define rb_store_release(word, value) rb_store_relaxed(word, value)
+#endif
+#include "ring.c"
+#undef rb_fence_full
+#undef rb_load_acquire
+#undef rb_store_release
+
+#ifdef WITHOUT_WAIT_FENCE
+#define rb_fence_full() ((void)0)
+#endif
+#ifdef WITHOUT_TIMEOUT
+#undef ppoll
+#define ppoll(fds, count, timeout, signals) modelled::ppoll(fds, count, NULL)
+#endif
+#include "wait.c"
+#undef rb_fence_full
+
+/* Near the end of the numbers, so that the indices wrap. */
+static const uint64_t FIRST = UINT64_MAX;
+
+/* Relacy wants no state that outlives an execution; these are set anew, and nobody else's. They are
+ * too large for its stacks. */
+static rb_channel driver, device;
+
+/* One ring with both its ends; each test uses it in its own way. */
+struct ring : rl::test_suite<ring, 2> {
+	modelled::memory memory;
+	rl::var<uint64_t> slots[4];
+	rb_hold holds[4];
+
+	void before();
+	void thread(unsigned side);
+
+	void open(rb_channel *channel, int side, uint64_t write, uint64_t read)
+	{
+		rb_producer *producer = &channel->producer;
+		rb_consumer *consumer = &channel->consumer;
+
+		*channel = rb_channel(); /* which polls by looking once */
+		channel->control_fd = modelled::NONE;
+		producer->mine = consumer->mine = &modelled::controls[side];
+		producer->theirs = consumer->theirs = &modelled::controls[!side];
+		producer->write = consumer->next = consumer->write_seen = write;
+		producer->read_seen = consumer->read = read;
+		producer->data_fd = consumer->data_fd = modelled::DATA_FD;
+		producer->space_fd = consumer->space_fd = modelled::SPACE_FD;
+		consumer->holds = holds;
+	}
+
+	/* A ring of so many slots, so many entries of which have been taken and not released. */
+	void begin(uint64_t count, uint64_t entries)
+	{
+		memory.begin(FIRST + entries, FIRST);
+		open(&driver, modelled::PRODUCER, FIRST + entries, FIRST);
+		open(&device, modelled::CONSUMER, FIRST + entries, FIRST);
+		driver.producer.count = device.consumer.count = count;
+		for (uint64_t entry = 0; entry < entries; entry++) {
+			slot(entry)($) = entry;
+			holds[(FIRST + entry) % count] = {.token = 0, .slots = 1};
+		}
+	}
+
+	rl::var<uint64_t> &slot(uint64_t entry)
+	{
+		return slots[(FIRST + entry) % driver.producer.count];
+	}
+
+	/* As every caller waits: first poll, then sleep, for as long as it takes. */
+	void wait(rb_channel *channel, int want)
+	{
+		int ready = rb_wait_poll(channel, want, -1);
+
+		if (!ready)
+			ready = rb_wait_sleep(channel, want, -1, modelled::NONE);
+		RL_ASSERT(ready == want);
+	}
+
+	void wait_for_room(uint64_t needed)
+	{
+		driver.producer.needed = needed;
+		wait(&driver, RB_SPACE);
+	}
+
+	void publish(uint64_t entry)
+	{
+		slot(entry)($) = entry;
+		rb_producer_kick(&driver.producer, rb_producer_publish(&driver.producer, 1));
+	}
+
+	void take(uint64_t entry)
+	{
+		wait(&device, RB_DATA);
+		RL_ASSERT(device.consumer.next == FIRST + entry);
+		rb_consumer_hold(&device.consumer, 1, 0, 0);
+		RL_ASSERT(slot(entry)($) == entry);
+	}
+
+	void release(uint64_t entry)
+	{
+		rb_consumer *consumer = &device.consumer;
+
+		rb_consumer_kick(consumer, rb_consumer_release(consumer, FIRST + entry));
+	}
+
+	/* data: the consumer sleeps for each of two entries. Nothing is released, so that (D)
+	 * cannot stand in for (B). */
+	void publish_two()
+	{
+		publish(0);
+		publish(1);
+	}
+
+	void take_two()
+	{
+		take(0);
+		take(1);
+	}
+
+	/* space, the mirror image: the ring is full, and the producer sleeps for each of two slots,
+	 * which it then writes and does not publish. */
+	void refill_two()
+	{
+		wait_for_room(1);
+		slot(2)($) = 2;
+		wait_for_room(2);
+		slot(3)($) = 3;
+	}
+
+	void release_two()
+	{
+		for (uint64_t entry = 0; entry < 2; entry++) {
+			RL_ASSERT(slot(entry)($) == entry);
+			release(entry);
+		}
+	}
+
+	/* both: in a ring of one slot, each side sleeps for the other. */
+	void send_two()
+	{
+		for (uint64_t entry = 0; entry < 2; entry++) {
+			wait_for_room(1);
+			publish(entry);
+		}
+	}
+
+	void receive_two()
+	{
+		for (uint64_t entry = 0; entry < 2; entry++) {
+			take(entry);
+			release(entry);
+		}
+	}
+
+	/* good_part: a producer that needs one slot of four first sleeps for two, for a bounded
+	 * time. Only one comes: it has to look when the time is over, and to sleep for that one. */
+	void refill_one()
+	{
+		wait_for_room(1);
+		slot(4)($) = 4;
+	}
+
+	void release_one()
+	{
+		RL_ASSERT(slot(0)($) == 0);
+		release(0);
+	}
+};
+
+static const struct test {
+	const char *name;
+	uint64_t count;   /* of slots */
+	uint64_t entries; /* in them to begin with */
+	void (ring::*sides[2])();
+} tests[] = {
+	{"data", 2, 0, {&ring::publish_two, &ring::take_two}},
+	{"space", 2, 2, {&ring::refill_two, &ring::release_two}},
+	{"both", 1, 0, {&ring::send_two, &ring::receive_two}},
+	{"good_part", 4, 4, {&ring::refill_one, &ring::release_one}},
+};
+
+static const test *chosen;
+
+void ring::before()
+{
+	begin(chosen->count, chosen->entries);
+}
+
+void ring::thread(unsigned side)
+{
+	(this->*chosen->sides[side])();
+}
+
+int main(int argc, char **argv)
+{
+	for (const test &test : tests)
+		if (argc == 4 && !strcmp(argv[1], test.name))
+			chosen = &test;
+	if (!chosen) {
+		fprintf(stderr, "orders {data,space,both,good_part} {bound,random} N\n");
+		return 2;
+	}
+	rl::test_params params;
+	rl::ostringstream progress;
+	params.progress_stream = &progress;
+	params.search_type = strcmp(argv[2], "bound") ? rl::sched_random : rl::sched_bound;
+	params.context_bound = (unsigned)strtoul(argv[3], NULL, 0);
+	params.iteration_count = params.context_bound;
+	rl::simulate<ring>(params);
+	printf("%s after %llu\n", rl::test_result_str(params.test_result),
+	       (unsigned long long)params.stop_iteration);
+	return 0;
+}
