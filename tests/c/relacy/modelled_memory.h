@@ -45,6 +45,8 @@ static const word words[] = {
 	{PRODUCER, offsetof(rb_control, space_event)},
 	{CONSUMER, offsetof(rb_control, read_index)},
 	{CONSUMER, offsetof(rb_control, data_event)},
+	{CONSUMER, offsetof(rb_control, moderation_entries)},
+	{CONSUMER, offsetof(rb_control, moderation_ns)},
 };
 
 /* An eventfd: a counter that is slept on until it is not 0. A kick synchronises with the drain that
@@ -176,6 +178,13 @@ static inline ssize_t read(int fd, void *kicks, size_t size)
 	return (ssize_t)size;
 }
 
+static inline int set_timer(int fd, const struct itimerspec *when)
+{
+	if (when->it_value.tv_nsec)
+		find(fd)->kick();
+	return 0;
+}
+
 /* Sleeps on the one eventfd among the descriptors; the socket and the others never say a word. */
 static inline int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout)
 {
@@ -221,9 +230,10 @@ void memory::begin(uint64_t write_index, uint64_t read_index)
 #define write(fd, bytes, size) modelled::write(fd, bytes, size)
 #define read(fd, bytes, size) modelled::read(fd, bytes, size)
 #define ppoll(fds, count, timeout, signals) modelled::ppoll(fds, count, timeout)
-/* Time stands still, the peer lives, and nobody has set a timer. */
+/* Time stands still, and the peer lives. A timer is an eventfd that is kicked when it is set: it
+ * may be over at once, and whoever waits for it waits in any case. */
 #define clock_gettime(clock, now) (void)(*(now) = timespec())
 #define poll(fds, count, timeout) 0
-#define timerfd_settime(fd, flags, when, before) 0
+#define timerfd_settime(fd, flags, when, before) modelled::set_timer(fd, when)
 
 #endif

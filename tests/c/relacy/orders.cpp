@@ -8,9 +8,10 @@
  *   orders TEST random N    N random ones
  *
  * prints the execution that went wrong, if any, then "RESULT after N". It has to fail when built
- * with WITHOUT_RING_FENCE, WITHOUT_WAIT_FENCE, WITHOUT_ACQUIRE or WITHOUT_RELEASE, and good_part
- * with WITHOUT_TIMEOUT. As data uses (A) and (B) only, and space (C) and (D), each of the two tells
- * that its own letter is needed.
+ * with WITHOUT_RING_FENCE, WITHOUT_WAIT_FENCE, WITHOUT_ACQUIRE or WITHOUT_RELEASE, terms with
+ * WITHOUT_EVENT_ACQUIRE or WITHOUT_EVENT_RELEASE, good_part with WITHOUT_TIMEOUT. As data uses (A)
+ * and (B) only, and space (C) and (D), each of the two tells that its own letter is needed; terms
+ * is for (E).
  */
 #include "modelled_memory.h"
 #include <string.h>
@@ -23,13 +24,19 @@
 #ifdef WITHOUT_ACQUIRE
 #define rb_load_acquire(word) rb_load_relaxed(word)
 #endif
+#define DATA_EVENT (&modelled::controls[modelled::CONSUMER].data_event)
+#ifdef WITHOUT_EVENT_ACQUIRE
+#define rb_load_acquire(word) ((word) == DATA_EVENT ? rb_load_relaxed(word) : rb_load_acquire(word))
+#endif
+#ifdef WITHOUT_EVENT_RELEASE
+#define rb_store_release(word, value)                                                              \
+	((word) == DATA_EVENT ? rb_store_relaxed(word, value) : rb_store_release(word, value))
+#endif
 #ifdef WITHOUT_RELEASE
 #define rb_store_release(word, value) rb_store_relaxed(word, value)
 #endif
 #include "ring.c"
 #undef rb_fence_full
-#undef rb_load_acquire
-#undef rb_store_release
 
 #ifdef WITHOUT_WAIT_FENCE
 #define rb_fence_full() ((void)0)
@@ -39,7 +46,6 @@
 #define ppoll(fds, count, timeout, signals) modelled::ppoll(fds, count, NULL)
 #endif
 #include "wait.c"
-#undef rb_fence_full
 
 /* Near the end of the numbers, so that the indices wrap. */
 static const uint64_t FIRST = UINT64_MAX;
@@ -70,6 +76,8 @@ struct ring : rl::test_suite<ring, 2> {
 		producer->read_seen = consumer->read = read;
 		producer->data_fd = consumer->data_fd = modelled::DATA_FD;
 		producer->space_fd = consumer->space_fd = modelled::SPACE_FD;
+		producer->timer_fd = modelled::DATA_FD;
+		consumer->timer_fd = modelled::NONE;
 		consumer->holds = holds;
 	}
 
@@ -177,6 +185,22 @@ struct ring : rl::test_suite<ring, 2> {
 		}
 	}
 
+	/* terms: the consumer says for the first time how it wants to be woken. Who sees that it
+	 * has armed has to see that as well. */
+	void publish_on_terms()
+	{
+		slot(0)($) = 0;
+		enum rb_wake wake = rb_producer_publish(&driver.producer, 1);
+		RL_ASSERT(wake == RB_WAKE_NOT || wake == RB_WAKE_LATER);
+		rb_producer_kick(&driver.producer, wake);
+	}
+
+	void take_on_terms()
+	{
+		rb_channel_moderation(&device, 2, 1);
+		take(0);
+	}
+
 	/* good_part: a producer that needs one slot of four first sleeps for two, for a bounded
 	 * time. Only one comes: it has to look when the time is over, and to sleep for that one. */
 	void refill_one()
@@ -201,6 +225,7 @@ static const struct test {
 	{"data", 2, 0, {&ring::publish_two, &ring::take_two}},
 	{"space", 2, 2, {&ring::refill_two, &ring::release_two}},
 	{"both", 1, 0, {&ring::send_two, &ring::receive_two}},
+	{"terms", 2, 0, {&ring::publish_on_terms, &ring::take_on_terms}},
 	{"good_part", 4, 4, {&ring::refill_one, &ring::release_one}},
 };
 
@@ -222,7 +247,7 @@ int main(int argc, char **argv)
 		if (argc == 4 && !strcmp(argv[1], test.name))
 			chosen = &test;
 	if (!chosen) {
-		fprintf(stderr, "orders {data,space,both,good_part} {bound,random} N\n");
+		fprintf(stderr, "orders {data,space,both,terms,good_part} {bound,random} N\n");
 		return 2;
 	}
 	rl::test_params params;
