@@ -42,6 +42,7 @@ PACKAGES = {
     "spin": "spin",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "objdump": "binutils",
+    "gdb": "gdb",
 }
 
 # What a mutant needs beside its own macro to be able to go wrong.
@@ -183,6 +184,15 @@ def check_machine_code(_: Path) -> Iterator[Row]:
     yield Row("machine code: barriers", f"{passed} checks, x86-64 and aarch64", "holds", True)
 
 
+def check_debugger(_: Path) -> Iterator[Row]:
+    if platform.machine() != "x86_64":
+        yield Row("stops between two instructions", "-", "only on x86-64", True)
+        return
+    passed = passed_tests("test_debugger.py")
+    explored = f"{passed} checks, both sides of both rings"
+    yield Row("stops between two instructions", explored, "nothing lost", True)
+
+
 def check_stopping(_: Path) -> Iterator[Row]:
     passed_tests("test_stopping.py")
     explored = "2,000 stops, in Python, never and adaptive"
@@ -304,6 +314,7 @@ def main() -> int:
         "machine-code": check_machine_code,
         "litmus": check_litmus,
         "sanitizers": check_sanitizers,
+        "debugger": check_debugger,
         "stopping": check_stopping,
         "soak": lambda folder: check_soak(folder, options.soak or QUICK_SLEEPS),
     }
