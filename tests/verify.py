@@ -5,8 +5,9 @@
 
 Searches the model and its mutants, and the memory orders of the sources of the extension with and
 without each of them; runs the C programs over these sources (under ThreadSanitizer,
-AddressSanitizer and UBSan, and as two processes), the litmus with and without the fences, and the
-check of the machine code. Ends with one table; exits with 1 if anything failed.
+AddressSanitizer and UBSan, and as two processes), the same soak in Python, the litmus with and
+without the fences, the tests that stop a side, and the check of the machine code. Ends with one
+table; exits with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ PACKAGES = {
     "objdump": "binutils",
     "g++": "g++",
     "/usr/include/relacy/relacy.hpp": "relacy-dev",
+    "gdb": "gdb",
 }
 
 # What a mutant needs beside its own macro to be able to go wrong.
@@ -84,16 +86,34 @@ ORDERS_BREAKAGES = {
     "WITHOUT_TIMEOUT": {"good_part": "bound of the sleep for a good part"},
 }
 
-# Ring size, largest message, window, polling, first index: from one message up, with fragments,
-# with indices that wrap. A share of the sleeps goes to each.
+# Ring size, messages, window, polling, first index: from one message up, with fragments, with
+# indices that wrap. A share of the sleeps goes to each.
 SOAKS = [
     (5, ["--ring", "4096", "--size", "200", "--window", "3", "--polling", "never"]),
-    (2, ["--ring", "4096", "--size", "4072", "--window", "2", "--polling", "never"]),
+    (1, ["--ring", "4096", "--size", "4080", "--window", "2", "--polling", "never"]),
+    (1, ["--ring", "4096", "--least", "2040", "--size", "4080", "--polling", "never"]),
     (1, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "never"]),
     (1, ["--ring", "65536", "--size", "30", "--window", "50", "--polling", "never"]),
     (1, ["--size", "40", "--polling", "never", "--first", str(2**64 - 5)]),
+    # So short a budget is spent in vain nearly always; the usual one nearly never.
+    (1, ["--size", "200", "--window", "2", "--polling", "adaptive", "--max-poll", "1000"]),
     (0.05, ["--ring", "4096", "--size", "200", "--window", "2", "--polling", "adaptive"]),
     (0.02, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "adaptive"]),
+]
+
+# The same over the public API, where everything but the sleep takes ten times as long.
+PYTHON_SHARE = 0.07
+PYTHON_SOAKS = [
+    (3, ["--kind", "messages", "--size", "200", "--polling", "never"]),
+    (2, ["--kind", "requests", "--size", "200", "--window", "5", "--polling", "never"]),
+    (2, ["--kind", "messages", "--least", "2040", "--size", "4080", "--polling", "never"]),
+    (1, ["--kind", "messages", "--size", "9000", "--polling", "never"]),
+    (1, ["--kind", "requests", "--size", "9000", "--polling", "never"]),
+    (1, ["--kind", "messages", "--ring", "65536", "--window", "50", "--polling", "never"]),
+    (1, ["--kind", "requests", "--polling", "never", "--first", str(2**64 - 5)]),
+    (2, ["--kind", "messages", "--polling", "adaptive", "--max-poll", "4e-6"]),
+    (1, ["--kind", "requests", "--size", "9000", "--polling", "adaptive", "--max-poll", "4e-6"]),
+    (0.1, ["--kind", "requests", "--polling", "adaptive"]),
 ]
 
 
@@ -115,7 +135,9 @@ def run(command: list[str], timeout: float = 900, **options: object) -> str:
     )
     if done.returncode:
         output = (done.stdout + done.stderr).strip()
-        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}: {output[-1500:]}")
+        if len(output) > 5000:
+            output = f"{output[:2500]}\n...\n{output[-2500:]}"
+        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}: {output}")
     return done.stdout
 
 
@@ -239,14 +261,34 @@ def check_orders(folder: Path) -> Iterator[Row]:
             yield from rows.result()
 
 
-def check_machine_code(_: Path) -> Iterator[Row]:
+def passed_tests(name: str) -> int:
+    """Run one file of the tests as thoroughly as they can; return how many there are."""
     output = run(
-        [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests/test_barriers.py")],
+        [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / name)],
         cwd=ROOT,
         env=os.environ | {"RINGBELL_VERIFY": "1"},
     )
-    passed = re.search(r"(\d+) passed", output)
-    yield Row("machine code: barriers", f"{passed[1]} checks, x86-64 and aarch64", "holds", True)
+    return int(re.search(r"(\d+) passed", output)[1])
+
+
+def check_machine_code(_: Path) -> Iterator[Row]:
+    passed = passed_tests("test_barriers.py")
+    yield Row("machine code: barriers", f"{passed} checks, x86-64 and aarch64", "holds", True)
+
+
+def check_debugger(_: Path) -> Iterator[Row]:
+    if platform.machine() != "x86_64":
+        yield Row("stops between two instructions", "-", "only on x86-64", True)
+        return
+    passed = passed_tests("test_debugger.py")
+    explored = f"{passed} checks, both sides of both rings"
+    yield Row("stops between two instructions", explored, "nothing lost", True)
+
+
+def check_stopping(_: Path) -> Iterator[Row]:
+    passed_tests("test_stopping.py")
+    explored = "2,000 stops, in Python, never and adaptive"
+    yield Row("sides stopped and continued", explored, "nothing lost", True)
 
 
 def check_litmus(folder: Path) -> Iterator[Row]:
@@ -302,27 +344,44 @@ def soak_numbers(output: str) -> dict[str, float]:
     return {name: int(n) if n == int(n) else n for name, n in numbers.items()}
 
 
-def soak(program: str, total: int) -> Iterator[Row]:
+def soak(
+    name: str, command: list[str], soaks: list[tuple[float, list[str]]], total: int
+) -> Iterator[Row]:
     cpus = choose_pair()
     pinning = ["--cpus", f"{cpus[0]},{cpus[1]}"] if cpus else []
-    shares = sum(share for share, _ in SOAKS)
-    for seed, (share, arguments) in enumerate(SOAKS, 1):
+    shares = sum(share for share, _ in soaks)
+    sleeps, longest, long_waits = 0, 0.0, 0
+    for seed, (share, arguments) in enumerate(soaks, 1):
         count = str(max(int(total * share / shares) + 1, 1000))
-        command = [program, "--sleeps", count, "--seed", str(seed), *arguments, *pinning]
-        output = run(command, timeout=86400)
+        output = run(
+            [*command, "--sleeps", count, "--seed", str(seed), *arguments, *pinning], timeout=86400
+        )
         numbers = soak_numbers(output)
         for line in output.strip().splitlines()[:-1]:
             print(line)
+        sleeps += numbers["sleeps"]
+        longest = max(longest, numbers["longest_ms"])
+        long_waits += numbers["long_waits"]
         explored = f"{numbers['sleeps']:,} sleeps, {numbers['entries']:,} entries"
-        result = f"nothing lost; longest wait {numbers['longest_ms']} ms"
-        if numbers["long_waits"]:
-            result += f", {numbers['long_waits']} above 100 ms, see above"
         named = " ".join(arguments).replace("--", "")
-        yield Row(f"soak: {named}", explored, result, True)
+        result = soak_result(numbers["longest_ms"], numbers["long_waits"])
+        yield Row(f"soak in {name}: {named}", explored, result, True)
+    explored = f"{sleeps:,} sleeps"
+    yield Row(
+        f"soak in {name}: all of it", explored, soak_result(longest, long_waits), sleeps >= total
+    )
+
+
+def soak_result(longest_ms: float, long_waits: int) -> str:
+    result = f"nothing lost; longest wait {longest_ms} ms"
+    return result + (f", {long_waits} above 100 ms, see above" if long_waits else "")
 
 
 def check_soak(folder: Path, total: int) -> Iterator[Row]:
-    yield from soak(build(folder, "stress", "stress.c", "-O2"), total)
+    in_python = int(total * PYTHON_SHARE)
+    yield from soak("C", [build(folder, "stress", "stress.c", "-O2")], SOAKS, total - in_python)
+    python = [sys.executable, str(ROOT / "tests/soak.py")]
+    yield from soak("Python", python, PYTHON_SOAKS, in_python)
 
 
 # ---- all of it ----
@@ -348,6 +407,8 @@ def main() -> int:
         "machine-code": check_machine_code,
         "litmus": check_litmus,
         "sanitizers": check_sanitizers,
+        "debugger": check_debugger,
+        "stopping": check_stopping,
         "soak": lambda folder: check_soak(folder, options.soak or QUICK_SLEEPS),
     }
     only = "soak" if options.soak else options.only
