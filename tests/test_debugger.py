@@ -61,7 +61,7 @@ HANDOVERS = {
         "data",
         "rb_wait_sleep",
         "arm",
-        "rb_store_relaxed(&consumer->mine->data_event",
+        "rb_store_release(&consumer->mine->data_event",
         "",
         "pair.device->consumer.mine->data_event",
         ARMING,
