@@ -55,11 +55,11 @@ bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp
 	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
 
 verify: $(VENV)/ringbell.stamp $(VENV)/test.stamp
-	@$(BIN)/python tests/verify.py
+	@$(BIN)/python tests/verify
 
 SLEEPS ?= 12000000
 soak: $(VENV)/ringbell.stamp
-	@$(BIN)/python tests/verify.py --soak $(SLEEPS)
+	@$(BIN)/python tests/verify --soak $(SLEEPS)
 
 lint: types $(VENV)/lint.stamp
 	@$(BIN)/ruff check --quiet .

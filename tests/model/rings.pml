@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Both rings of a channel, a driver and a device, on machines that buffer stores (TSO): publish,
- * room, available, release, kick, arm, look, sleep and drain as in csrc/ring.c and csrc/wait.c,
- * under the same names and letters. See README.md beside this file.
+ * Both rings of a channel, a driver and a device, on machines that buffer stores (TSO): the steps of
+ * csrc/ring.c and csrc/wait.c under the same names and letters. See README.md beside this file.
  *
- * N requests go one way and N completions come back. Indices count modulo MOD and wrap.
+ * N requests go one way and, unless ONE_WAY is defined, N completions come back. Indices count
+ * modulo MOD and wrap.
  */
 #ifndef N
 #define N 4
@@ -17,6 +17,20 @@
 #endif
 #ifndef FIRST
 #define FIRST 6 /* where indices start: N moves past the wrap */
+#endif
+
+/* What a search adds to that:
+ *
+ *   COALESCE     the driver may hold its kicks back at any time, with a bounded delay or without
+ *   MODERATION   the device, asleep, is woken after so many entries or by the timer
+ *   POLLABLE     the device may wait with poll(2) on its descriptors instead of in the channel
+ *   CRASHES      so many times the device is killed, at any step, and replaced
+ */
+#ifndef MODERATION
+#define MODERATION 1
+#endif
+#ifndef CRASHES
+#define CRASHES 0
 #endif
 
 #define DOORBELL 0
@@ -39,9 +53,16 @@
 #define DISTANCE(to, from) (((to) + 2 * MOD - (from)) % MOD)
 
 byte memory[WORDS];
-byte data_eventfd[2], space_eventfd[2]; /* by ring */
-bool hung_up;                           /* the end of the control socket */
-byte kicked[2];                         /* only for a mutant */
+
+/* What the kernel keeps. Of an eventfd's count it matters only whether it is 0. */
+bit data_eventfd[2], space_eventfd[2]; /* by ring */
+#define OFF 0
+#define RUNS 1
+#define OVER 2
+byte timer;   /* of the doorbell ring */
+bit hung_up;  /* the driver's end of the control socket */
+bit lost;     /* the device is dead, and the driver has not connected anew */
+bit kicked[2]; /* only for a mutant */
 
 typedef Buffer {
 	byte used;
@@ -53,7 +74,7 @@ Buffer buffer[2]; /* by side */
 /* A store goes into the side's buffer; from there it reaches memory at any later time, in order. */
 inline store(side, cell, content)
 {
-	atomic {
+	d_step {
 		buffer[side].used < DEPTH;
 		buffer[side].where[buffer[side].used] = cell;
 		buffer[side].what[buffer[side].used] = content;
@@ -110,7 +131,18 @@ typedef Side {
 	byte next, write_seen  /* of the ring it consumes */
 };
 Side own[2];
-byte taken[2]; /* entries that a side has taken, ever */
+
+/* Of the driver's producer: struct rb_deferral, moderation, the timer. */
+#define NOT_DEFERRED 0
+#define UNBOUNDED 1
+#define FOR_A_WHILE 2
+byte deferral;
+bit owed, timer_set;
+byte moderated_event, moderated_left;
+
+/* What nobody in the program keeps: how many entries each side has used, and how far it had come. */
+byte used[2];
+byte place; /* of the device, in entries: goes back when it is replaced */
 
 #define PRODUCES(side) (side)
 #define CONSUMES(side) (1 - (side))
@@ -119,53 +151,159 @@ byte taken[2]; /* entries that a side has taken, ever */
 #define HAS_ROOM(side) (DISTANCE(own[side].write, own[side].read_seen) < SLOTS)
 inline rb_producer_room(side, word)
 {
-	if
-	:: HAS_ROOM(side)
-	:: else ->
-		load(side, READ_INDEX(PRODUCES(side)), word); /* (C) */
-		own[side].read_seen = word;
-		word = 0
-	fi
+	atomic {
+		if
+		:: HAS_ROOM(side)
+		:: else ->
+			load(side, READ_INDEX(PRODUCES(side)), word); /* (C) */
+			own[side].read_seen = word;
+			word = 0
+		fi
+	}
 }
 
 /* ring.c: rb_consumer_available */
 #define IS_AVAILABLE(side) (own[side].write_seen != own[side].next)
 inline rb_consumer_available(side, word)
 {
-	if
-	:: IS_AVAILABLE(side)
-	:: else ->
-		load(side, WRITE_INDEX(CONSUMES(side)), word); /* (A) */
-		own[side].write_seen = word;
-		word = 0
-	fi
-}
-
-inline kick_data(r)
-{
-	data_eventfd[r] = 1 /* a counter; whether it is 0 is all that matters */
-}
-
-inline kick_space(r)
-{
-	space_eventfd[r] = 1
+	atomic {
+		if
+		:: IS_AVAILABLE(side)
+		:: else ->
+			load(side, WRITE_INDEX(CONSUMES(side)), word); /* (A) */
+			own[side].write_seen = word;
+			word = 0
+		fi
+	}
 }
 
 #ifdef MUTANT_EVENT_BOUND
-#define IN_RANGE(event, old, count) (DISTANCE(event, old) - 1 < count && event != old)
+#define IN_RANGE(event, old) (0)
+#elif defined(MUTANT_EVENT_BOUND_LATE)
+#define IN_RANGE(event, old) (event == (old + 1) % MOD)
 #else
-#define IN_RANGE(event, old, count) (DISTANCE(event, old) < count)
+#define IN_RANGE(event, old) (event == old) /* in [old, old + 1) */
 #endif
 
-/* ring.c: rb_producer_publish, then wait.c: rb_producer_kick */
-inline rb_producer_publish(side, content, word)
+#define NOT 0
+#define NOW 1
+#define LATER 2
+#define ENOUGH 3
+
+/* ring.c: wake_for */
+inline wake_for(side, old, word, wake)
 {
-#ifdef MUTANT_KICK_BEFORE_PUBLISH
-	load(side, DATA_EVENT(PRODUCES(side)), word);
+	atomic {
+		load(side, DATA_EVENT(PRODUCES(side)), word);
+		if
+		:: IN_RANGE(word, old) && side == DRIVER && MODERATION > 1 ->
+			moderated_event = word;
+			moderated_left = MODERATION - 1;
+			wake = LATER
+		:: IN_RANGE(word, old) && !(side == DRIVER && MODERATION > 1) -> wake = NOW
+		:: else ->
+			if
+			:: side == DRIVER && moderated_left && word == moderated_event ->
+				moderated_left--;
+				wake = (moderated_left -> NOT : ENOUGH)
+			:: else -> wake = NOT
+			fi
+		fi;
+		word = 0
+	}
+}
+
+/* wait.c: kick_consumer */
+inline kick_consumer(side)
+{
+#ifdef MUTANT_ALREADY_KICKED
+	atomic {
+		if
+		:: !kicked[PRODUCES(side)] -> kicked[PRODUCES(side)] = 1; data_eventfd[PRODUCES(side)] = 1
+		:: else
+		fi
+	}
+#elif !defined(MUTANT_NO_KICK)
+	data_eventfd[PRODUCES(side)] = 1;
+#endif
 	if
-	:: IN_RANGE(word, own[side].write, 1) -> kick_data(PRODUCES(side))
+	:: side == DRIVER && timer_set -> timer = OFF; timer_set = 0
+	:: else
+	fi
+}
+
+/* wait.c: kick_later */
+inline kick_later()
+{
+	if
+#ifdef MUTANT_TIMER_ONLY_ONCE
+	:: timer_set
+#endif
+#ifdef MUTANT_NO_TIMER
+	:: !timer_set -> timer_set = 1
+	:: timer_set
+#else
+	:: else -> atomic { timer = RUNS; timer_set = 1 }
+#endif
+	fi
+}
+
+/* wait.c: kick_if_owed */
+inline kick_if_owed()
+{
+	if
+	:: owed -> owed = 0; kick_consumer(DRIVER)
+	:: else
+	fi
+}
+
+/* wait.c: rb_producer_kick and defer. max_entries may be reached at any entry. */
+inline rb_producer_kick(side, wake)
+{
+	if
+	:: wake == LATER -> kick_later()
 	:: else
 	fi;
+	if
+	:: side == DRIVER && deferral ->
+		if
+		:: wake == NOW && deferral == FOR_A_WHILE -> kick_later()
+		:: else
+		fi;
+		if
+		:: wake == NOW || wake == ENOUGH -> owed = 1
+		:: else
+		fi;
+		if
+		:: kick_if_owed()
+		:: true
+		fi
+	:: !(side == DRIVER && deferral) && (wake == NOW || wake == ENOUGH) -> kick_consumer(side)
+	:: else
+	fi;
+	wake = 0
+}
+
+/* wait.c: rb_producer_ring_full */
+inline rb_producer_ring_full(side)
+{
+	if
+	:: side == DRIVER ->
+		kick_if_owed();
+		if
+		:: moderated_left -> moderated_left = 0; kick_consumer(side)
+		:: else
+		fi
+	:: else
+	fi
+}
+
+/* ring.c: rb_producer_publish */
+inline rb_producer_publish(side, content, word, wake)
+{
+#ifdef MUTANT_KICK_BEFORE_PUBLISH
+	wake_for(side, own[side].write, word, wake);
+	rb_producer_kick(side, wake);
 #endif
 #ifdef MUTANT_INDEX_BEFORE_SLOT
 	store(side, WRITE_INDEX(PRODUCES(side)), (own[side].write + 1) % MOD);
@@ -179,45 +317,52 @@ inline rb_producer_publish(side, content, word)
 	fence_full(side); /* (B) */
 #endif
 #ifndef MUTANT_KICK_BEFORE_PUBLISH
-	load(side, DATA_EVENT(PRODUCES(side)), word);
-	if
-#ifdef MUTANT_ALREADY_KICKED
-	:: IN_RANGE(word, (own[side].write + MOD - 1) % MOD, 1) && !kicked[PRODUCES(side)] ->
-		kicked[PRODUCES(side)] = 1;
-		kick_data(PRODUCES(side))
-#elif defined(MUTANT_NO_KICK)
-#else
-	:: IN_RANGE(word, (own[side].write + MOD - 1) % MOD, 1) -> kick_data(PRODUCES(side))
+	wake_for(side, (own[side].write + MOD - 1) % MOD, word, wake);
+	rb_producer_kick(side, wake)
 #endif
-	:: else
-	fi;
-#endif
-	word = 0
 }
 
-/* frame.c: look_at_frame and the use of the payload; then ring.c: rb_consumer_release, then wait.c:
- * rb_consumer_kick */
+/* frame.c: look_at_frame, and the use of the payload */
 inline use_entry(side, word)
 {
-	load(side, SLOT(CONSUMES(side), own[side].next), word);
-	assert(word == taken[side] + 1); /* whole, in order, none lost, none twice */
-	taken[side]++;
-	own[side].next = (own[side].next + 1) % MOD;
-	word = 0
+	atomic {
+		load(side, SLOT(CONSUMES(side), own[side].next), word);
+		if
+		:: side == DEVICE ->
+			assert(word == place + 1); /* whole, in order, none lost, none twice */
+			place++
+		:: else ->
+			/* A device that was killed may have answered already what the next one answers
+			 * again; the driver drops the second. */
+			assert(word == used[DRIVER] + 1 || (CRASHES && word <= used[DRIVER]))
+		fi;
+		if
+		:: word > used[side] -> used[side]++
+		:: else
+		fi;
+		own[side].next = (own[side].next + 1) % MOD;
+		word = 0
+	}
 }
 
+/* ring.c: rb_consumer_release; wait.c: rb_consumer_kick */
 inline rb_consumer_release(side, index, word)
 {
 	store(side, READ_INDEX(CONSUMES(side)), index); /* (C) */
 #ifndef MUTANT_NO_FENCE_D_CONSUMER
 	fence_full(side); /* (D) */
 #endif
-	load(side, SPACE_EVENT(CONSUMES(side)), word);
-	if
-	:: IN_RANGE(word, (index + MOD - 1) % MOD, 1) -> kick_space(CONSUMES(side))
-	:: else
-	fi;
-	word = 0
+	atomic {
+		load(side, SPACE_EVENT(CONSUMES(side)), word);
+		word = IN_RANGE(word, (index + MOD - 1) % MOD)
+	}
+	atomic {
+		if
+		:: word -> space_eventfd[CONSUMES(side)] = 1
+		:: else
+		fi;
+		word = 0
+	}
 }
 
 /* wait.c: arm. The event for space lies before the index at which one slot is free. */
@@ -262,7 +407,9 @@ inline disarm(side, want)
 	fi
 }
 
-/* wait.c: look. ready is 2 when the peer is gone and nothing more will come. */
+#define GONE 2
+
+/* wait.c: look. ready is GONE when the peer is, and nothing more will come. */
 inline look(side, want, ready, word)
 {
 	ready = 0;
@@ -271,6 +418,15 @@ inline look(side, want, ready, word)
 		rb_consumer_available(side, word);
 		if
 		:: IS_AVAILABLE(side) -> ready = 1
+		:: else
+		fi
+	:: else
+	fi;
+	if
+	:: want & SPACE ->
+		rb_producer_room(side, word);
+		if
+		:: HAS_ROOM(side) -> ready = 1
 		:: else
 		fi
 	:: else
@@ -286,26 +442,29 @@ inline look(side, want, ready, word)
 #endif
 			if
 			:: want & DATA && IS_AVAILABLE(side) -> ready = 1
-			:: else -> ready = 2
+			:: else -> ready = GONE
 			fi
 		:: else
 		fi
-	:: else
-	fi;
-	if
-	:: want & SPACE ->
-		rb_producer_room(side, word);
+	:: side == DRIVER && !ready && lost ->
 		if
-		:: HAS_ROOM(side) -> ready = 1
+		:: want & DATA -> rb_consumer_available(side, word)
 		:: else
+		fi;
+		if
+		:: want & DATA && IS_AVAILABLE(side) -> ready = 1
+		:: else -> ready = GONE
 		fi
 	:: else
 	fi
 }
 
+#define IS_READABLE(side)                                                                          \
+	(data_eventfd[CONSUMES(side)] || (side == DEVICE && (timer == OVER || hung_up)) ||         \
+	 (side == DRIVER && lost))
 #define WOKEN(side, want)                                                                          \
-	((side == DEVICE && hung_up) || ((want) & DATA && data_eventfd[CONSUMES(side)]) ||                                        \
-	 ((want) & SPACE && space_eventfd[PRODUCES(side)]))
+	((want & DATA && IS_READABLE(side)) || (want & SPACE && space_eventfd[PRODUCES(side)]) ||  \
+	 (side == DEVICE && hung_up) || (side == DRIVER && lost))
 
 /* wait.c: sleep_on, the ppoll and the drain after it */
 inline sleep_on(side, want)
@@ -317,7 +476,12 @@ inline sleep_on(side, want)
 inline drain(side, want)
 {
 	if
-	:: want & DATA -> data_eventfd[CONSUMES(side)] = 0
+	:: want & DATA ->
+		data_eventfd[CONSUMES(side)] = 0;
+		if
+		:: side == DEVICE && timer == OVER -> timer = OFF
+		:: else
+		fi
 	:: else
 	fi;
 	if
@@ -330,6 +494,15 @@ inline drain(side, want)
 inline wait_for(side, want, ready, word)
 {
 	look(side, want, ready, word);
+	if
+	:: side == DRIVER && !ready ->
+#ifndef MUTANT_SLEEPS_OWING_A_KICK
+		kick_if_owed()
+#else
+		skip
+#endif
+	:: else
+	fi;
 	do
 	:: ready -> break
 	:: else ->
@@ -352,16 +525,86 @@ inline wait_for(side, want, ready, word)
 		sleep_on(side, want);
 		look(side, want, ready, word)
 	od;
+#ifdef POLLABLE
+	if
+	:: side == DEVICE && want & DATA ->
+#ifndef MUTANT_WAIT_LEAVES_IT_UNREADABLE
+		if
+		:: ready -> data_eventfd[CONSUMES(side)] = 1 /* stay_readable */
+		:: else
+		fi
+#else
+		skip
+#endif
+	:: else -> disarm(side, want)
+	fi
+#else
 	disarm(side, want)
+#endif
 }
 
-bool driver_done, device_done;
+/* wait.c: become_unreadable, when a look has found nothing */
+inline become_unreadable(side, ready, word)
+{
+#ifndef MUTANT_UNREADABLE_AFTER_THE_LOOK
+	drain(side, DATA);
+#endif
+#ifndef MUTANT_UNREADABLE_UNARMED
+	arm(side, DATA);
+#endif
+#ifndef MUTANT_UNREADABLE_UNLOOKED
+	look(side, DATA, ready, word);
+#endif
+#ifdef MUTANT_UNREADABLE_AFTER_THE_LOOK
+	drain(side, DATA);
+#endif
+#ifndef MUTANT_LOOKED_BUT_UNREADABLE
+	if
+	:: ready -> data_eventfd[CONSUMES(side)] = 1 /* stay_readable */
+	:: else
+	fi
+#endif
+}
+
+/* The user's event loop: poll(2) until readable, then recv(timeout=0), again and again. */
+inline event_loop(side, ready, word)
+{
+	do
+	:: IS_READABLE(side) ->
+		look(side, DATA, ready, word);
+		if
+		:: !ready -> become_unreadable(side, ready, word)
+		:: else
+		fi;
+		if
+		:: ready -> break
+		:: else
+		fi
+	od
+}
+
+bit driver_done, device_done;
+
+/* After PeerLost: the driver connects anew and hands over the same memory; the eventfds and the timer
+ * may be the same or new ones. */
+inline connect_anew()
+{
+	if
+	:: lost ->
+		if
+		:: data_eventfd[DOORBELL] = 0; timer = OFF
+		:: true
+		fi;
+		lost = 0
+	:: else
+	fi
+}
 
 /* driver.py: submit and reap; while it waits for room it sets completions aside. When all is sent it
  * may close at any time, as it may want no answers. */
 proctype Driver()
 {
-	byte sent, word, ready;
+	byte sent, begun, word, ready, wake;
 
 	do
 	:: sent < N ->
@@ -375,12 +618,15 @@ proctype Driver()
 			:: else
 			fi;
 #endif
-			rb_producer_publish(DRIVER, sent, word)
-#ifdef MUTANT_SUBMIT_TAKES_NOTHING
-		:: else -> wait_for(DRIVER, SPACE, ready, word)
-#else
+			rb_producer_publish(DRIVER, sent, word, wake)
 		:: else ->
+			rb_producer_ring_full(DRIVER);
+#if defined(ONE_WAY) || defined(MUTANT_SUBMIT_TAKES_NOTHING)
+			wait_for(DRIVER, SPACE, ready, word);
+			connect_anew()
+#else
 			wait_for(DRIVER, SPACE | DATA, ready, word);
+			connect_anew();
 			do
 			:: IS_AVAILABLE(DRIVER) ->
 				use_entry(DRIVER, word);
@@ -389,50 +635,146 @@ proctype Driver()
 			od
 #endif
 		fi
-	:: taken[DRIVER] < sent -> /* reap, at any time */
+#ifndef ONE_WAY
+	:: used[DRIVER] < sent -> /* reap, at any time */
 		wait_for(DRIVER, DATA, ready, word);
-		use_entry(DRIVER, word);
-		rb_consumer_release(DRIVER, own[DRIVER].next, word)
+		if
+		:: ready == 1 ->
+			use_entry(DRIVER, word);
+			rb_consumer_release(DRIVER, own[DRIVER].next, word)
+		:: else -> connect_anew()
+		fi
+#endif
+#ifdef COALESCE
+	:: sent < N && deferral == NOT_DEFERRED -> /* rb_defer_begin */
+		begun = sent;
+		if
+		:: deferral = UNBOUNDED
+		:: deferral = FOR_A_WHILE
+		fi
+	:: deferral && sent > begun -> /* rb_defer_end; a bounded number of blocks, for liveness */
+		deferral = NOT_DEFERRED;
+		begun = 0;
+#ifndef MUTANT_BLOCK_ENDS_WITHOUT_A_KICK
+		kick_if_owed()
+#else
+		owed = 0
+#endif
+#endif
+#ifdef ONE_WAY
+	:: sent == N && deferral != UNBOUNDED ->
+		/* It does something else for ever; if it closed, that would wake the device. */
+		if
+		:: used[DEVICE] == N -> break
+		:: lost -> connect_anew()
+		fi
+#endif
 	:: sent == N -> break
 	od;
 	/* rb_channel_close, then the shutdown of the socket */
 	store(DRIVER, GOODBYE, 1);
 	fence_full(DRIVER);
-	hung_up = true;
-	driver_done = true
+	hung_up = 1;
+	driver_done = 1
+}
+
+bit killed;
+byte kills;
+
+/* Kills the device at any step. */
+proctype Killer()
+{
+end:
+	do
+	:: kills < CRASHES && !killed && !lost -> atomic { kills++; killed = 1 }
+	od
 }
 
 /* device.py: take and complete; a request is released after its completion is published */
 proctype Device()
 {
-	byte word, ready;
+	byte word, ready, wake;
 
-	do
-	:: true ->
-		wait_for(DEVICE, DATA, ready, word);
-		if
-		:: ready == 2 -> break
-		:: else
-		fi;
+start:
+	{
+#ifdef POLLABLE
+		become_unreadable(DEVICE, ready, word); /* rb_pollable */
+#endif
+		do
+		:: true ->
+#ifdef POLLABLE
+			if
+			:: true -> event_loop(DEVICE, ready, word)
+			:: true -> wait_for(DEVICE, DATA, ready, word)
+			fi;
+#else
+			wait_for(DEVICE, DATA, ready, word);
+#endif
+			if
+			:: ready == GONE -> break
+			:: else
+			fi;
 #ifdef MUTANT_RELEASE_BEFORE_USE
-		rb_consumer_release(DEVICE, (own[DEVICE].next + 1) % MOD, word);
+			rb_consumer_release(DEVICE, (own[DEVICE].next + 1) % MOD, word);
 #endif
-		use_entry(DEVICE, word);
-		rb_producer_room(DEVICE, word);
-		if
-		:: HAS_ROOM(DEVICE)
-		:: else -> wait_for(DEVICE, SPACE, ready, word)
-		fi;
-		if
-		:: HAS_ROOM(DEVICE) -> rb_producer_publish(DEVICE, taken[DEVICE], word)
-		:: else /* the driver has gone and wants no answer */
-		fi;
-#ifndef MUTANT_RELEASE_BEFORE_USE
-		rb_consumer_release(DEVICE, own[DEVICE].next, word)
+			use_entry(DEVICE, word);
+#ifdef MUTANT_RELEASE_BEFORE_COMPLETE
+			rb_consumer_release(DEVICE, own[DEVICE].next, word);
 #endif
-	od;
-	assert(taken[DEVICE] == N); /* all that was sent before the goodbye */
-	device_done = true
+#ifndef ONE_WAY
+			rb_producer_room(DEVICE, word);
+			if
+			:: HAS_ROOM(DEVICE)
+			:: else -> wait_for(DEVICE, SPACE, ready, word)
+			fi;
+			if
+			:: HAS_ROOM(DEVICE) -> rb_producer_publish(DEVICE, place, word, wake)
+			:: else /* the driver has gone and wants no answer */
+			fi;
+#endif
+#if !defined(MUTANT_RELEASE_BEFORE_USE) && !defined(MUTANT_RELEASE_BEFORE_COMPLETE)
+			rb_consumer_release(DEVICE, own[DEVICE].next, word)
+#endif
+		od;
+		assert(used[DEVICE] == N) /* all that was sent before the goodbye */
+	} unless { killed };
+	if
+	:: killed ->
+		/* What it has stored arrives before the end of its socket. */
+		atomic { buffer[DEVICE].used == 0; killed = 0; lost = 1 };
+		if
+		:: !lost ->
+			/* segment.c: start_indices goes on where the shared memory says */
+			d_step {
+#ifdef MUTANT_REPLACED_STARTS_AT_WRITE
+				place = place + DISTANCE(memory[WRITE_INDEX(DOORBELL)], own[DEVICE].next);
+				own[DEVICE].next = memory[WRITE_INDEX(DOORBELL)];
+#else
+				place = place - DISTANCE(own[DEVICE].next, memory[READ_INDEX(DOORBELL)]);
+				own[DEVICE].next = memory[READ_INDEX(DOORBELL)];
+#endif
+				own[DEVICE].write_seen = own[DEVICE].next;
+				own[DEVICE].write = memory[WRITE_INDEX(INTERRUPT)];
+				own[DEVICE].read_seen = memory[READ_INDEX(INTERRUPT)];
+				word = 0;
+				ready = 0;
+				wake = 0
+			};
+			goto start
+		:: hung_up /* and nobody will replace it */
+		fi
+	:: else
+	fi;
+	device_done = 1
+}
+
+/* The kernel's timer. */
+proctype Timer()
+{
+end:
+	do
+	:: timer == RUNS -> timer = OVER
+	od
 }
 
 init {
@@ -457,6 +799,12 @@ init {
 	atomic {
 		run Commit(DRIVER);
 		run Commit(DEVICE);
+#if MODERATION > 1 || defined(COALESCE)
+		run Timer();
+#endif
+#if CRASHES
+		run Killer();
+#endif
 		run Driver();
 		run Device()
 	}

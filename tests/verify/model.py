@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The model: searched in full, and again with one thing wrong at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from running import ROOT, Failed, Row, run
+
+MODEL = ROOT / "tests/model/rings.pml"
+LEAST_STATES = 2_000_000
+
+SMALL = ["-DN=2"]
+ONE_WAY = ["-DONE_WAY", "-DN=3"]
+COALESCE, MODERATION, POLLABLE = "-DCOALESCE", "-DMODERATION=2", "-DPOLLABLE"
+KILLED = "-DCRASHES=1"
+
+# What is searched for a deadlock or a wrong entry, and with how many entries.
+SEARCHES = {
+    "both rings, 4 entries": [],
+    "device killed twice": [*SMALL, "-DCRASHES=2"],
+    "coalescing, moderation": [*SMALL, COALESCE, MODERATION],
+    "one way, coalescing, moderation, pollable": [*ONE_WAY, COALESCE, MODERATION, POLLABLE],
+    "the same, killed twice": ["-DONE_WAY", *SMALL, COALESCE, MODERATION, POLLABLE, "-DCRASHES=2"],
+}
+# And for an entry that is never taken, under weak fairness.
+FAIR_SEARCHES = {
+    "both rings, 3 entries": ["-DN=3"],
+    "device killed": [*SMALL, KILLED],
+    "one way, coalescing, moderation, pollable": [
+        "-DONE_WAY",
+        *SMALL,
+        COALESCE,
+        MODERATION,
+        POLLABLE,
+    ],
+}
+
+# What a mutant needs beside its own macro to be able to go wrong; the rest needs three entries.
+MUTANT_OPTIONS = {
+    "MUTANT_SUBMIT_TAKES_NOTHING": ["-DSLOTS=1", "-DN=3"],
+    "MUTANT_SLEEPS_OWING_A_KICK": [*SMALL, COALESCE],
+    "MUTANT_BLOCK_ENDS_WITHOUT_A_KICK": [*ONE_WAY, COALESCE],
+    "MUTANT_NO_TIMER": [*ONE_WAY, "-DMODERATION=3"],
+    "MUTANT_TIMER_ONLY_ONCE": [*ONE_WAY, "-DMODERATION=3"],
+    "MUTANT_LOOKED_BUT_UNREADABLE": [*ONE_WAY, POLLABLE],
+    "MUTANT_WAIT_LEAVES_IT_UNREADABLE": [*ONE_WAY, POLLABLE],
+    "MUTANT_UNREADABLE_AFTER_THE_LOOK": [*ONE_WAY, POLLABLE],
+    "MUTANT_UNREADABLE_UNARMED": [*ONE_WAY, POLLABLE],
+    "MUTANT_UNREADABLE_UNLOOKED": [*ONE_WAY, POLLABLE],
+    "MUTANT_RELEASE_BEFORE_COMPLETE": [*SMALL, KILLED],
+    "MUTANT_REPLACED_STARTS_AT_WRITE": [*SMALL, KILLED],
+}
+# Options that no search above holds without the mutant.
+SANE_OPTIONS = [["-DSLOTS=1", "-DN=3"], [*ONE_WAY, "-DMODERATION=3"]]
+
+
+def search(
+    folder: Path, name: str, defines: list[str], liveness: bool = False, optimise: str = "-O2"
+) -> tuple[int, str]:
+    """Search the model in full; return the number of states and what went wrong, if anything."""
+    place = folder / name.replace(" ", "-").replace(",", "")
+    place.mkdir()
+    run(["spin", *defines, "-a", str(MODEL)], cwd=place)
+    options = ["-DCOLLAPSE", "-DNFAIR=3"] + ([] if liveness else ["-DSAFETY", "-DNOCLAIM"])
+    run([os.environ.get("CC", "cc"), optimise, "-w", *options, "-o", "pan", "pan.c"], cwd=place)
+    output = run(["./pan", "-m1000000", "-n", *(["-a", "-f"] if liveness else [])], cwd=place)
+    if "max search depth too small" in output or "errors:" not in output:
+        raise Failed(f"the search was not complete: {output[-500:]}")
+    states = int(float(re.search(r"([\d.e+]+) states, stored", output)[1]))
+    wrong = re.search(r"pan:1: (.*?)(?: \(at|$)", output, re.MULTILINE)
+    return states, wrong[1] if wrong else ""
+
+
+def check_model(folder: Path) -> Iterator[Row]:
+    with ThreadPoolExecutor(2) as pool:
+        safe = {
+            name: pool.submit(search, folder, f"safe {name}", defines)
+            for name, defines in SEARCHES.items()
+        }
+        fair = {
+            name: pool.submit(search, folder, f"fair {name}", defines, liveness=True)
+            for name, defines in FAIR_SEARCHES.items()
+        }
+        searched = 0
+        for name, future in safe.items():
+            states, wrong = future.result()
+            searched += states
+            yield Row(f"model: {name}", f"{states:,} states", wrong or "holds", not wrong)
+        yield Row("model: all of it", f"{searched:,} states", "searched", searched >= LEAST_STATES)
+        for name, future in fair.items():
+            states, wrong = future.result()
+            what = f"each entry is taken: {name}"
+            yield Row(what, f"{states:,} states", wrong or "holds", not wrong)
+
+
+def check_mutants(folder: Path) -> Iterator[Row]:
+    mutants = sorted(set(re.findall(r"MUTANT_\w+", MODEL.read_text())))
+    with ThreadPoolExecutor(2) as pool:
+        sane = [
+            pool.submit(search, folder, f"sane-{i}", options, optimise="-O1")
+            for i, options in enumerate(SANE_OPTIONS)
+        ]
+        searches = [
+            pool.submit(
+                search,
+                folder,
+                mutant,
+                [f"-D{mutant}", *MUTANT_OPTIONS.get(mutant, ["-DN=3"])],
+                # Most of the time is compiling.
+                optimise="-O0",
+            )
+            for mutant in mutants
+        ]
+        for options, future in zip(SANE_OPTIONS, sane, strict=True):
+            if wrong := future.result()[1]:
+                raise Failed(f"the model fails with {options} alone: {wrong}")
+        for mutant, future in zip(mutants, searches, strict=True):
+            states, wrong = future.result()
+            name = mutant.removeprefix("MUTANT_").lower().replace("_", " ")
+            result = f"killed: {wrong}" if wrong else "SURVIVED"
+            yield Row(f"mutant: {name}", f"{states:,} states", result, bool(wrong))

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The real functions at work: machine code, litmus, sanitizers, sides that are stopped."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from running import ROOT, Row, build, fixed_addresses, run
+from soaks import SOAKS, soak_numbers
+
+from ringbell.pinning import choose_pair
+
+LITMUS_ROUNDS = 1_000_000
+LITMUS_FACTOR = 50
+
+
+def passed_tests(name: str) -> int:
+    """Run one file of the tests as thoroughly as they can; return how many there are."""
+    output = run(
+        [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / name)],
+        cwd=ROOT,
+        env=os.environ | {"RINGBELL_VERIFY": "1"},
+    )
+    return int(re.search(r"(\d+) passed", output)[1])
+
+
+def check_machine_code(_: Path) -> Iterator[Row]:
+    passed = passed_tests("test_barriers.py")
+    yield Row("machine code: barriers", f"{passed} checks, x86-64 and aarch64", "holds", True)
+
+
+def check_debugger(_: Path) -> Iterator[Row]:
+    if platform.machine() != "x86_64":
+        yield Row("stops between two instructions", "-", "only on x86-64", True)
+        return
+    passed = passed_tests("test_debugger.py")
+    explored = f"{passed} checks, both sides of both rings"
+    yield Row("stops between two instructions", explored, "nothing lost", True)
+
+
+def check_stopping(_: Path) -> Iterator[Row]:
+    passed_tests("test_stopping.py")
+    explored = "2,000 stops, in Python, never and adaptive"
+    yield Row("sides stopped and continued", explored, "nothing lost", True)
+
+
+def check_litmus(folder: Path) -> Iterator[Row]:
+    cpus = [str(cpu) for cpu in choose_pair() or ()]
+    if not cpus:
+        yield Row("litmus", "-", "needs two CPUs", False)
+        return
+    # It includes wait.c, for its static functions.
+    bare = build(folder, "bare", "litmus.c", "-O2", "-DRB_LITMUS_WITHOUT_FENCES", without="wait.c")
+    fenced = build(folder, "fenced", "litmus.c", "-O2", without="wait.c")
+    rounds = LITMUS_ROUNDS
+    for program, name in ((bare, "without fences"), (fenced, "with fences")):
+        output = run([program, str(rounds), *cpus])
+        data, space = (int(n) for n in re.findall(r"lost_\w+ (\d+)", output))
+        ok = data > 0 and space > 0 if program is bare else data == space == 0
+        result = f"{data} lost for data, {space} for space"
+        yield Row(f"litmus {name}", f"{rounds:,} rounds", result, ok)
+        rounds *= LITMUS_FACTOR
+
+
+def check_sanitizers(folder: Path) -> Iterator[Row]:
+    builds = {
+        "ThreadSanitizer": ["-O1", "-fsanitize=thread", "-Wno-tsan"],
+        "ASan and UBSan": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    }
+    environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}
+    for name, options in builds.items():
+        program = build(folder, name.replace(" ", "-"), "stress.c", *options)
+        sleeps = entries = 0
+        for seed, (_, arguments) in enumerate(SOAKS, 1):
+            count = "2000" if "adaptive" in arguments else "20000"
+            command = [*fixed_addresses(), program, "--threads", "--sleeps", count]
+            command += ["--seed", str(seed), *arguments]
+            numbers = soak_numbers(run(command, env=environment))
+            sleeps += numbers["sleeps"]
+            entries += numbers["entries"]
+        explored = f"{sleeps:,} sleeps, {entries:,} entries, two threads"
+        yield Row(f"stress under {name}", explored, "clean", True)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Processes that fall asleep and wake each other, over and over."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from running import ROOT, Row, build, run
+
+from ringbell.pinning import choose_pair
+
+QUICK_SLEEPS = 2_000_000
+
+# Ring size, messages, window, polling, first index: from one message up, with fragments, with
+# indices that wrap. A share of the sleeps goes to each.
+SOAKS = [
+    (5, ["--ring", "4096", "--size", "200", "--window", "3", "--polling", "never"]),
+    (1, ["--ring", "4096", "--size", "4080", "--window", "2", "--polling", "never"]),
+    (1, ["--ring", "4096", "--least", "2040", "--size", "4080", "--polling", "never"]),
+    (1, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "never"]),
+    (1, ["--ring", "65536", "--size", "30", "--window", "50", "--polling", "never"]),
+    (1, ["--size", "40", "--polling", "never", "--first", str(2**64 - 5)]),
+    # So short a budget is spent in vain nearly always; the usual one nearly never.
+    (1, ["--size", "200", "--window", "2", "--polling", "adaptive", "--max-poll", "1000"]),
+    (0.05, ["--ring", "4096", "--size", "200", "--window", "2", "--polling", "adaptive"]),
+    (0.02, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "adaptive"]),
+]
+
+# The same over the public API, where everything but the sleep takes ten times as long.
+PYTHON_SHARE = 0.07
+PYTHON_SOAKS = [
+    (3, ["--kind", "messages", "--size", "200", "--polling", "never"]),
+    (2, ["--kind", "requests", "--size", "200", "--window", "5", "--polling", "never"]),
+    (2, ["--kind", "messages", "--least", "2040", "--size", "4080", "--polling", "never"]),
+    (1, ["--kind", "messages", "--size", "9000", "--polling", "never"]),
+    (1, ["--kind", "requests", "--size", "9000", "--polling", "never"]),
+    (1, ["--kind", "messages", "--ring", "65536", "--window", "50", "--polling", "never"]),
+    (1, ["--kind", "requests", "--polling", "never", "--first", str(2**64 - 5)]),
+    (2, ["--kind", "messages", "--polling", "adaptive", "--max-poll", "4e-6"]),
+    (1, ["--kind", "requests", "--size", "9000", "--polling", "adaptive", "--max-poll", "4e-6"]),
+    (0.1, ["--kind", "requests", "--polling", "adaptive"]),
+]
+
+
+def soak_numbers(output: str) -> dict[str, float]:
+    line = output.strip().splitlines()[-1].split()
+    numbers = {name: float(value) for name, value in zip(line[::2], line[1::2], strict=True)}
+    return {name: int(n) if n == int(n) else n for name, n in numbers.items()}
+
+
+def soak(
+    name: str, command: list[str], soaks: list[tuple[float, list[str]]], total: int
+) -> Iterator[Row]:
+    cpus = choose_pair()
+    pinning = ["--cpus", f"{cpus[0]},{cpus[1]}"] if cpus else []
+    shares = sum(share for share, _ in soaks)
+    sleeps, longest, long_waits = 0, 0.0, 0
+    for seed, (share, arguments) in enumerate(soaks, 1):
+        count = str(max(int(total * share / shares) + 1, 1000))
+        output = run(
+            [*command, "--sleeps", count, "--seed", str(seed), *arguments, *pinning], timeout=86400
+        )
+        numbers = soak_numbers(output)
+        for line in output.strip().splitlines()[:-1]:
+            print(line)
+        sleeps += numbers["sleeps"]
+        longest = max(longest, numbers["longest_ms"])
+        long_waits += numbers["long_waits"]
+        explored = f"{numbers['sleeps']:,} sleeps, {numbers['entries']:,} entries"
+        named = " ".join(arguments).replace("--", "")
+        result = soak_result(numbers["longest_ms"], numbers["long_waits"])
+        yield Row(f"soak in {name}: {named}", explored, result, True)
+    explored = f"{sleeps:,} sleeps"
+    yield Row(
+        f"soak in {name}: all of it", explored, soak_result(longest, long_waits), sleeps >= total
+    )
+
+
+def soak_result(longest_ms: float, long_waits: int) -> str:
+    result = f"nothing lost; longest wait {longest_ms} ms"
+    return result + (f", {long_waits} above 100 ms, see above" if long_waits else "")
+
+
+def check_soak(folder: Path, total: int) -> Iterator[Row]:
+    in_python = int(total * PYTHON_SHARE)
+    yield from soak("C", [build(folder, "stress", "stress.c", "-O2")], SOAKS, total - in_python)
+    python = [sys.executable, str(ROOT / "tests/soak.py")]
+    yield from soak("Python", python, PYTHON_SOAKS, in_python)
