@@ -3,6 +3,7 @@
 
 import tempfile
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
@@ -19,36 +20,115 @@ from hypothesis.stateful import (
 import ringbell
 
 RING = 4096
+SLOTS = RING // 64
 LARGEST = RING - 16
-STARTS = [0, 2**16 - 2, 2**32 - 2, 2**63 - 2, 2**64 - 2]
+PIECE = RING // 4 - 16  # what a message larger than the ring is sent in
+# So little below that a few messages cross it.
+STARTS = [2**power - below for power in (16, 32, 63, 64) for below in (1, 2, 10, 40)] + [0]
+STEPS = 60
 SIZES = st.one_of(
     st.integers(0, 200), st.sampled_from([47, 48, 49, 1000, LARGEST - 1, LARGEST]), st.just(3000)
 )
+TOO_LARGE = st.one_of(
+    st.integers(LARGEST + 1, 20_000), st.sampled_from([LARGEST + 1, PIECE * 5, PIECE * 5 + 1])
+)
+TIMEOUTS = st.sampled_from([0, 0.0002])
+LONG = 30  # seconds; whoever waits so long hangs
+
+
+class Expired(Exception):  # noqa: N818
+    """A wait ended with its timeout, and not before it."""
+
+
+class expiry:  # noqa: N801
+    """Turn RingFull and RingEmpty into Expired, if the time is over."""
+
+    def __init__(self, timeout):
+        self.timeout = timeout
+
+    def __enter__(self):
+        self.begin = time.monotonic()
+
+    def __exit__(self, kind, error, traceback):
+        if kind and issubclass(kind, TimeoutError):
+            assert time.monotonic() - self.begin >= self.timeout
+            raise Expired from error
+
+
+class InThread:
+    """Do in a thread what blocks; `outcome` is what came of it, once the block has been left.
+
+    When it fails, `failed` ends what the block waits for; when the block fails, `abandoned` ends
+    what the thread waits for.
+    """
+
+    def __init__(self, call, *, failed, abandoned):
+        self.call = call
+        self.failed, self.abandoned = failed, abandoned
+        self.outcome = self.error = None
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        try:
+            self.outcome = self.call()
+        except BaseException as error:
+            self.error = error
+            self.failed()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        try:
+            if not kind:
+                self.thread.join()
+        finally:
+            if self.thread.is_alive():
+                self.abandoned()
+                self.thread.join()
+            elif self.error:
+                raise self.error
+
+
+def slots_of(size):
+    return (16 + size + 63) // 64
 
 
 class ProducerAndConsumer(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="rb-")
-        self.sent = deque()
+        # What is in the ring: messages, and as None pieces of what was given up half-way.
+        self.ring = deque()
         self.count = 0
-        self.driver = self.device = None
-        self.closed = False
+        self.driver = self.device = self.frame = None
+        self.producer_closed = self.consumer_closed = False
+        self.steps = 0
 
-    @initialize(start=st.sampled_from(STARTS), swap=st.booleans())
-    def open(self, start, swap):
+    @initialize(
+        start=st.sampled_from(STARTS),
+        swap=st.booleans(),
+        polling=st.sampled_from(["never", "adaptive"]),
+        # At any step, but else nearly all would be done to what is closed.
+        closed_from=st.sampled_from(range(STEPS)),
+    )
+    def open(self, start, swap, polling, closed_from):
         path = Path(self.folder.name) / "s"
-        with ringbell.listen(path) as listener:
-            accepted = []
-            thread = threading.Thread(target=lambda: accepted.append(listener.accept()))
-            thread.start()
-            self.driver = ringbell.connect(path, ring_size=RING, first_index=start)
-            thread.join()
-        self.device = accepted[0]
-        self.start = start
+        with ringbell.listen(path, polling=polling) as listener:
+            with InThread(
+                listener.accept, failed=listener.close, abandoned=listener.close
+            ) as accepting:
+                self.driver = ringbell.connect(
+                    path, ring_size=RING, first_index=start, polling=polling
+                )
+            self.device = accepting.outcome
+        self.start, self.closed_from = start, closed_from
         # Either ring of the channel.
-        sides = (self.driver, self.device)
-        self.producing = sides[swap]
+        self.doorbell = not swap
+        self.producing, self.consuming = (
+            (self.device, self.driver) if swap else (self.driver, self.device)
+        )
         self.producer = self.device.interrupt if swap else self.driver.doorbell
         self.consumer = self.driver.interrupt if swap else self.device.doorbell
 
@@ -56,103 +136,187 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         self.count += 1
         return (self.count.to_bytes(4, "little") * (size // 4 + 1))[:size]
 
-    def slots(self, message):
-        return (16 + len(message) + 63) // 64
-
     def used(self):
-        return sum(self.slots(message) for message in self.sent)
+        return sum(slots for slots, _ in self.ring)
 
-    @precondition(lambda self: self.driver and not self.closed)
-    @rule(size=SIZES, timeout=st.sampled_from([0, 0.0001]))
-    def send(self, size, timeout):
-        message = self.message(size)
-        fits = self.used() + self.slots(message) <= RING // 64
-        try:
-            self.producer.send(message, timeout=timeout)
-        except ringbell.RingFull:
-            assert not fits
-        else:
-            assert fits
-            self.sent.append(message)
+    def fits(self, size):
+        return self.used() + slots_of(size) <= SLOTS
 
-    @precondition(lambda self: self.driver and not self.closed)
-    @rule(extra=st.integers(1, 20_000))
-    def send_more_than_can_fit(self, extra):
-        # What is given up half-way never arrives, and its pieces make room when they are passed by.
-        if self.sent:
-            return
-        try:
-            self.producer.send(self.message(LARGEST + extra), timeout=0)
-        except ringbell.RingFull:
-            pass
-        else:
-            raise AssertionError("four pieces of a quarter fill the ring")
-        try:
-            self.consumer.recv(timeout=0)
-        except ringbell.RingEmpty:
-            return
-        raise AssertionError("a part of a message arrived")
+    def put(self, message):
+        self.ring.append((slots_of(len(message)), message))
 
-    @precondition(lambda self: self.driver and not self.closed)
-    @rule(size=SIZES, shorter=st.integers(0, 100), abandon=st.booleans())
-    def reserve(self, size, shorter, abandon):
-        message = self.message(size)
-        fits = self.used() + self.slots(message) <= RING // 64
-        try:
-            with self.producer.reserve(size, timeout=0) as frame:
-                frame.payload[:] = message
-                frame.length = max(size - shorter, 0)
-                if abandon:
-                    raise KeyError
-        except ringbell.RingFull:
-            assert not fits
-        except KeyError:
-            assert abandon
-            assert fits
-        else:
-            assert fits
-            self.sent.append(message[: max(size - shorter, 0)])
+    def take(self):
+        """Take what the next recv has to return; None if that is nothing."""
+        while self.ring:
+            _, message = self.ring.popleft()
+            if message is not None:
+                return message
+        return None
+
+    def what_sending_raises(self):
+        if self.producer_closed:
+            return ringbell.ChannelClosed
+        if self.consumer_closed:
+            return ringbell.EndOfStream
+        return RuntimeError if self.frame else None
+
+    def meanwhile(self, call, side):
+        other = self.consuming if side is self.producing else self.producing
+        return InThread(call, failed=side.close, abandoned=other.close)
+
+    # ---- sending ----
 
     @precondition(lambda self: self.driver)
-    @rule(timeout=st.sampled_from([0, 0.0001]))
-    def recv(self, timeout):
+    @rule(size=SIZES, timeout=TIMEOUTS)
+    def send(self, size, timeout):
+        message, wrong = self.message(size), self.what_sending_raises()
         try:
-            message = self.consumer.recv(timeout=timeout)
-        except ringbell.RingEmpty:
-            assert not self.sent
-            assert not self.closed
-        except ringbell.EndOfStream:
-            assert not self.sent
-            assert self.closed
+            with expiry(timeout):
+                self.producer.send(message, timeout=timeout)
+        except Expired:
+            assert not wrong
+            assert not self.fits(size)
+        except (ringbell.RingbellError, RuntimeError) as error:
+            assert type(error) is wrong
         else:
-            assert message == self.sent.popleft()
+            assert not wrong
+            assert self.fits(size)
+            self.put(message)
 
-    @precondition(lambda self: self.driver and not self.closed)
-    @rule()
-    def close(self):
-        self.producing.close()
-        self.closed = True
-
-    @precondition(lambda self: self.closed)
-    @rule()
-    def send_after_close(self):
+    @precondition(lambda self: self.driver)
+    @rule(size=TOO_LARGE, timeout=TIMEOUTS)
+    def send_more_than_can_fit(self, size, timeout):
+        """Its pieces take room until they are passed by, and nothing of it arrives."""
+        message, wrong = self.message(size), self.what_sending_raises()
         try:
-            self.producer.send(b"x")
+            with expiry(timeout):
+                self.producer.send(message, timeout=timeout)
+        except Expired:
+            assert not wrong
+            while size and self.fits(min(size, PIECE)):
+                self.ring.append((slots_of(min(size, PIECE)), None))
+                size -= min(size, PIECE)
+            assert size, "the last piece did not fit"
+        except (ringbell.RingbellError, RuntimeError) as error:
+            assert type(error) is wrong
+        else:
+            raise AssertionError("more than the ring was in the ring")
+
+    @precondition(lambda self: self.driver and not self.what_sending_raises())
+    @rule(size=st.one_of(SIZES, TOO_LARGE))
+    def send_while_the_other_side_receives(self, size):
+        message = self.message(size)
+        with self.meanwhile(lambda: self.producer.send(message, timeout=LONG), self.producing):
+            while (expected := self.take()) is not None:
+                assert self.consumer.recv(timeout=LONG) == expected
+            assert self.consumer.recv(timeout=LONG) == message
+
+    # ---- in place ----
+
+    @precondition(lambda self: self.driver)
+    @rule(size=SIZES, timeout=TIMEOUTS)
+    def reserve(self, size, timeout):
+        message, wrong = self.message(size), self.what_sending_raises()
+        try:
+            with expiry(timeout):
+                frame = self.producer.reserve(size, timeout=timeout)
+        except Expired:
+            assert not wrong
+            assert not self.fits(size)
+        except (ringbell.RingbellError, RuntimeError) as error:
+            assert type(error) is wrong
+        else:
+            assert not wrong
+            assert self.fits(size)
+            frame.__enter__().payload[:] = message
+            self.frame, self.reserved = frame, message
+
+    @precondition(lambda self: self.frame)
+    @rule(shorter=st.integers(0, 100))
+    def publish(self, shorter):
+        frame, self.frame = self.frame, None
+        wrong, message = self.what_sending_raises(), self.reserved
+        message = message[: max(len(message) - shorter, 0)]
+        frame.length = len(message)
+        try:
+            frame.__exit__(None, None, None)
+        except ringbell.RingbellError as error:
+            assert type(error) is wrong
+        else:
+            assert not wrong
+            self.put(message)
+
+    @precondition(lambda self: self.frame)
+    @rule()
+    def abandon(self):
+        frame, self.frame = self.frame, None
+        frame.__exit__(KeyError, KeyError(), None)
+
+    # ---- receiving ----
+
+    @precondition(lambda self: self.driver)
+    @rule(timeout=TIMEOUTS)
+    def recv(self, timeout):
+        expected = None if self.consumer_closed else self.take()
+        try:
+            with expiry(timeout):
+                message = self.consumer.recv(timeout=timeout)
+        except Expired:
+            assert not self.producer_closed
+            assert not self.consumer_closed
+            assert expected is None
         except ringbell.ChannelClosed:
+            assert self.consumer_closed
+        except ringbell.EndOfStream:
+            assert self.producer_closed
+            assert not self.consumer_closed
+            assert expected is None
+        else:
+            assert message == expected
+
+    @precondition(lambda self: self.driver and not self.what_sending_raises())
+    @rule(size=SIZES)
+    def recv_while_the_other_side_sends(self, size):
+        if not self.fits(size):
             return
-        raise AssertionError("sent after close")
+        message = self.message(size)
+        with self.meanwhile(lambda: self.consumer.recv(timeout=LONG), self.consuming) as receiving:
+            self.producer.send(message, timeout=LONG)
+            self.put(message)
+        assert receiving.outcome == self.take()
+
+    # ---- closing ----
+
+    def may_close(self):
+        return self.driver and self.steps >= self.closed_from
+
+    @precondition(lambda self: self.may_close() and not self.producer_closed)
+    @rule()
+    def close_the_producing_side(self):
+        self.producing.close()
+        self.producer_closed = True
+
+    @precondition(lambda self: self.may_close() and not self.consumer_closed)
+    @rule()
+    def close_the_consuming_side(self):
+        self.consuming.close()
+        self.consumer_closed = True
+
+    # ---- always ----
 
     @invariant()
     def the_indices_say_what_is_in_the_ring(self):
         if self.driver is None:
             return
+        self.steps += 1
         stats = self.driver.stats()
-        doorbell = self.producer is self.driver.doorbell
-        write, read = (stats.dwi, stats.dri) if doorbell else (stats.iwi, stats.iri)
+        write, read = (stats.dwi, stats.dri) if self.doorbell else (stats.iwi, stats.iri)
         assert (write - read) % 2**64 == self.used()
         assert (read - self.start) % 2**64 < 2**40
 
     def teardown(self):
+        if self.frame:
+            self.abandon()
         for side in (self.driver, self.device):
             if side is not None:
                 side.close()
@@ -161,7 +325,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
 
 ProducerAndConsumer.TestCase.settings = settings(
     max_examples=100,
-    stateful_step_count=60,
+    stateful_step_count=STEPS,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     database=None,

@@ -11,19 +11,17 @@ from numbered import ANSWER, REQUEST, Traffic, Wrong
 SOAK = Path(__file__).with_name("soak.py")
 
 
-@pytest.mark.parametrize("polling", ["never", "adaptive"])
 @pytest.mark.parametrize(
-    "traffic",
+    "options",
     [
-        ["--kind", "messages", "--size", "9000"],
-        ["--kind", "requests", "--window", "5"],
-        ["--kind", "messages", "--least", "2040", "--size", "4080"],
+        "--kind messages --size 9000 --polling never",
+        "--kind requests --window 5 --polling adaptive --max-poll 1e-6",
+        "--kind messages --least 2040 --size 4080 --polling never",
     ],
 )
-def test_a_short_soak_loses_nothing(traffic, polling):
+def test_a_short_soak_loses_nothing(options):
     done = subprocess.run(
-        [sys.executable, SOAK, "--sleeps", "200", "--max-poll", "1e-6", "--polling", polling]
-        + traffic,
+        [sys.executable, SOAK, "--sleeps", "200", *options.split()],
         capture_output=True,
         text=True,
         check=False,
