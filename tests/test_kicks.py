@@ -316,6 +316,34 @@ def test_the_descriptor_is_readable_while_there_is_something_to_take(pair):
     assert is_readable(driver.interrupt)
 
 
+def test_a_timer_makes_the_descriptor_readable_once(pair):
+    driver, device = pair()
+    device.doorbell.moderation = Moderation(1000, 0.001)
+    assert not is_readable(device.doorbell)
+    for i in range(1, 4):
+        driver.doorbell.send(b"x")
+        select.select([device.doorbell], [], [])
+        assert kicks(driver) == (0, i)
+        device.doorbell.recv()
+        with pytest.raises(ringbell.RingEmpty):
+            device.doorbell.recv(timeout=0)
+        assert not is_readable(device.doorbell)
+
+
+def test_a_kick_takes_the_timer_back(pair):
+    driver, device = pair()
+    assert not is_readable(device.doorbell)
+    delay = 0.01
+    with driver.doorbell.coalesce(max_delay=delay):
+        driver.doorbell.send(b"x")
+    assert kicks(driver) == (1, 1)
+    device.doorbell.recv()
+    with pytest.raises(ringbell.RingEmpty):
+        device.doorbell.recv(timeout=0)
+    # If it were still set, it would be over by then.
+    assert not select.select([device.doorbell], [], [], 5 * delay)[0]
+
+
 @pytest.mark.parametrize("polling", ["never", "adaptive"])
 def test_a_wait_that_was_woken_leaves_the_descriptor_readable(start, connect, polling):
     # It drains the kick that tells of both messages, and takes one.
