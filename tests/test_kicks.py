@@ -113,6 +113,18 @@ def test_kicks_are_held_back_for_so_many_entries_at_most(asleep):
     finish(driver, device)
 
 
+def test_entries_are_counted_anew_after_each_kick(asleep):
+    driver, device = asleep()
+    with driver.doorbell.coalesce(max_entries=3):
+        for i in range(1, 4):
+            for _ in range(3):
+                driver.doorbell.send(b"x")
+            assert kicks(driver) == (i, 0)
+            device.signal(signal.SIGCONT)
+            wait_until(lambda i=i: driver.stats().device.consumer.sleeps > i)
+    finish(driver, device)
+
+
 def test_kicks_are_held_back_for_a_bounded_time(asleep):
     driver, device = asleep()
     with driver.doorbell.coalesce(max_delay=0.001):
@@ -217,6 +229,19 @@ def test_moderation_counts_entries(asleep):
     driver.doorbell.send(b"x")
     assert kicks(driver) == (1, 1)
     finish(driver, device)
+
+
+def test_a_device_that_has_woken_up_is_not_kicked_for_what_it_wanted_before(start, connect):
+    device = start("device", polling="never")
+    driver = connect()
+    device.run("setattr(device.doorbell, 'moderation', ringbell.Moderation(3, 0.001))")
+    device.begin("device.doorbell.recv()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+    driver.doorbell.send(b"x")
+    device.reply()
+    for _ in range(5):
+        driver.doorbell.send(b"x")
+    assert kicks(driver) == (0, 1)
 
 
 def test_moderation_waits_for_a_bounded_time(start, connect):
