@@ -42,7 +42,9 @@ KickOption = Annotated[str, typer.Option(help="asleep, or always: a kick for eve
 
 
 def _fail(message: object, code: int = 2) -> NoReturn:
-    _errors.print(f"ringbell: {message}", style="red", markup=False, highlight=False)
+    _errors.print(
+        f"ringbell: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
     raise typer.Exit(code)
 
 

@@ -106,6 +106,13 @@ def test_a_folder_without_files_is_an_error(tmp_path):
     assert (done.returncode, "there are no files in it" in done.stderr) == (2, True)
 
 
+def test_an_error_is_one_line_however_long(tmp_path):
+    done = run("demo", "--input", tmp_path / ("x" * 200))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "there is no such file or folder" in done.stderr
+
+
 @pytest.fixture
 def server(path, tmp_path):
     (tmp_path / "shout.py").write_text("def shout(payload):\n    return bytes(payload).upper()\n")
