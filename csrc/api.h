@@ -95,4 +95,5 @@ void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay
 int rb_defer_begin(rb_channel *channel, uint64_t max_entries, uint64_t max_delay_ns);
 void rb_defer_end(rb_channel *channel);
 int rb_pollable(rb_channel *channel);
+void rb_in_hand(rb_channel *channel, int in_hand);
 int rb_timer_make(void);

@@ -30,7 +30,7 @@ struct rb_poller {
 struct rb_deferral {
 	bool on;
 	bool owed;            /* the consumer sleeps; any thread of this side may pay */
-	uint64_t entries;     /* published since it began, or since the last kick */
+	uint64_t entries;     /* published since it began, or since there were max_entries */
 	uint64_t max_entries; /* a kick that is owed is sent after so many; 0: no bound */
 	uint64_t max_ns;      /* and by a timer after so long; 0: no bound */
 };
@@ -51,10 +51,10 @@ struct rb_producer {
 	uint64_t moderated_event; /* what a consumer with moderation had armed when we passed it */
 	uint64_t moderated_left;  /* entries until it wants a kick; 0: it wants none */
 	struct rb_deferral deferral;
-	bool timer_set; /* and perhaps not over yet */
-	int data_fd;    /* kicked when the consumer sleeps */
-	int timer_fd;   /* a kick that comes later */
-	int space_fd;   /* slept on when the ring is full */
+	uint64_t timer_over_ns; /* when it is, if it has not been taken back */
+	int data_fd;            /* kicked when the consumer sleeps */
+	int timer_fd;           /* a kick that comes later */
+	int space_fd;           /* slept on when the ring is full */
 	struct rb_poller poller;
 };
 
@@ -81,6 +81,7 @@ struct rb_consumer {
 	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */
 	uint64_t moderation_ns;
 	bool pollable;  /* the caller sleeps on the descriptors by itself */
+	bool in_hand;   /* and has messages that were taken before it was told of them */
 	int data_fd;    /* slept on when the ring is empty */
 	int timer_fd;   /* slept on as well */
 	int space_fd;   /* kicked when the producer sleeps */

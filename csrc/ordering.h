@@ -28,6 +28,11 @@ static inline void rb_store_release(uint64_t *word, uint64_t value)
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
+static inline void rb_add(uint64_t *word, uint64_t more)
+{
+	__atomic_fetch_add(word, more, __ATOMIC_RELAXED);
+}
+
 /* For a flag in private memory that two threads of one side clear: true for the one that did. */
 static inline bool rb_clear(bool *flag)
 {

@@ -37,9 +37,11 @@ static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_
 	}
 	/* Counted here, as the consumer cannot know how many slots its entries will take. If it is
 	 * not counted right, because the consumer has gone on meanwhile, the timer is still set. */
-	if (producer->moderated_left && event == producer->moderated_event)
-		return --producer->moderated_left ? RB_WAKE_NOT : RB_WAKE_ENOUGH;
-	return RB_WAKE_NOT;
+	if (event != producer->moderated_event)
+		producer->moderated_left = 0; /* it has woken up */
+	if (!producer->moderated_left)
+		return RB_WAKE_NOT;
+	return --producer->moderated_left ? RB_WAKE_NOT : RB_WAKE_ENOUGH;
 }
 
 /* Offers the next slots to the consumer as one entry; tells whether it must be woken. */

@@ -3,7 +3,7 @@
  * Polling, arming, sleeping and kicking. The only file that touches an eventfd or a timer.
  *
  * A wait has two steps. rb_wait_poll looks at shared memory for the poll budget. If that was in
- * vain, rb_wait_sleep arms, fences, looks again, and sleeps on {eventfd, control socket}.
+ * vain, rb_wait_sleep arms, fences, looks again, and sleeps on {eventfd, timer, control socket}.
  */
 #include <poll.h>
 #include <sys/timerfd.h>
@@ -77,13 +77,14 @@ static void kick(int eventfd)
 		;
 }
 
-/* Empties an eventfd, or a timer that is over. */
+/* Empties an eventfd, or a timer that is over. Not tried again after a signal: the peer could have
+ * made it block, and what is not emptied only wakes us once more. */
 static void drain(int fd)
 {
 	uint64_t kicks;
 
-	while (read(fd, &kicks, sizeof(kicks)) < 0 && errno == EINTR)
-		;
+	if (read(fd, &kicks, sizeof(kicks)) < 0)
+		return;
 }
 
 /* A kick that comes by itself after `delay_ns`; 0 takes it back. */
@@ -93,7 +94,7 @@ static void set_timer(struct rb_producer *producer, uint64_t delay_ns)
 					       .tv_nsec = (long)(delay_ns % 1000000000ULL)}};
 
 	timerfd_settime(producer->timer_fd, 0, &when, NULL);
-	producer->timer_set = delay_ns != 0;
+	producer->timer_over_ns = delay_ns ? now_ns() + delay_ns : 0;
 }
 
 static void kick_later(struct rb_producer *producer, uint64_t delay_ns)
@@ -102,13 +103,26 @@ static void kick_later(struct rb_producer *producer, uint64_t delay_ns)
 	set_timer(producer, delay_ns ? delay_ns : 1);
 }
 
+/* Sets it to an earlier time, if it is not over before that. */
+static void kick_sooner(struct rb_producer *producer, uint64_t delay_ns)
+{
+	if (producer->timer_over_ns > now_ns() + delay_ns)
+		set_timer(producer, delay_ns);
+}
+
+static void kick_leaving_timer(struct rb_producer *producer)
+{
+	/* The one counter that both threads of a side may move. */
+	rb_add(&producer->mine->producer.kicks_sent, 1);
+	kick(producer->data_fd);
+}
+
 static void kick_consumer(struct rb_producer *producer)
 {
-	rb_count(&producer->mine->producer.kicks_sent, 1);
-	kick(producer->data_fd);
-	/* After the kick, never before it. A timer is set only for a consumer that has armed anew,
-	 * so this takes back no other than the one that the kick stands for. */
-	if (producer->timer_set)
+	kick_leaving_timer(producer);
+	/* A timer is set only for a consumer that has armed anew, so this takes back no other than
+	 * the one that the kick stands for. */
+	if (producer->timer_over_ns)
 		set_timer(producer, 0);
 }
 
@@ -119,13 +133,13 @@ static void kick_if_owed(struct rb_producer *producer)
 		kick_consumer(producer);
 }
 
-/* The same in the other end's thread, which has no business with the timer. */
-static void kick_if_owed_by_other_end(struct rb_producer *producer)
+/* The same for whoever waits on this side: perhaps in the other end's thread, so the timer may be
+ * about to be set for the consumer's next sleep. Cleared before the kick, as that thread may owe
+ * the next one already. */
+static void kick_if_owed_leaving_timer(struct rb_producer *producer)
 {
-	if (rb_clear(&producer->deferral.owed)) {
-		rb_count(&producer->mine->producer.kicks_sent, 1);
-		kick(producer->data_fd);
-	}
+	if (rb_clear(&producer->deferral.owed))
+		kick_leaving_timer(producer);
 }
 
 /* Holds a kick back, unless enough entries have been held back already. */
@@ -135,6 +149,8 @@ static void defer(struct rb_producer *producer, enum rb_wake wake)
 
 	if (wake == RB_WAKE_NOW && deferral->max_ns)
 		kick_later(producer, deferral->max_ns);
+	if (wake == RB_WAKE_ENOUGH && deferral->max_ns)
+		kick_sooner(producer, deferral->max_ns);
 	if (wake == RB_WAKE_NOW || wake == RB_WAKE_ENOUGH)
 		rb_set(&deferral->owed);
 	if (++deferral->entries == deferral->max_entries) {
@@ -171,8 +187,11 @@ int rb_defer_begin(rb_channel *channel, uint64_t max_entries, uint64_t max_delay
 		return channel->dead;
 	if (deferral->on)
 		return -EALREADY;
-	*deferral = (struct rb_deferral){
-		.on = true, .max_entries = max_entries, .max_ns = max_delay_ns};
+	/* Not `owed`, which is false outside of a block: the other end's thread may look at it. */
+	deferral->on = true;
+	deferral->entries = 0;
+	deferral->max_entries = max_entries;
+	deferral->max_ns = max_delay_ns;
 	return 0;
 }
 
@@ -302,28 +321,63 @@ static void disarm(rb_channel *channel, int want)
 				 channel->producer.read_seen - 1);
 }
 
+/* Asks the kernel to wait; returns whether a kick came, or -EINTR. */
+static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int signal_fd)
+{
+	struct pollfd fds[5] = {
+		{.fd = channel->control_fd, .events = POLLRDHUP},
+		{.fd = want & RB_DATA ? channel->consumer.data_fd : -1, .events = POLLIN},
+		{.fd = want & RB_DATA ? channel->consumer.timer_fd : -1, .events = POLLIN},
+		{.fd = want & RB_SPACE ? channel->producer.space_fd : -1, .events = POLLIN},
+		{.fd = signal_fd, .events = POLLIN},
+	};
+	struct timespec timeout = {
+		.tv_sec = (time_t)(timeout_ns / 1000000000ULL),
+		.tv_nsec = (long)(timeout_ns % 1000000000ULL),
+	};
+	int kicked = 0;
+
+	if (ppoll(fds, 5, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL) < 0)
+		return -errno;
+	/* Drained before the last look, never after it: a kick that is drained unlooked is lost. */
+	for (int i = 1; i <= 3; i++) {
+		if (fds[i].revents) {
+			drain(fds[i].fd);
+			kicked = 1;
+		}
+	}
+	if (fds[0].revents)
+		note_peer_gone(channel);
+	return fds[4].revents ? -EINTR : kicked;
+}
+
 /* ---- pollable mode ---- */
 
 /* The caller sleeps on the descriptors by itself, so they stay readable while there is something to
- * take, and the consumer stays armed while there is not. Kicks itself if it has something to take,
- * because what it drained may have been the kick for that. */
-static void stay_readable(rb_channel *channel, int ready)
+ * take, and the consumer stays armed while there is not. It kicks itself when what it drained may
+ * have been the kick for more than it takes. */
+static void stay_readable_if(rb_channel *channel, bool ready)
 {
-	if (ready)
+	if (ready || channel->consumer.in_hand)
 		kick(channel->consumer.data_fd);
 }
 
-/* A look has found nothing. The order is that of a sleep: drain, arm, look. */
-static int become_unreadable(rb_channel *channel)
+/* Whether the caller has messages in hand that an event loop has still to be told of. */
+void rb_in_hand(rb_channel *channel, int in_hand)
 {
-	drain(channel->consumer.data_fd);
-	drain(channel->consumer.timer_fd);
+	channel->consumer.in_hand = in_hand != 0;
+	if (in_hand && channel->consumer.pollable && !channel->dead)
+		kick(channel->consumer.data_fd);
+}
+
+/* A look has found nothing, so the caller may go to sleep. The order is that of a sleep here. */
+static int settle(rb_channel *channel)
+{
+	kick_if_owed_leaving_timer(&channel->producer);
+	sleep_on(channel, RB_DATA, 0, -1);
 	arm(channel, RB_DATA, 0);
-	/* It may have been readable because of this. */
-	if (control_socket_hung_up(channel))
-		note_peer_gone(channel);
 	int ready = look(channel, RB_DATA, 0);
-	stay_readable(channel, ready);
+	stay_readable_if(channel, ready != 0);
 	return ready;
 }
 
@@ -334,7 +388,7 @@ int rb_pollable(rb_channel *channel)
 	if (channel->dead)
 		return channel->dead;
 	channel->consumer.pollable = true;
-	become_unreadable(channel);
+	settle(channel);
 	return 0;
 }
 
@@ -380,6 +434,9 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	if (want == RB_SPACE && budget && needed < channel->producer.count / 8)
 		needed = channel->producer.count / 8;
 	int ready = look(channel, want, needed);
+	/* Who waits cannot come back for the kick that it holds back. */
+	if (!ready && budget)
+		kick_if_owed_leaving_timer(&channel->producer);
 	for (uint64_t now = began; !ready && now - began < budget; now = now_ns()) {
 		watch_life(channel, now);
 		for (int i = 0; i < RB_LOOKS && !ready; i++) {
@@ -390,43 +447,13 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	if (!ready && needed != enough)
 		ready = look(channel, want, enough);
 	if (!ready && want & RB_DATA && channel->consumer.pollable)
-		ready = become_unreadable(channel);
+		ready = settle(channel);
 	if (ready > 0 && budget)
 		rb_count(&counters_of(channel, want)->polls_found, 1);
 	return ready;
 }
 
 /* ---- sleeping ---- */
-
-/* Asks the kernel to wait; returns whether a kick came, or -EINTR. */
-static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int signal_fd)
-{
-	struct pollfd fds[5] = {
-		{.fd = channel->control_fd, .events = POLLRDHUP},
-		{.fd = want & RB_DATA ? channel->consumer.data_fd : -1, .events = POLLIN},
-		{.fd = want & RB_DATA ? channel->consumer.timer_fd : -1, .events = POLLIN},
-		{.fd = want & RB_SPACE ? channel->producer.space_fd : -1, .events = POLLIN},
-		{.fd = signal_fd, .events = POLLIN},
-	};
-	struct timespec timeout = {
-		.tv_sec = (time_t)(timeout_ns / 1000000000ULL),
-		.tv_nsec = (long)(timeout_ns % 1000000000ULL),
-	};
-	int kicked = 0;
-
-	if (ppoll(fds, 5, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL) < 0)
-		return -errno;
-	/* Drained before the last look, never after it: a kick that is drained unlooked is lost. */
-	for (int i = 1; i <= 3; i++) {
-		if (fds[i].revents) {
-			drain(fds[i].fd);
-			kicked = 1;
-		}
-	}
-	if (fds[0].revents)
-		note_peer_gone(channel);
-	return fds[4].revents ? -EINTR : kicked;
-}
 
 /* A producer asks first to be woken when a good part of the ring is free; see sleep_bound. */
 static uint64_t at_first(const struct rb_producer *producer, uint64_t enough)
@@ -455,8 +482,7 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 {
 	if (channel->dead)
 		return channel->dead;
-	/* Who sleeps cannot come back for what it has held back. */
-	kick_if_owed_by_other_end(&channel->producer);
+	kick_if_owed_leaving_timer(&channel->producer);
 	struct rb_counters *counters = counters_of(channel, want);
 	struct rb_poller *poller = poller_of(channel, want);
 	uint64_t timeout = timeout_ns < 0 ? UINT64_MAX : (uint64_t)timeout_ns;
@@ -487,7 +513,8 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 		patient = false;
 	}
 	if (want & RB_DATA && channel->consumer.pollable) {
-		stay_readable(channel, ready);
+		/* It stays armed while there is nothing to take. */
+		stay_readable_if(channel, ready != 0);
 		want &= ~RB_DATA;
 	}
 	disarm(channel, want);

@@ -178,6 +178,11 @@ class Channel:
             lib.rb_pollable(self.handle)
         return self._pollable.fileno()
 
+    @property
+    def is_pollable(self) -> bool:
+        """Whether an event loop may sleep on the descriptor of `pollable`."""
+        return self._pollable is not None
+
     def fail(self, status: int) -> NoReturn:
         """Raise the exception for what C returned: the one place where -errno becomes one."""
         if status == -errno.EBADF:
@@ -248,6 +253,8 @@ class Channel:
         if self._closed:
             return
         self._closed = True
+        # What lives on in a cycle with it must not use the descriptors any longer.
+        lib.rb_channel_disown(self.handle)
         # No goodbye: nobody closed it, so to the peer this side was lost.
         self._close_descriptors()
         warnings.warn(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many entries, one kick."""
+"""Many entries, one kick: the block of `Producer.coalesce`."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ class Coalescing:
 
     def __enter__(self) -> Self:
         """Begin to hold kicks back. Raises RuntimeError inside another such block."""
+        # Before the call, so that whatever a signal handler cuts off, __del__ undoes it.
+        self._active = True
         status = lib.rb_defer_begin(self._channel.handle, *self._bounds)
+        if status:
+            self._active = False
         if status == -errno.EALREADY:
             raise RuntimeError("this end coalesces already; one coalesce() block at a time")
         if status:
             self._channel.fail(status)
-        self._active = True
         return self
 
     def __exit__(

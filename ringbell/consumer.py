@@ -72,7 +72,8 @@ class Consumer:
             if not self.whole:
                 length = _recv(self._handle, self.taken, -1 if timeout is None else 0)
             if length < 0:
-                length = self.get_ready(length, deadline_after(timeout), timeout is None)
+                # With a timeout of 0, to look once was all.
+                length = self.get_ready(length, deadline_after(timeout), not timeout)
             if self.whole:
                 payload = bytes(self.pieces)
                 self.pieces = b""
@@ -88,7 +89,8 @@ class Consumer:
     def moderation(self) -> Moderation | None:
         """When this end wants to be woken once it sleeps; None is at once.
 
-        May be set at any time by the thread that uses the end; counts from the next sleep on.
+        May be set at any time by the thread that uses the end; counts from the next sleep on, or,
+        after `fileno`, from the next time that a call finds the ring empty.
         """
         return self._channel.moderation
 
@@ -99,9 +101,10 @@ class Consumer:
     def fileno(self) -> int:
         """Give a descriptor for `select`, `epoll` or an event loop, and keep it right from now on.
 
-        It is readable whenever there is something to take, or the other side has gone. It stays
-        so until a call finds the ring empty (`recv(timeout=0)` raises RingEmpty), so it may be
-        readable once for nothing. It belongs to the channel, which closes it. Raises ChannelClosed
+        It becomes readable when the other side kicks: when there is something to take (as late as
+        `moderation` or the other side's `coalesce` say), or it has gone. It stays so until a call
+        finds the ring empty (`recv(timeout=0)` raises RingEmpty), so it may be readable once for
+        nothing. It belongs to the channel, which closes it. Raises ChannelClosed
         after close.
         """
         return self._channel.pollable()

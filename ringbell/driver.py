@@ -131,9 +131,13 @@ class Driver(Side):
                         return completion
                 polled = length == _EAGAIN
             deadline = deadline_after(timeout)
+            if not self._ready:
+                lib.rb_in_hand(self._handle, False)
             while not self._ready:
                 if not self._for_reap:
                     self._raise_if_unusable()
+                    if self._channel.is_pollable:
+                        self._set_aside()  # drops what nobody waits for, or it stays readable
                     raise RingEmpty("no request is in flight, so no completion can arrive")
                 self._receive(deadline, polled)
                 polled = False
@@ -288,6 +292,8 @@ class Driver(Side):
         with contextlib.suppress(RingEmpty):
             while True:
                 self._receive(_NOW)
+        if self._ready:
+            lib.rb_in_hand(self._handle, True)  # to an event loop they have still to arrive
 
     def _answer_to(
         self,

@@ -90,13 +90,14 @@ class Producer:
     def coalesce(
         self, max_entries: int | None = None, max_delay: float | None = None
     ) -> Coalescing:
-        """Send what the block sends with at most one kick, at its end.
+        """Send what the block sends with one kick, at its end.
 
         `with producer.coalesce(): ...` holds kicks back until the block ends, by an exception
-        too. They are sent earlier when `max_entries` entries (counted in frames) have been
-        published, `max_delay` seconds after the first one was held back (by a timer, wherever this
-        process is then), when the ring is full, and when this side goes to sleep itself. Does not
-        block. Raises ValueError for bad bounds, RuntimeError inside another such block.
+        too. They are sent earlier each time that `max_entries` entries (counted in frames) have
+        been published, `max_delay` seconds after one was held back (by a timer, wherever this
+        process is then), when the ring is full, and when a call of this side waits. An event loop
+        is no such call: do not go back to it inside the block, or give `max_delay`. Does not block.
+        Raises ValueError for bad bounds, RuntimeError inside another such block.
         """
         return Coalescing(self._channel, max_entries, max_delay)
 

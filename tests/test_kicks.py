@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import wait_until
+from processes import PeerError, wait_until
 
 import ringbell
 from ringbell import Moderation
@@ -154,9 +154,11 @@ def test_a_full_ring_is_told_before_the_end_of_the_block(asleep):
     finish(driver, device)
 
 
-def test_who_sleeps_inside_the_block_sends_the_kick_before(start, connect):
+@pytest.mark.parametrize("polling", ["never", "adaptive", "always"])
+def test_who_waits_inside_the_block_sends_the_kick_before(start, connect, polling):
     start("serve", handler="upper", polling="never")
-    driver = connect(polling="never")
+    driver = connect(polling=polling)
+    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
     with driver.doorbell.coalesce():
         assert driver.call(b"x") == b"X"
         driver.submit(b"y")
@@ -178,7 +180,7 @@ while message := device.doorbell.recv():
     )
     thread.start()
     for first in range(0, count, 3):
-        with driver.doorbell.coalesce(max_delay=0.001):
+        with driver.doorbell.coalesce():
             for i in range(first, first + 3):
                 driver.doorbell.send(b"%d" % i)
     thread.join()
@@ -277,6 +279,46 @@ def test_a_moderated_device_inside_a_coalescing_block(asleep):
         driver.doorbell.send(b"x")
         assert kicks(driver) == (0, 1)
     assert kicks(driver) == (1, 1)
+    finish(driver, device)
+
+
+def test_a_block_leaves_the_timer_of_a_moderated_device_alone(start, connect):
+    device = start("device", polling="never")
+    driver = connect()
+    device.run("setattr(device.doorbell, 'moderation', ringbell.Moderation(1000, 0.001))")
+    device.begin("device.doorbell.recv()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+    with driver.doorbell.coalesce():
+        driver.doorbell.send(b"x")
+    assert device.reply() == "b'x'"
+
+
+def test_a_timer_that_is_over_is_over_once(start, connect):
+    device = start("device", polling="never")
+    driver = connect()
+    device.run("setattr(device.doorbell, 'moderation', ringbell.Moderation(1000, 0.001))")
+    device.begin("device.doorbell.recv()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+    driver.doorbell.send(b"x")
+    device.reply()
+    device.begin("device.doorbell.recv()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps >= 2)
+    time.sleep(0.05)  # in which a sleep that ends at once would be many
+    assert driver.stats().device.consumer.sleeps == 2
+    driver.doorbell.send(b"x")
+    device.reply()
+
+
+def test_the_bound_of_a_block_holds_for_a_moderated_device(asleep):
+    driver, device = asleep(moderation=Moderation(2, 1.0))
+    with driver.doorbell.coalesce(max_delay=0.001):
+        driver.doorbell.send(b"x")
+        assert kicks(driver) == (0, 1)
+        driver.doorbell.send(b"x")
+        begin = time.monotonic()
+        device.signal(signal.SIGCONT)
+        wait_until(lambda: driver.stats().device.consumer.entries == 2)
+        assert time.monotonic() - begin < 0.5, "it was woken by its own timer"
     finish(driver, device)
 
 
@@ -384,6 +426,85 @@ def test_a_wait_that_was_woken_leaves_the_descriptor_readable(start, connect, po
     device.run("import select")
     assert device.run("bool(select.select([device.doorbell], [], [], 0)[0])") == "True"
     assert device.run("device.doorbell.recv()") == "b'2'"
+
+
+def test_a_wait_that_a_signal_ended_leaves_the_descriptor_readable(start, connect):
+    device = start("device", polling="never")
+    driver = connect()
+    device.run("device.doorbell.fileno()")
+    device.begin("device.doorbell.recv()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+    device.signal(signal.SIGSTOP)
+    wait_until(lambda: is_stopped(device.pid))
+    driver.doorbell.send(b"1")
+    device.signal(signal.SIGINT)
+    device.signal(signal.SIGCONT)
+    with pytest.raises(PeerError, match="KeyboardInterrupt"):
+        device.reply()
+    device.run("import select")
+    assert device.run("bool(select.select([device.doorbell], [], [], 0)[0])") == "True"
+    assert device.run("device.doorbell.recv()") == "b'1'"
+
+
+def test_a_block_and_an_event_loop_on_the_same_side(asleep):
+    driver, device = asleep()
+    assert not is_readable(driver.interrupt)
+    with driver.doorbell.coalesce():
+        driver.doorbell.send(b"x")
+        with pytest.raises(ringbell.RingEmpty):
+            driver.interrupt.recv(timeout=0)
+        assert kicks(driver) == (1, 0)
+    finish(driver, device)
+
+
+def test_completions_set_aside_are_still_to_be_taken(pair):
+    driver, device = pair(ring_size=SMALL_RING)
+    assert not is_readable(driver.interrupt)
+    for _ in range(SMALL_RING_MESSAGES):
+        driver.submit(b"")
+    device.take().complete(b"1")
+    driver.submit(b"", timeout=10)
+    device.take().complete(b"2")
+    with pytest.raises(ringbell.RingFull):
+        [driver.submit(b"", timeout=0) for _ in range(2)]
+    for answer in (b"1", b"2"):
+        assert is_readable(driver.interrupt)
+        assert driver.reap(timeout=0).payload == answer
+    with pytest.raises(ringbell.RingEmpty):
+        driver.reap(timeout=0)
+    assert not is_readable(driver.interrupt)
+
+
+def test_an_answer_that_nobody_waits_for_does_not_keep_it_readable(pair):
+    driver, device = pair()
+    assert not is_readable(driver.interrupt)
+    with pytest.raises(ringbell.RingEmpty):
+        driver.call(b"x", timeout=0)
+    device.take().complete(b"late")
+    assert is_readable(driver.interrupt)
+    with pytest.raises(ringbell.RingEmpty):
+        driver.reap(timeout=0)
+    assert not is_readable(driver.interrupt)
+
+
+def test_a_block_that_outlives_a_channel_that_nobody_closed_kicks_nobody_else(asleep):
+    driver, _ = asleep()
+    block = driver.doorbell.coalesce()
+    block.__enter__()
+    driver.doorbell.send(b"x")
+    data = driver._channel._descriptors[0]
+    with pytest.warns(ResourceWarning):
+        driver._channel.__del__()
+    made = os.eventfd(0, os.EFD_NONBLOCK)
+    try:
+        os.dup2(made, data)
+        del block
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(data)
+    finally:
+        os.close(made)
+        if made != data:
+            os.close(data)
 
 
 POLL_LOOP = """
