@@ -206,7 +206,7 @@ inline wake_for(side, old, word, wake)
 			:: side == DRIVER && moderated_left && word == moderated_event ->
 				moderated_left--;
 				wake = (moderated_left -> NOT : ENOUGH)
-			:: else -> wake = NOT
+			:: else -> wake = NOT; moderated_left = 0
 			fi
 		fi;
 		word = 0
@@ -257,6 +257,15 @@ inline kick_if_owed()
 	fi
 }
 
+/* wait.c: kick_if_owed_leaving_timer, of who waits */
+inline kick_if_owed_leaving_timer()
+{
+	if
+	:: owed -> owed = 0; data_eventfd[DOORBELL] = 1
+	:: else
+	fi
+}
+
 /* wait.c: rb_producer_kick and defer. max_entries may be reached at any entry. */
 inline rb_producer_kick(side, wake)
 {
@@ -267,7 +276,9 @@ inline rb_producer_kick(side, wake)
 	if
 	:: side == DRIVER && deferral ->
 		if
+#ifndef MUTANT_NO_TIMER_IN_A_BLOCK
 		:: wake == NOW && deferral == FOR_A_WHILE -> kick_later()
+#endif
 		:: else
 		fi;
 		if
@@ -497,7 +508,7 @@ inline wait_for(side, want, ready, word)
 	if
 	:: side == DRIVER && !ready ->
 #ifndef MUTANT_SLEEPS_OWING_A_KICK
-		kick_if_owed()
+		kick_if_owed_leaving_timer()
 #else
 		skip
 #endif
@@ -530,7 +541,7 @@ inline wait_for(side, want, ready, word)
 	:: side == DEVICE && want & DATA ->
 #ifndef MUTANT_WAIT_LEAVES_IT_UNREADABLE
 		if
-		:: ready -> data_eventfd[CONSUMES(side)] = 1 /* stay_readable */
+		:: ready -> data_eventfd[CONSUMES(side)] = 1 /* stay_readable_if */
 		:: else
 		fi
 #else
@@ -543,8 +554,8 @@ inline wait_for(side, want, ready, word)
 #endif
 }
 
-/* wait.c: become_unreadable, when a look has found nothing */
-inline become_unreadable(side, ready, word)
+/* wait.c: settle, when a look has found nothing */
+inline settle(side, ready, word)
 {
 #ifndef MUTANT_UNREADABLE_AFTER_THE_LOOK
 	drain(side, DATA);
@@ -560,7 +571,7 @@ inline become_unreadable(side, ready, word)
 #endif
 #ifndef MUTANT_LOOKED_BUT_UNREADABLE
 	if
-	:: ready -> data_eventfd[CONSUMES(side)] = 1 /* stay_readable */
+	:: ready -> data_eventfd[CONSUMES(side)] = 1 /* stay_readable_if */
 	:: else
 	fi
 #endif
@@ -573,7 +584,7 @@ inline event_loop(side, ready, word)
 	:: IS_READABLE(side) ->
 		look(side, DATA, ready, word);
 		if
-		:: !ready -> become_unreadable(side, ready, word)
+		:: !ready -> settle(side, ready, word)
 		:: else
 		fi;
 		if
@@ -698,7 +709,7 @@ proctype Device()
 start:
 	{
 #ifdef POLLABLE
-		become_unreadable(DEVICE, ready, word); /* rb_pollable */
+		settle(DEVICE, ready, word); /* rb_pollable */
 #endif
 		do
 		:: true ->
