@@ -34,7 +34,7 @@ SEARCHES = {
 FAIR_SEARCHES = {
     "both rings, 3 entries": ["-DN=3"],
     "device killed": [*SMALL, KILLED],
-    "one way, coalescing, pollable": [*ONE_WAY, COALESCE, POLLABLE],
+    "one way, coalescing, pollable": ["-DONE_WAY", *SMALL, COALESCE, POLLABLE],
     "one way, coalescing, moderation, pollable": [
         "-DONE_WAY",
         *SMALL,
