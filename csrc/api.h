@@ -56,6 +56,10 @@ char *rb_channel_theirs(rb_channel *channel);        /* the peer's, mapped twice
 uint64_t rb_channel_ring_bytes(rb_channel *channel); /* of one mapping */
 char *rb_channel_scratch(rb_channel *channel);
 uint64_t rb_channel_scratch_bytes(void);
+char *rb_channel_batch(rb_channel *channel);
+uint64_t rb_channel_batch_bytes(void);
+char *rb_channel_batch_ends(rb_channel *channel);
+uint64_t rb_channel_batch_messages(void);
 rb_frame *rb_channel_frame(rb_channel *channel);
 /* dwi, dri, iwi, iri; then the counters of layout.h for the driver's producer and consumer and
  * for the device's producer and consumer. Returns how many words it wrote. */
@@ -65,6 +69,8 @@ int rb_channel_stats(rb_channel *channel, uint64_t *words);
 uint64_t rb_payload_max(rb_channel *channel);
 int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
 	    int64_t patience_ns);
+int64_t rb_send_many(rb_channel *channel, const char *payloads, const uint64_t *lengths,
+		     uint64_t count);
 int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
 		      uint64_t token, int kind);
 uint64_t *rb_last_token(rb_channel *channel); /* of the last message sent whole */
@@ -74,10 +80,11 @@ uint64_t rb_reservation(rb_channel *channel);
 int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token);
 void rb_unreserve(rb_channel *channel, uint64_t reservation);
 
-/* frame.c: consuming. `taken` is how many frames the caller has safely in hand: when it is one
- * less than what was given, the last frame is given again, so that an exception raised between
+/* frame.c: consuming. `taken` is how many frames the caller has safely in hand: what was given
+ * beyond that is given again, so that an exception raised between
  * the call and the caller's next step loses nothing. */
 int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns);
+int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t patience_ns);
 int64_t rb_recv_answer(rb_channel *channel, uint64_t taken, int64_t patience_ns, uint64_t token);
 int rb_take(rb_channel *channel, uint64_t taken, int64_t patience_ns);
 int rb_release(rb_channel *channel, uint64_t index);

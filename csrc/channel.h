@@ -18,6 +18,10 @@
 /* Messages up to this size are copied out and released in one call. */
 #define RB_SCRATCH 4096U
 
+/* What one call takes of many messages, at most. */
+#define RB_BATCH_BYTES 65536U
+#define RB_BATCH_MESSAGES 1024U
+
 /* How long an end looks before it sleeps, and what it learnt from how that went. */
 struct rb_poller {
 	int polling;        /* RB_POLL_NEVER, RB_POLL_ADAPTIVE, RB_POLL_ALWAYS */
@@ -66,6 +70,13 @@ struct rb_hold {
 	bool released;
 };
 
+/* Messages that were copied out and released together. */
+struct rb_batch {
+	uint64_t messages;                    /* 0: the last call took none so */
+	uint32_t ends[RB_BATCH_MESSAGES + 1]; /* message i lies in [ends[i], ends[i + 1]) */
+	uint8_t bytes[RB_BATCH_BYTES];
+};
+
 struct rb_consumer {
 	struct rb_control *mine;
 	const struct rb_control *theirs;
@@ -87,6 +98,7 @@ struct rb_consumer {
 	int space_fd;   /* kicked when the producer sleeps */
 	rb_frame frame; /* the last one */
 	uint8_t scratch[RB_SCRATCH];
+	struct rb_batch batch;
 	struct rb_poller poller;
 };
 
@@ -119,14 +131,16 @@ enum rb_wake {
 
 /* ring.c */
 int rb_producer_room(struct rb_producer *producer, uint64_t slots);
-enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots);
+enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries);
 int rb_consumer_available(struct rb_consumer *consumer);
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes);
 bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index);
+void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index);
+bool rb_consumer_free_released(struct rb_consumer *consumer);
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
 
 /* wait.c */
-void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake);
+void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries);
 void rb_producer_ring_full(struct rb_producer *producer);
 void rb_consumer_kick(struct rb_consumer *consumer, bool asleep);
 

@@ -33,9 +33,14 @@ static int corrupt(rb_channel *channel)
 
 /* ---- producing ---- */
 
+static uint8_t *slot_at(struct rb_producer *producer, uint64_t index)
+{
+	return producer->slots + (index & (producer->count - 1)) * RB_SLOT;
+}
+
 static uint8_t *next_slot(struct rb_producer *producer)
 {
-	return producer->slots + (producer->write & (producer->count - 1)) * RB_SLOT;
+	return slot_at(producer, producer->write);
 }
 
 static int may_produce(const rb_channel *channel)
@@ -81,15 +86,22 @@ static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t pat
 	return make_room(channel, slots_of(length), patience_ns);
 }
 
+static void publish_slots(struct rb_producer *producer, uint64_t slots, uint64_t entries,
+			  uint64_t bytes)
+{
+	enum rb_wake wake = rb_producer_publish(producer, slots, entries);
+
+	rb_count(&producer->mine->producer.entries, entries);
+	rb_count(&producer->mine->producer.bytes, bytes);
+	rb_producer_kick(producer, wake, entries);
+}
+
 static void publish(struct rb_producer *producer, struct rb_frame_header header)
 {
 	memcpy(next_slot(producer), &header, sizeof(header));
-	enum rb_wake wake = rb_producer_publish(producer, slots_of(header.length));
 	if (!(header.flags & RB_FLAG_MORE))
 		producer->last_token = header.token;
-	rb_count(&producer->mine->producer.entries, 1);
-	rb_count(&producer->mine->producer.bytes, header.length);
-	rb_producer_kick(producer, wake);
+	publish_slots(producer, slots_of(header.length), 1, header.length);
 }
 
 /* Copies one whole message into the ring and publishes it. */
@@ -110,6 +122,38 @@ int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t 
 	    int64_t patience_ns)
 {
 	return send_whole(channel, payload, length, token, RB_MESSAGE, patience_ns);
+}
+
+static struct rb_frame_header message_header(uint64_t length)
+{
+	return (struct rb_frame_header){.length = (uint32_t)length, .kind = RB_MESSAGE};
+}
+
+/* Copies messages that lie end to end in `payloads` into the ring, as many as fit there, and
+ * publishes them at once. Returns how many; -EMSGSIZE when the first is longer than a frame. */
+int64_t rb_send_many(rb_channel *channel, const char *payloads, const uint64_t *lengths,
+		     uint64_t count)
+{
+	struct rb_producer *producer = &channel->producer;
+	int status = make_room_for_whole(channel, count ? lengths[0] : 0, 0);
+	uint64_t sent = 0, slots = 0, bytes = 0;
+
+	if (status || !count)
+		return status;
+	for (; sent < count && lengths[sent] <= payload_of(producer->count); sent++) {
+		uint64_t more = slots_of(lengths[sent]);
+		if (rb_producer_room(producer, slots + more) <= 0)
+			break;
+		struct rb_frame_header header = message_header(lengths[sent]);
+		uint8_t *slot = slot_at(producer, producer->write + slots);
+		memcpy(slot, &header, sizeof(header));
+		memcpy(slot + RB_HEADER, payloads + bytes, lengths[sent]);
+		slots += more;
+		bytes += lengths[sent];
+	}
+	producer->last_token = 0;
+	publish_slots(producer, slots, sent, bytes);
+	return (int64_t)sent;
 }
 
 /* Sends the next piece of a message that is longer than the ring, after the `done` bytes sent
@@ -253,7 +297,32 @@ static void hold(struct rb_consumer *consumer, int64_t slots)
 	rb_consumer_hold(consumer, (uint64_t)slots, frame->token,
 			 (uint32_t)(frame->stop - frame->start));
 	consumer->in_pieces = (frame->flags & RB_FLAG_MORE) != 0;
+	consumer->batch.messages = 0;
 	consumer->given++;
+}
+
+/* How many messages of the last batch the caller has not safely in hand yet. */
+static uint64_t left_of_batch(const struct rb_consumer *consumer, uint64_t taken)
+{
+	return consumer->batch.messages ? consumer->given - taken : 0;
+}
+
+/* Copies a message of the last batch to the scratch memory, as rb_recv would have. */
+static int64_t give_from_batch(struct rb_consumer *consumer, uint64_t message)
+{
+	const struct rb_batch *batch = &consumer->batch;
+	uint64_t length = batch->ends[message + 1] - batch->ends[message];
+
+	memcpy(consumer->scratch, batch->bytes + batch->ends[message], length);
+	consumer->frame.start = 0;
+	consumer->frame.stop = length;
+	return (int64_t)length;
+}
+
+/* Whether the frame that was looked at is a message that can be copied out whole by one call. */
+static bool is_short(const rb_frame *frame)
+{
+	return frame->stop - frame->start <= RB_SCRATCH && !frame->flags;
 }
 
 /* Copies a short message to the scratch memory and releases it at once; returns its length. */
@@ -264,13 +333,17 @@ int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns)
 
 	if (channel->dead)
 		return channel->dead;
-	if (taken != consumer->given)
+	if (taken != consumer->given) {
+		uint64_t left = left_of_batch(consumer, taken);
+		if (left)
+			return give_from_batch(consumer, consumer->batch.messages - left);
 		return consumer->given_copy ? (int64_t)frame->stop : -EMSGSIZE;
+	}
 	int64_t slots = next_frame(channel, patience_ns);
 	if (slots < 0)
 		return slots;
 	uint64_t length = frame->stop - frame->start;
-	if (length > RB_SCRATCH || frame->flags)
+	if (!is_short(frame))
 		return -EMSGSIZE;
 	memcpy(consumer->scratch, consumer->slots + frame->start, length);
 	frame->start = 0;
@@ -279,6 +352,52 @@ int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns)
 	hold(consumer, slots);
 	rb_consumer_kick(consumer, rb_consumer_release(consumer, frame->index));
 	return (int64_t)length;
+}
+
+/* Copies all short messages that have arrived, but not more than `most`, and not more than there is
+ * room for, and releases them at once. Returns how many; they lie in rb_channel_batch as
+ * rb_channel_batch_ends says, from number frame.index on: it is not 0 when what the caller has not
+ * safely in hand of the last batch is given again. -EMSGSIZE when rb_recv is the one to call. */
+int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t patience_ns)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	struct rb_batch *batch = &consumer->batch;
+	const rb_frame *frame = &consumer->frame;
+	uint64_t messages = 0;
+
+	if (channel->dead)
+		return channel->dead;
+	if (taken != consumer->given) {
+		uint64_t left = left_of_batch(consumer, taken);
+		if (!left)
+			return -EMSGSIZE;
+		consumer->frame.index = batch->messages - left;
+		return (int64_t)left;
+	}
+	if (most > RB_BATCH_MESSAGES)
+		most = RB_BATCH_MESSAGES;
+	int64_t slots = next_frame(channel, patience_ns);
+	if (slots < 0)
+		return slots;
+	while (slots > 0 && messages < most && is_short(frame)) {
+		uint64_t length = frame->stop - frame->start;
+		uint64_t end = batch->ends[messages] + length;
+		if (end > RB_BATCH_BYTES)
+			break;
+		memcpy(batch->bytes + batch->ends[messages], consumer->slots + frame->start,
+		       length);
+		batch->ends[++messages] = (uint32_t)end;
+		hold(consumer, slots);
+		rb_consumer_mark_released(consumer, frame->index);
+		slots = rb_consumer_available(consumer) > 0 ? look_at_frame(channel) : 0;
+	}
+	if (!messages)
+		return -EMSGSIZE;
+	batch->messages = messages;
+	consumer->frame.index = 0;
+	consumer->given_copy = true;
+	rb_consumer_kick(consumer, rb_consumer_free_released(consumer));
+	return (int64_t)messages;
 }
 
 /* rb_recv for one who waits for the answer to one request, and for nothing else. */

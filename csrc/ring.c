@@ -24,16 +24,17 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 }
 
 /* Whether the consumer sleeps on one of the entries in [old, old + slots), and what it wants. */
-static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots)
+static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots,
+			     uint64_t entries)
 {
 	/* (E) pairs with the release in arm: what else lies there belongs to this event. */
 	uint64_t event = rb_load_acquire(&producer->theirs->data_event);
 
 	if (event - old < slots) {
-		uint64_t entries = rb_load_relaxed(&producer->theirs->moderation_entries);
+		uint64_t enough = rb_load_relaxed(&producer->theirs->moderation_entries);
 		producer->moderated_event = event;
-		producer->moderated_left = entries > 1 ? entries - 1 : 0;
-		return entries > 1 ? RB_WAKE_LATER : RB_WAKE_NOW;
+		producer->moderated_left = enough > entries ? enough - entries : 0;
+		return enough > entries ? RB_WAKE_LATER : RB_WAKE_NOW;
 	}
 	/* Counted here, as the consumer cannot know how many slots its entries will take. If it is
 	 * not counted right, because the consumer has gone on meanwhile, the timer is still set. */
@@ -41,11 +42,13 @@ static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_
 		producer->moderated_left = 0; /* it has woken up */
 	if (!producer->moderated_left)
 		return RB_WAKE_NOT;
-	return --producer->moderated_left ? RB_WAKE_NOT : RB_WAKE_ENOUGH;
+	bool enough = entries >= producer->moderated_left;
+	producer->moderated_left -= enough ? producer->moderated_left : entries;
+	return enough ? RB_WAKE_ENOUGH : RB_WAKE_NOT;
 }
 
-/* Offers the next slots to the consumer as one entry; tells whether it must be woken. */
-enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots)
+/* Offers the next slots, so many entries, to the consumer; tells whether it must be woken. */
+enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries)
 {
 	uint64_t old = producer->write;
 
@@ -56,7 +59,7 @@ enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots)
 	/* (B) pairs with the fence in rb_wait_sleep: either we see that the consumer has armed, or
 	 * it sees this index. Without it both can miss, and the consumer sleeps on an entry. */
 	rb_fence_full();
-	return wake_for(producer, old, slots);
+	return wake_for(producer, old, slots, entries);
 }
 
 /* 1 when there is something to take, 0 when not, -EPROTO when the peer's index is nonsense. */
@@ -93,20 +96,26 @@ bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index)
 	       !hold->released;
 }
 
-/* Gives a held frame back. Frames may be released in any order; slots become free in order, each
- * when it and all before it are released. True when the producer sleeps and must be kicked. */
-bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index)
+/* A held frame is no longer needed. */
+void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index)
+{
+	struct rb_hold *hold = &consumer->holds[index & (consumer->count - 1)];
+
+	hold->released = true;
+	rb_count(&consumer->mine->consumer.entries, 1);
+	rb_count(&consumer->mine->consumer.bytes, hold->bytes);
+}
+
+/* Gives slots back. Frames may be released in any order; slots become free in order, each when it
+ * and all before it are released. True when the producer sleeps and must be kicked. */
+bool rb_consumer_free_released(struct rb_consumer *consumer)
 {
 	uint64_t mask = consumer->count - 1;
 	uint64_t old = consumer->read;
 	uint64_t read = old;
 
-	struct rb_hold *hold = &consumer->holds[index & mask];
-	hold->released = true;
-	rb_count(&consumer->mine->consumer.entries, 1);
-	rb_count(&consumer->mine->consumer.bytes, hold->bytes);
 	while (read != consumer->next) {
-		hold = &consumer->holds[read & mask];
+		struct rb_hold *hold = &consumer->holds[read & mask];
 		if (!hold->released)
 			break;
 		read += hold->slots;
@@ -123,4 +132,10 @@ bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index)
 	rb_fence_full();
 	uint64_t event = rb_load_relaxed(&consumer->theirs->space_event);
 	return event - old < read - old;
+}
+
+bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index)
+{
+	rb_consumer_mark_released(consumer, index);
+	return rb_consumer_free_released(consumer);
 }

@@ -234,6 +234,26 @@ uint64_t rb_channel_scratch_bytes(void)
 	return RB_SCRATCH;
 }
 
+char *rb_channel_batch(rb_channel *channel)
+{
+	return (char *)channel->consumer.batch.bytes;
+}
+
+uint64_t rb_channel_batch_bytes(void)
+{
+	return RB_BATCH_BYTES;
+}
+
+char *rb_channel_batch_ends(rb_channel *channel)
+{
+	return (char *)channel->consumer.batch.ends;
+}
+
+uint64_t rb_channel_batch_messages(void)
+{
+	return RB_BATCH_MESSAGES;
+}
+
 rb_frame *rb_channel_frame(rb_channel *channel)
 {
 	return &channel->consumer.frame;

@@ -143,7 +143,7 @@ static void kick_if_owed_leaving_timer(struct rb_producer *producer)
 }
 
 /* Holds a kick back, unless enough entries have been held back already. */
-static void defer(struct rb_producer *producer, enum rb_wake wake)
+static void defer(struct rb_producer *producer, enum rb_wake wake, uint64_t entries)
 {
 	struct rb_deferral *deferral = &producer->deferral;
 
@@ -153,14 +153,15 @@ static void defer(struct rb_producer *producer, enum rb_wake wake)
 		kick_sooner(producer, deferral->max_ns);
 	if (wake == RB_WAKE_NOW || wake == RB_WAKE_ENOUGH)
 		rb_set(&deferral->owed);
-	if (++deferral->entries == deferral->max_entries) {
+	deferral->entries += entries;
+	if (deferral->max_entries && deferral->entries >= deferral->max_entries) {
 		deferral->entries = 0;
 		kick_if_owed(producer);
 	}
 }
 
-/* Wakes the consumer as it wants to be woken, after a publish. */
-void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake)
+/* Wakes the consumer as it wants to be woken, after so many entries have been published. */
+void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries)
 {
 	struct rb_counters *counters = &producer->mine->producer;
 
@@ -168,7 +169,7 @@ void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake)
 		kick_later(producer, rb_load_relaxed(&producer->theirs->moderation_ns));
 	if (producer->deferral.on) {
 		rb_count(&counters->kicks_saved, 1);
-		defer(producer, wake);
+		defer(producer, wake, entries);
 	} else if (wake == RB_WAKE_NOW || wake == RB_WAKE_ENOUGH || producer->always_kick) {
 		kick_consumer(producer);
 	} else {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,26 @@ def as_buffer(payload: ReadableBuffer) -> CData:
         raise ValueError(
             f"the {type(payload).__name__} is not contiguous; send a contiguous copy of it"
         ) from None
+
+
+def join(payloads: list[ReadableBuffer], most: int) -> tuple[bytes, array[int]] | None:
+    """Lay short payloads end to end; return them and the size of each in bytes.
+
+    None when they are more than `most` bytes. Raises what `as_buffer` raises.
+    """
+    try:
+        sizes = array("Q", map(len, payloads))  # type: ignore[arg-type]
+        if sum(sizes) > most:
+            return None
+        joined = b"".join(payloads)
+    except (TypeError, BufferError):
+        # Which of them? What has no len() may still be a buffer.
+        payloads = [bytes(ffi.buffer(as_buffer(payload))) for payload in payloads]
+        sizes = array("Q", map(len, payloads))  # type: ignore[arg-type]
+        joined = b"".join(payloads)
+    if len(joined) != sum(sizes):  # the len() of some counts more than bytes
+        sizes = array("Q", (memoryview(payload).nbytes for payload in payloads))
+    return joined, sizes
 
 
 def lend(ring: memoryview, start: int, stop: int) -> tuple[memoryview, memoryview]:

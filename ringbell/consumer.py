@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import operator
+from itertools import pairwise
 
 from ringbell._ffi import lib
 from ringbell.channel import Channel, deadline_after
@@ -12,6 +14,7 @@ from ringbell.in_use import in_use
 from ringbell.moderation import Moderation
 
 _recv = lib.rb_recv
+_recv_many = lib.rb_recv_many
 _take = lib.rb_take
 _release = lib.rb_release
 _DATA = lib.RB_DATA
@@ -32,6 +35,8 @@ class Consumer:
     """
 
     __slots__ = (
+        "_batch",
+        "_batch_ends",
         "_channel",
         "_handle",
         "frame",
@@ -54,6 +59,12 @@ class Consumer:
             lib.rb_channel_scratch(channel.handle), lib.rb_channel_scratch_bytes()
         )
         self.their_slots = channel.their_slots()
+        handle = channel.handle
+        self._batch = channel.memory(lib.rb_channel_batch(handle), lib.rb_channel_batch_bytes())
+        ends = channel.memory(
+            lib.rb_channel_batch_ends(handle), 4 * (lib.rb_channel_batch_messages() + 1)
+        )
+        self._batch_ends = memoryview(ends).cast("I")
         self.taken = 0
         self.inside = False  # see Producer
 
@@ -84,6 +95,59 @@ class Consumer:
             return message
         finally:
             self.inside = False
+
+    def recv_many(
+        self,
+        max: int | None = None,  # noqa: A002  (what it is)
+        timeout: float | None = None,
+    ) -> list[bytes]:
+        """Take all messages that have arrived, as copies, but at most `max` and 1,024.
+
+        Blocks while there is none, so the list is never empty. The busier the other side, the
+        longer the list. Raises ValueError for a `max` below 1, and what `recv` raises.
+        """
+        most = lib.rb_channel_batch_messages() if max is None else operator.index(max)
+        if most < 1:
+            raise ValueError(f"max is how many messages to take, at least 1, not {max}")
+        if self.inside:
+            raise in_use(self)
+        self.inside = True
+        try:
+            deadline = deadline_after(timeout)
+            count = 0
+            while not self.whole:
+                count = _recv_many(self._handle, self.taken, most, -1 if timeout is None else 0)
+                if count >= 0:
+                    return self._take_batch(count)
+                if count == _EAGAIN:
+                    self.wait_for_data(deadline, timeout is None)
+                elif count == _EMSGSIZE:
+                    break
+                else:
+                    self._channel.fail(count)
+            # The next one is too long for that, or recv was interrupted over it: as recv does it.
+            length = 0 if self.whole else _recv(self._handle, self.taken, 0)
+            if length < 0:
+                length = self.get_ready(length, deadline, False)
+            if self.whole:
+                messages = [bytes(self.pieces)]
+                self.pieces = b""
+                self.whole = None
+                return messages
+            messages = [self.scratch[:length]]
+            self.taken += 1
+            return messages
+        finally:
+            self.inside = False
+
+    def _take_batch(self, count: int) -> list[bytes]:
+        # Not from the first one on, if a signal handler kept some of them from being taken before.
+        first = self.frame.index
+        ends = self._batch_ends[first : first + count + 1].tolist()
+        batch = self._batch[: ends[-1]]
+        messages = [batch[start:stop] for start, stop in pairwise(ends)]
+        self.taken += count
+        return messages
 
     @property
     def moderation(self) -> Moderation | None:

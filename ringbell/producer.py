@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from ringbell._ffi import lib
-from ringbell.buffers import as_buffer
+from ringbell._ffi import ffi, lib
+from ringbell.buffers import as_buffer, join
 from ringbell.channel import Channel, deadline_after
 from ringbell.coalescing import Coalescing
 from ringbell.errors import RingFull
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from ringbell._ffi import CData
 
 _send = lib.rb_send
+_send_many = lib.rb_send_many
 _SPACE = lib.RB_SPACE
 _EAGAIN = -errno.EAGAIN
 _EMSGSIZE = -errno.EMSGSIZE
+
+# How much is sent in one step by send_many: messages, and bytes that are joined for it.
+_BATCH = 1024
+_JOINED = 1 << 18
 
 WaitForRoom = Callable[[float | None], None]
 
@@ -34,12 +39,14 @@ class Producer:
     For one thread at a time: a second one gets RuntimeError.
     """
 
-    __slots__ = ("_channel", "_handle", "_my_slots", "inside")
+    __slots__ = ("_batch", "_channel", "_handle", "_my_slots", "inside")
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._handle = channel.handle
         self._my_slots = channel.my_slots()
+        # More would have to be joined again.
+        self._batch = min(lib.rb_channel_ring_bytes(self._handle) // 64, _BATCH)
         # Whether a thread is inside. Nothing between looking at it and setting it is a call or a
         # jump back, so that the interpreter does not switch threads (or run a signal handler)
         # between the two. A lock would cost more than the message.
@@ -69,6 +76,49 @@ class Producer:
                 self.send_slowly(status, data, token, deadline, self.wait_for_room)
         finally:
             self.inside = False
+
+    def send_many(self, payloads: Iterable[ReadableBuffer], timeout: float | None = None) -> int:
+        """Copy many messages into the ring, as many at a time as it has room for; return how many.
+
+        The other side sees those at once, and is kicked at most once for them. Blocks while the
+        ring is full. That is all of them, or those that were sent when `timeout` seconds are over.
+        Raises RingFull when none was, TypeError for what is not a buffer, and what `send` raises;
+        what was sent before an exception arrives.
+        """
+        if self.inside:
+            raise in_use(self)
+        self.inside = True
+        sent = 0
+        try:
+            deadline = deadline_after(timeout)
+            todo = list(payloads)
+            while sent < len(todo):
+                sent += self._send_some(todo[sent : sent + self._batch], deadline)
+        except RingFull:
+            if not sent:
+                raise
+        finally:
+            self.inside = False
+        return sent
+
+    def _send_some(self, payloads: list[ReadableBuffer], deadline: float | None) -> int:
+        """Send at least the first one, and the others as far as there is room."""
+        joined = join(payloads, _JOINED)
+        status = _EMSGSIZE
+        if joined is not None:
+            data, sizes = joined
+            pointer = ffi.from_buffer("uint64_t[]", sizes)
+            while (status := _send_many(self._handle, data, pointer, len(sizes))) == _EAGAIN:
+                self.wait_for_room(deadline)
+            if status > 0:
+                return status
+        # The first one is too long for that.
+        buffer = as_buffer(payloads[0])
+        if status == _EMSGSIZE:
+            status = _send(self._handle, buffer, len(buffer), 0, 0)
+        if status:
+            self.send_slowly(status, buffer, 0, deadline, self.wait_for_room)
+        return 1
 
     def reserve(self, size: int, token: int = 0, timeout: float | None = None) -> Frame:
         """Give room for a message of up to `size` bytes, to be written in place.

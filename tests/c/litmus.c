@@ -95,7 +95,7 @@ int main(int argc, char **argv)
 		jitter(round * 31);
 		if (round % 2) {
 			/* The whole ring: so the other kind of round has something to wait for. */
-			saw = rb_producer_publish(producer, producer->count);
+			saw = rb_producer_publish(producer, producer->count, 1);
 		} else {
 			producer->needed = producer->count;
 			arm(pair.driver, RB_SPACE, producer->count);

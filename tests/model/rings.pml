@@ -22,6 +22,7 @@
 /* What a search adds to that:
  *
  *   COALESCE     the driver may hold its kicks back at any time, with a bounded delay or without
+ *   TWO_THREADS  and has its other end in another thread, which may go to sleep at any time
  *   MODERATION   the device, asleep, is woken after so many entries or by the timer
  *   POLLABLE     the device may wait with poll(2) on its descriptors instead of in the channel
  *   CRASHES      so many times the device is killed, at any step, and replaced
@@ -261,9 +262,17 @@ inline kick_if_owed()
 inline kick_if_owed_leaving_timer()
 {
 	if
+#ifdef MUTANT_KICK_THEN_CLEAR
+	:: owed -> data_eventfd[DOORBELL] = 1; owed = 0
+#else
 	:: owed -> owed = 0; data_eventfd[DOORBELL] = 1
+#endif
 	:: else
 	fi
+#ifdef MUTANT_OTHER_END_TAKES_THE_TIMER_BACK
+	;
+	timer = OFF
+#endif
 }
 
 /* wait.c: rb_producer_kick and defer. max_entries may be reached at any entry. */
@@ -689,6 +698,15 @@ proctype Driver()
 	driver_done = 1
 }
 
+/* The driver's other end, whenever it goes to sleep. */
+proctype OtherEnd()
+{
+end:
+	do
+	:: owed -> kick_if_owed_leaving_timer()
+	od
+}
+
 bit killed;
 byte kills;
 
@@ -812,6 +830,9 @@ init {
 		run Commit(DEVICE);
 #if MODERATION > 1 || defined(COALESCE)
 		run Timer();
+#endif
+#ifdef TWO_THREADS
+		run OtherEnd();
 #endif
 #if CRASHES
 		run Killer();

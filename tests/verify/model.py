@@ -19,6 +19,7 @@ SMALL = ["-DN=2"]
 ONE_WAY = ["-DONE_WAY", "-DN=3"]
 COALESCE, MODERATION, POLLABLE = "-DCOALESCE", "-DMODERATION=2", "-DPOLLABLE"
 KILLED = "-DCRASHES=1"
+TWO_THREADS = "-DTWO_THREADS"
 
 # What is searched for a deadlock or a wrong entry, and with how many entries.
 SEARCHES = {
@@ -26,6 +27,7 @@ SEARCHES = {
     "device killed twice": [*SMALL, "-DCRASHES=2"],
     "coalescing": [*SMALL, COALESCE],
     "coalescing, moderation": [*SMALL, COALESCE, MODERATION],
+    "one way, coalescing, two threads": ["-DONE_WAY", *SMALL, COALESCE, MODERATION, TWO_THREADS],
     "one way, coalescing, pollable": [*ONE_WAY, COALESCE, POLLABLE],
     "one way, coalescing, moderation, pollable": [*ONE_WAY, COALESCE, MODERATION, POLLABLE],
     "the same, killed twice": ["-DONE_WAY", *SMALL, COALESCE, MODERATION, POLLABLE, "-DCRASHES=2"],
@@ -49,6 +51,8 @@ MUTANT_OPTIONS = {
     "MUTANT_SUBMIT_TAKES_NOTHING": ["-DSLOTS=1", "-DN=3"],
     "MUTANT_SLEEPS_OWING_A_KICK": [*SMALL, COALESCE],
     "MUTANT_BLOCK_ENDS_WITHOUT_A_KICK": [*ONE_WAY, COALESCE],
+    "MUTANT_KICK_THEN_CLEAR": [*ONE_WAY, COALESCE, TWO_THREADS],
+    "MUTANT_OTHER_END_TAKES_THE_TIMER_BACK": [*ONE_WAY, COALESCE, MODERATION, TWO_THREADS],
     "MUTANT_NO_TIMER_IN_A_BLOCK": [*ONE_WAY, COALESCE],
     "MUTANT_NO_TIMER": [*ONE_WAY, "-DMODERATION=3"],
     "MUTANT_TIMER_ONLY_ONCE": [*ONE_WAY, "-DMODERATION=3"],

@@ -118,7 +118,7 @@ struct ring : rl::test_suite<ring, 2> {
 	void publish(uint64_t entry)
 	{
 		slot(entry)($) = entry;
-		rb_producer_kick(&driver.producer, rb_producer_publish(&driver.producer, 1));
+		rb_producer_kick(&driver.producer, rb_producer_publish(&driver.producer, 1, 1), 1);
 	}
 
 	void take(uint64_t entry)
@@ -190,9 +190,9 @@ struct ring : rl::test_suite<ring, 2> {
 	void publish_on_terms()
 	{
 		slot(0)($) = 0;
-		enum rb_wake wake = rb_producer_publish(&driver.producer, 1);
+		enum rb_wake wake = rb_producer_publish(&driver.producer, 1, 1);
 		RL_ASSERT(wake == RB_WAKE_NOT || wake == RB_WAKE_LATER);
-		rb_producer_kick(&driver.producer, wake);
+		rb_producer_kick(&driver.producer, wake, 1);
 	}
 
 	void take_on_terms()
