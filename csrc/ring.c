@@ -14,8 +14,8 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 	if (producer->write + slots - producer->read_seen <= producer->count)
 		return 1;
 	/* The peer can change this at any time: load once, check the copy, use the copy.
-	 * (C) pairs with the release in rb_consumer_release: the reader must be done with the slots
-	 * before we overwrite them. */
+	 * (C) pairs with the release in rb_consumer_free_released: the reader must be done with the
+	 * slots before we overwrite them. */
 	uint64_t read = rb_load_acquire(&producer->theirs->read_index);
 	if (producer->write - read > producer->count)
 		return -EPROTO;

@@ -306,8 +306,8 @@ static void arm(rb_channel *channel, int want, uint64_t needed)
 		uint64_t enough = producer->write + needed - producer->count;
 		rb_store_relaxed(&producer->mine->space_event, enough - 1);
 	}
-	/* (B) and (D) pair with the fences in rb_producer_publish and rb_consumer_release: either
-	 * the peer sees that we armed and kicks, or our next look sees its index. */
+	/* (B) and (D) pair with the fences in rb_producer_publish and rb_consumer_free_released:
+	 * either the peer sees that we armed and kicks, or our next look sees its index. */
 	rb_fence_full();
 }
 

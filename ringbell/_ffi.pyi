@@ -1,6 +1,6 @@
 # Stub of the extension that csrc/build_ffi.py makes; a test compares it with dir(lib).
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 CData: TypeAlias = Any
 Payload: TypeAlias = Any
@@ -12,7 +12,10 @@ class _FFI:
         self, cdata: CData, destructor: Callable[[CData], Any] | None, size: int = ...
     ) -> CData: ...
     def buffer(self, cdata: CData, size: int = ...) -> Any: ...
-    def from_buffer(self, buffer: Any) -> CData: ...
+    @overload
+    def from_buffer(self, buffer: Any, /) -> CData: ...
+    @overload
+    def from_buffer(self, kind: str, buffer: Any, /) -> CData: ...
 
 class _Lib:
     RB_DRIVER: int

@@ -49,8 +49,8 @@ HANDOVERS = {
     "release": Handover(
         "device",
         "space",
-        "rb_consumer_release",
-        "rb_consumer_release",
+        "rb_consumer_free_released",
+        "rb_consumer_free_released",
         "rb_store_release(&consumer->mine->read_index",
         "->space_event",
         "pair.device->consumer.mine->read_index",
