@@ -15,10 +15,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import forks, stats
-from ringbell import moderation as moderated
 from ringbell._ffi import ffi, lib
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
-from ringbell.moderation import Moderation
+from ringbell.moderation import Moderation, moderation_arguments
 from ringbell.policy import Policy
 from ringbell.signal_pipe import SignalPipe, in_main_thread
 
@@ -157,7 +156,7 @@ class Channel:
 
     def moderate(self, moderation: Moderation | None) -> None:
         """Say when this side wants to be woken for data, from its next sleep on."""
-        lib.rb_channel_moderation(self.handle, *moderated.as_arguments(moderation))
+        lib.rb_channel_moderation(self.handle, *moderation_arguments(moderation))
         self.moderation = moderation
 
     def pollable(self) -> int:

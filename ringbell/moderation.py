@@ -33,7 +33,7 @@ class Moderation:
             raise ValueError(f"delay is above 0 and at most {_LONGEST} seconds, not {self.delay!r}")
 
 
-def as_arguments(moderation: Moderation | None) -> tuple[int, int]:
+def moderation_arguments(moderation: Moderation | None) -> tuple[int, int]:
     """Give what `rb_channel_moderation` takes."""
     if moderation is None:
         return 1, 0

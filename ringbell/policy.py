@@ -7,9 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ringbell import moderation as moderated
 from ringbell._ffi import lib
-from ringbell.moderation import Moderation
+from ringbell.moderation import Moderation, moderation_arguments
 
 Polling = Literal["adaptive", "never", "always"]
 Kick = Literal["asleep", "always"]
@@ -42,7 +41,7 @@ class Policy:
         # Not more, because a poll is not interrupted by a signal: Ctrl-C shall work at once.
         if not (math.isfinite(self.max_poll) and 0 <= self.max_poll <= 0.05):
             raise ValueError(f"max_poll is from 0 to 0.05 seconds, not {self.max_poll!r}")
-        moderated.as_arguments(self.moderation)
+        moderation_arguments(self.moderation)
 
     def as_arguments(self) -> tuple[int, int, int]:
         """Give what `rb_channel_policy` takes."""

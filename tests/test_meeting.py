@@ -89,10 +89,17 @@ def test_a_name_is_free_when_its_process_is_killed_though_a_forked_child_lives_o
     peer.run("listener = ringbell.listen(path)")
     child = int(peer.run("__import__('os').fork() or __import__('signal').pause()"))
     try:
+        wait_until(lambda: not opens(child, path.with_name(path.name + ".lock")))
         peer.kill()
         ringbell.listen(path).close()
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def opens(pid, path):
+    """Whether the process has the file open, as a child has what its parent had at first."""
+    links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
+    return os.fspath(path) in links
 
 
 @pytest.mark.parametrize("timeout", [float("inf"), 1e300, None])

@@ -6,7 +6,7 @@
  *
  *   stress [--threads] [--sleeps N] [--ring BYTES] [--least BYTES] [--size BYTES] [--window N]
  *          [--polling never] [--max-poll NANOSECONDS] [--skew NANOSECONDS] [--first INDEX]
- *          [--seed N] [--cpus A,B]
+ *          [--seed N] [--cpus A,B] [--coalesce ENTRIES] [--moderation ENTRIES]
  *
  * Ends when both sides together have slept N times. Exits with 1, and says what it saw, when an
  * entry is wrong or a sleep lasts for 10 seconds: nothing here pauses for more than microseconds,
@@ -22,6 +22,7 @@
 
 #define HANG_NS 10000000000LL
 #define LONG_NS 100000000ULL
+#define MODERATION_NS 20000
 #define WINDOW_MAX 64
 #define END_TOKEN UINT64_MAX
 /* Token 0 is for messages that want no completion. */
@@ -31,6 +32,7 @@
 static struct {
 	bool threads;
 	uint64_t sleeps, ring, least, size, window, max_poll, skew, first, seed;
+	uint64_t coalesce, moderation; /* entries */
 	int polling;
 	int cpus[2];
 } options = {.sleeps = 100000,
@@ -41,6 +43,7 @@ static struct {
 	     .max_poll = 20000,
 	     .skew = 2000,
 	     .seed = 1,
+	     .moderation = 1,
 	     .polling = RB_POLL_ADAPTIVE,
 	     .cpus = {-1, -1}};
 
@@ -98,6 +101,20 @@ static uint64_t run_delay(void)
 		fclose(file);
 	}
 	return waited;
+}
+
+/* Begins and ends blocks in which kicks are held back, now with bounds and now without. */
+static void coalesce_at_random(struct side *side)
+{
+	uint64_t chance = next_random(side);
+
+	if (!options.coalesce || chance % 4)
+		return;
+	if (side->channel->producer.deferral.on)
+		rb_defer_end(side->channel);
+	else
+		rb_defer_begin(side->channel, chance / 4 % (options.coalesce + 1),
+			       chance % 8 ? 0 : 1 + chance / 64 % 20000);
 }
 
 static void wait_for(struct side *side, int want)
@@ -245,6 +262,7 @@ static void drive(struct side *side)
 		uint64_t size = random_size(side);
 		fill(payload, size, number);
 		pause_at_random(side);
+		coalesce_at_random(side);
 		answers.outstanding[number % WINDOW_MAX] = true;
 		answers.in_flight++;
 		send_request(side, &answers, payload, size, TOKEN_OF(number));
@@ -257,6 +275,7 @@ static void drive(struct side *side)
 	}
 	fill(payload, 8, number);
 	send_request(side, &answers, payload, 8, END_TOKEN);
+	rb_defer_end(side->channel);
 	free(payload);
 }
 
@@ -275,6 +294,7 @@ static void answer(struct side *side, const struct held *held)
 
 	fill(payload, size, NUMBER_OF(held->token));
 	pause_at_random(side);
+	coalesce_at_random(side);
 	while ((status = rb_complete(channel, held->index, payload, size, RB_MESSAGE)) == -EAGAIN)
 		wait_for(side, RB_SPACE);
 	if (status)
@@ -334,6 +354,7 @@ static void serve(struct side *side)
 			held[chosen] = held[--count];
 		}
 	}
+	rb_defer_end(side->channel);
 	free(pieces);
 }
 
@@ -415,6 +436,10 @@ static void parse(int argc, char **argv)
 			options.max_poll = value;
 		else if (!strcmp(name, "--window") && value >= 1 && value < WINDOW_MAX)
 			options.window = value;
+		else if (!strcmp(name, "--coalesce"))
+			options.coalesce = value;
+		else if (!strcmp(name, "--moderation"))
+			options.moderation = value;
 		else if (!strcmp(name, "--skew"))
 			options.skew = value;
 		else if (!strcmp(name, "--first"))
@@ -456,6 +481,8 @@ int main(int argc, char **argv)
 	struct pair pair = open_pair(options.ring, options.first);
 	rb_channel_policy(pair.driver, options.polling, options.max_poll, 0);
 	rb_channel_policy(pair.device, options.polling, options.max_poll, 0);
+	rb_channel_moderation(pair.driver, options.moderation, MODERATION_NS);
+	rb_channel_moderation(pair.device, options.moderation, MODERATION_NS);
 
 	uint64_t began = clock_ns();
 	run(&pair);

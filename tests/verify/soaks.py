@@ -16,7 +16,9 @@ QUICK_SLEEPS = 2_000_000
 # Ring size, messages, window, polling, first index: from one message up, with fragments, with
 # indices that wrap. A share of the sleeps goes to each.
 SOAKS = [
-    (5, ["--ring", "4096", "--size", "200", "--window", "3", "--polling", "never"]),
+    (4, ["--ring", "4096", "--size", "200", "--window", "3", "--polling", "never"]),
+    (0.5, ["--window", "9", "--polling", "never", "--coalesce", "5"]),
+    (0.5, ["--window", "9", "--polling", "never", "--coalesce", "5", "--moderation", "3"]),
     (1, ["--ring", "4096", "--size", "4080", "--window", "2", "--polling", "never"]),
     (1, ["--ring", "4096", "--least", "2040", "--size", "4080", "--polling", "never"]),
     (1, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "never"]),
