@@ -95,13 +95,14 @@ def search(
 
 def check_model(folder: Path) -> Iterator[Row]:
     with ThreadPoolExecutor(2) as pool:
-        safe = {
-            name: pool.submit(search, folder, f"safe {name}", defines)
-            for name, defines in SEARCHES.items()
-        }
+        # These take longer, so they begin.
         fair = {
             name: pool.submit(search, folder, f"fair {name}", defines, liveness=True)
             for name, defines in FAIR_SEARCHES.items()
+        }
+        safe = {
+            name: pool.submit(search, folder, f"safe {name}", defines)
+            for name, defines in SEARCHES.items()
         }
         searched = 0
         for name, future in safe.items():
