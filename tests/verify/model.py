@@ -34,7 +34,7 @@ SEARCHES = {
 }
 # And for an entry that is never taken, under weak fairness.
 FAIR_SEARCHES = {
-    "both rings, 3 entries": ["-DN=3"],
+    "both rings of one slot": [*SMALL, "-DSLOTS=1"],
     "device killed": [*SMALL, KILLED],
     "one way, coalescing, pollable": ["-DONE_WAY", *SMALL, COALESCE, POLLABLE],
     "one way, coalescing, moderation, pollable": [
