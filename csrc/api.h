@@ -23,7 +23,9 @@ typedef struct rb_channel rb_channel;
 
 enum { RB_DRIVER = 0, RB_DEVICE = 1 }; /* the sides */
 enum { RB_POLL_NEVER = 0, RB_POLL_ADAPTIVE = 1, RB_POLL_ALWAYS = 2 };
-enum { RB_DATA = 1, RB_SPACE = 2 };               /* what to wait for; may be or-ed */
+enum { RB_DATA = 1, RB_SPACE = 2 }; /* what to wait for; may be or-ed */
+/* The descriptors that kick for one ring, in the order in which they are passed. */
+enum { RB_DATA_FD = 0, RB_TIMER_FD = 1, RB_SPACE_FD = 2, RB_KICK_FDS = 3 };
 enum { RB_MESSAGE = 1, RB_FAILURE = 2 };          /* kinds of frames */
 enum { RB_FLAG_MORE = 1, RB_FLAG_CONTINUED = 2 }; /* flags of frames: fragments */
 
@@ -81,8 +83,8 @@ int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64
 void rb_unreserve(rb_channel *channel, uint64_t reservation);
 
 /* frame.c: consuming. `taken` is how many frames the caller has safely in hand: what was given
- * beyond that is given again, so that an exception raised between
- * the call and the caller's next step loses nothing. */
+ * beyond that is given again, so that an exception raised between the call and the caller's next
+ * step loses nothing. */
 int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns);
 int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t patience_ns);
 int64_t rb_recv_answer(rb_channel *channel, uint64_t taken, int64_t patience_ns, uint64_t token);

@@ -124,11 +124,6 @@ int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t 
 	return send_whole(channel, payload, length, token, RB_MESSAGE, patience_ns);
 }
 
-static struct rb_frame_header message_header(uint64_t length)
-{
-	return (struct rb_frame_header){.length = (uint32_t)length, .kind = RB_MESSAGE};
-}
-
 /* Copies messages that lie end to end in `payloads` into the ring, as many as fit there, and
  * publishes them at once. Returns how many; -EMSGSIZE when the first is longer than a frame. */
 int64_t rb_send_many(rb_channel *channel, const char *payloads, const uint64_t *lengths,
@@ -144,7 +139,8 @@ int64_t rb_send_many(rb_channel *channel, const char *payloads, const uint64_t *
 		uint64_t more = slots_of(lengths[sent]);
 		if (rb_producer_room(producer, slots + more) <= 0)
 			break;
-		struct rb_frame_header header = message_header(lengths[sent]);
+		struct rb_frame_header header = {.length = (uint32_t)lengths[sent],
+						 .kind = RB_MESSAGE};
 		uint8_t *slot = slot_at(producer, producer->write + slots);
 		memcpy(slot, &header, sizeof(header));
 		memcpy(slot + RB_HEADER, payloads + bytes, lengths[sent]);

@@ -161,20 +161,20 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 {
 	struct rb_header checked;
 	rb_channel *opened = calloc(1, sizeof(*opened));
-	const int *mine = side == RB_DRIVER ? kick_fds : kick_fds + 3;
-	const int *theirs = side == RB_DRIVER ? kick_fds + 3 : kick_fds;
+	const int *mine = side == RB_DRIVER ? kick_fds : kick_fds + RB_KICK_FDS;
+	const int *theirs = side == RB_DRIVER ? kick_fds + RB_KICK_FDS : kick_fds;
 
 	if (!opened)
 		return -ENOMEM;
 	memcpy(&checked, header, sizeof(checked));
 	opened->side = side;
 	opened->control_fd = control_fd;
-	opened->producer.data_fd = mine[0];
-	opened->producer.timer_fd = mine[1];
-	opened->producer.space_fd = mine[2];
-	opened->consumer.data_fd = theirs[0];
-	opened->consumer.timer_fd = theirs[1];
-	opened->consumer.space_fd = theirs[2];
+	opened->producer.data_fd = mine[RB_DATA_FD];
+	opened->producer.timer_fd = mine[RB_TIMER_FD];
+	opened->producer.space_fd = mine[RB_SPACE_FD];
+	opened->consumer.data_fd = theirs[RB_DATA_FD];
+	opened->consumer.timer_fd = theirs[RB_TIMER_FD];
+	opened->consumer.space_fd = theirs[RB_SPACE_FD];
 	int status = map_both(opened, &checked, segment_fd);
 	if (status) {
 		rb_channel_free(opened);

@@ -23,6 +23,10 @@ class _Lib:
     RB_POLL_NEVER: int
     RB_POLL_ADAPTIVE: int
     RB_POLL_ALWAYS: int
+    RB_DATA_FD: int
+    RB_TIMER_FD: int
+    RB_SPACE_FD: int
+    RB_KICK_FDS: int
     RB_DATA: int
     RB_SPACE: int
     RB_MESSAGE: int

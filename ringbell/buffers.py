@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
+from itertools import accumulate
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING
 
@@ -33,24 +35,22 @@ def as_buffer(payload: ReadableBuffer) -> CData:
         ) from None
 
 
-def join(payloads: list[ReadableBuffer], most: int) -> tuple[bytes, array[int]] | None:
-    """Lay short payloads end to end; return them and the size of each in bytes.
+def join(payloads: list[ReadableBuffer], most: int) -> tuple[bytes, array[int]]:
+    """Lay the first payloads end to end, as far as they are `most` bytes together.
 
-    None when they are more than `most` bytes. Raises what `as_buffer` raises.
+    Returns them and the size of each in bytes; none when the first is longer. Raises what
+    `as_buffer` raises.
     """
     try:
-        sizes = array("Q", map(len, payloads))  # type: ignore[arg-type]
-        if sum(sizes) > most:
-            return None
-        joined = b"".join(payloads)
+        sizes = list(map(len, payloads))  # type: ignore[arg-type]
+        first = bisect_right(list(accumulate(sizes)), most)
+        joined = b"".join(payloads[:first])
+        if len(joined) == sum(sizes[:first]):
+            return joined, array("Q", sizes[:first])
     except (TypeError, BufferError):
-        # Which of them? What has no len() may still be a buffer.
-        payloads = [bytes(ffi.buffer(as_buffer(payload))) for payload in payloads]
-        sizes = array("Q", map(len, payloads))  # type: ignore[arg-type]
-        joined = b"".join(payloads)
-    if len(joined) != sum(sizes):  # the len() of some counts more than bytes
-        sizes = array("Q", (memoryview(payload).nbytes for payload in payloads))
-    return joined, sizes
+        pass
+    # The len() of one of them counts something else than bytes, or there is none.
+    return join([memoryview(ffi.buffer(as_buffer(payload))) for payload in payloads], most)
 
 
 def lend(ring: memoryview, start: int, stop: int) -> tuple[memoryview, memoryview]:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _FOREVER = -1
 _LONGEST_NS = 2**62
-# Of the descriptors that kick, those that a side's consumer sleeps on.
-_DATA_FDS = {lib.RB_DRIVER: slice(3, 5), lib.RB_DEVICE: slice(0, 2)}
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -88,7 +86,7 @@ class Channel:
         self._forked = False
         opened = ffi.new("rb_channel **")
         status = lib.rb_channel_open(
-            opened, header, side, segment, ffi.new("int[6]", list(kick_fds)), control.fileno()
+            opened, header, side, segment, ffi.new("int[]", list(kick_fds)), control.fileno()
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
@@ -167,10 +165,11 @@ class Channel:
         if self._closed:
             self.fail(-errno.EBADF)
         if self._pollable is None:
-            data, timer = self._descriptors[_DATA_FDS[self._side]]
+            # The ring that this side consumes: the interrupt ring comes second.
+            ring = lib.RB_KICK_FDS if self._side == lib.RB_DRIVER else 0
             epoll = select.epoll()
-            epoll.register(data, select.EPOLLIN)
-            epoll.register(timer, select.EPOLLIN)
+            epoll.register(self._descriptors[ring + lib.RB_DATA_FD], select.EPOLLIN)
+            epoll.register(self._descriptors[ring + lib.RB_TIMER_FD], select.EPOLLIN)
             epoll.register(self._control.fileno(), select.EPOLLRDHUP)
             self._pollable = epoll
             # Whatever is wrong, the next take will say so.

@@ -120,7 +120,7 @@ class Consumer:
                 if count >= 0:
                     return self._take_batch(count)
                 if count == _EAGAIN:
-                    self.wait_for_data(deadline, timeout is None)
+                    self.wait_for_data(deadline, not timeout)
                 elif count == _EMSGSIZE:
                     break
                 else:

@@ -46,7 +46,6 @@ class Driver(Side):
     """
 
     __slots__ = (
-        "_arrived",
         "_for_reap",
         "_handle",
         "_in_flight",

@@ -20,6 +20,7 @@ from ringbell.errors import LayoutMismatch, PeerLost
 HELLO = b"ringbell hello 2"
 WELCOME = b"ringbell welcome"
 REFUSED = b"ringbell refused"
+# What they are, in the order of csrc/api.h, for each of the two rings.
 _KICK_FDS = ("eventfd", "timerfd", "eventfd") * 2
 _DESCRIPTORS = 1 + len(_KICK_FDS)
 _DEVICE_GONE = "the device went away before it took the channel; is it still running?"

@@ -12,12 +12,11 @@ import socket
 import stat
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ringbell import forks, handshake, segment
 from ringbell._ffi import lib
 from ringbell.channel import Channel, deadline_after, seconds_left
+from ringbell.closing import Closing
 from ringbell.device import Device
 from ringbell.errors import ChannelClosed, LayoutMismatch, PeerLost
 from ringbell.policy import Policy
@@ -27,7 +26,7 @@ _BACKLOG = 16
 _HANDSHAKE = 2.0
 
 
-class Listener:
+class Listener(Closing):
     """Listens under a name; made by `listen`. A context manager; leaving it frees the name.
 
     While it lives it holds a lock on a file beside the socket. So a name is in use exactly as long
@@ -145,17 +144,6 @@ class Listener:
         lock, self._lock = self._lock, -1
         if lock != -1:
             os.close(lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<ringbell.Listener {self.path}{'' if self._socket else ', closed'}>"

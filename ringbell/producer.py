@@ -103,10 +103,9 @@ class Producer:
 
     def _send_some(self, payloads: list[ReadableBuffer], deadline: float | None) -> int:
         """Send at least the first one, and the others as far as there is room."""
-        joined = join(payloads, _JOINED)
+        data, sizes = join(payloads, _JOINED)
         status = _EMSGSIZE
-        if joined is not None:
-            data, sizes = joined
+        if sizes:
             pointer = ffi.from_buffer("uint64_t[]", sizes)
             while (status := _send_many(self._handle, data, pointer, len(sizes))) == _EAGAIN:
                 self.wait_for_room(deadline)

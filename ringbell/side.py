@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from ringbell.channel import Channel
+from ringbell.closing import Closing
 from ringbell.consumer import Consumer
 from ringbell.in_use import in_use
 from ringbell.producer import Producer
 from ringbell.stats import Stats
 
 
-class Side:
+class Side(Closing):
     """One side of a channel; the base of `Driver` and `Device`."""
 
     __slots__ = ("_channel", "_ends")
@@ -37,14 +35,3 @@ class Side:
         if producer.inside or consumer.inside:
             raise in_use(self)
         self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

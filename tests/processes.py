@@ -55,6 +55,15 @@ class Peer:
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def state(self) -> str:
+        """R is running, S sleeps, T is stopped, Z has ended."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    def stop(self) -> None:
+        """Send SIGSTOP, and wait until it stands still (or has ended)."""
+        self.signal(signal.SIGSTOP)
+        wait_until(lambda: self.state() in "TZ")
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

@@ -7,7 +7,6 @@ import select
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from processes import PeerError, wait_until
@@ -19,29 +18,38 @@ SMALL_RING = 4096
 SMALL_RING_MESSAGES = 64
 
 
-def is_stopped(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+@pytest.fixture
+def both(start, connect):
+    """A driver here, and a device in another process."""
+
+    def make(moderation=None, polling="never", **options):
+        device = start("device", polling=polling)
+        driver = connect(**options)
+        if moderation:
+            device.run(f"setattr(device.doorbell, 'moderation', ringbell.{moderation!r})")
+        return driver, device
+
+    return make
+
+
+def begin_to_receive(driver, device, sleeps=1):
+    """Have the device receive one message, and wait until it has gone to sleep `sleeps` times."""
+    device.begin("device.doorbell.recv()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps >= sleeps)
 
 
 @pytest.fixture
-def asleep(start, connect):
+def asleep(both):
     """A device that has gone to sleep over an empty doorbell ring, and is stopped there."""
 
-    def make(listen=None, **options):
-        device = start("device", polling="never", **(listen or {}))
-        if "moderation" in options:
-            moderation = options.pop("moderation")
-            driver = connect(**options)
-            device.run(f"setattr(device.doorbell, 'moderation', ringbell.{moderation!r})")
-        else:
-            driver = connect(**options)
+    def make(**options):
+        driver, device = both(**options)
         device.begin("""
 while message := device.doorbell.recv():
     pass
 """)
         wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
-        device.signal(signal.SIGSTOP)
-        wait_until(lambda: is_stopped(device.pid))
+        device.stop()
         return driver, device
 
     return make
@@ -233,12 +241,9 @@ def test_moderation_counts_entries(asleep):
     finish(driver, device)
 
 
-def test_a_device_that_has_woken_up_is_not_kicked_for_what_it_wanted_before(start, connect):
-    device = start("device", polling="never")
-    driver = connect()
-    device.run("setattr(device.doorbell, 'moderation', ringbell.Moderation(3, 0.001))")
-    device.begin("device.doorbell.recv()")
-    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+def test_a_device_that_has_woken_up_is_not_kicked_for_what_it_wanted_before(both):
+    driver, device = both(Moderation(3, 0.001))
+    begin_to_receive(driver, device)
     driver.doorbell.send(b"x")
     device.reply()
     for _ in range(5):
@@ -246,13 +251,10 @@ def test_a_device_that_has_woken_up_is_not_kicked_for_what_it_wanted_before(star
     assert kicks(driver) == (0, 1)
 
 
-def test_moderation_waits_for_a_bounded_time(start, connect):
-    device = start("device", polling="never")
-    driver = connect()
-    device.run("setattr(device.doorbell, 'moderation', ringbell.Moderation(1000, 0.001))")
+def test_moderation_waits_for_a_bounded_time(both):
+    driver, device = both(Moderation(1000, 0.001))
     for i in range(1, 4):
-        device.begin("device.doorbell.recv()")
-        wait_until(lambda i=i: driver.stats().device.consumer.sleeps >= i)
+        begin_to_receive(driver, device, sleeps=i)
         driver.doorbell.send(b"x")
         device.reply()
     assert kicks(driver) == (0, 3)
@@ -282,27 +284,20 @@ def test_a_moderated_device_inside_a_coalescing_block(asleep):
     finish(driver, device)
 
 
-def test_a_block_leaves_the_timer_of_a_moderated_device_alone(start, connect):
-    device = start("device", polling="never")
-    driver = connect()
-    device.run("setattr(device.doorbell, 'moderation', ringbell.Moderation(1000, 0.001))")
-    device.begin("device.doorbell.recv()")
-    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+def test_a_block_leaves_the_timer_of_a_moderated_device_alone(both):
+    driver, device = both(Moderation(1000, 0.001))
+    begin_to_receive(driver, device)
     with driver.doorbell.coalesce():
         driver.doorbell.send(b"x")
     assert device.reply() == "b'x'"
 
 
-def test_a_timer_that_is_over_is_over_once(start, connect):
-    device = start("device", polling="never")
-    driver = connect()
-    device.run("setattr(device.doorbell, 'moderation', ringbell.Moderation(1000, 0.001))")
-    device.begin("device.doorbell.recv()")
-    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+def test_a_timer_that_is_over_is_over_once(both):
+    driver, device = both(Moderation(1000, 0.001))
+    begin_to_receive(driver, device)
     driver.doorbell.send(b"x")
     device.reply()
-    device.begin("device.doorbell.recv()")
-    wait_until(lambda: driver.stats().device.consumer.sleeps >= 2)
+    begin_to_receive(driver, device, sleeps=2)
     time.sleep(0.05)  # in which a sleep that ends at once would be many
     assert driver.stats().device.consumer.sleeps == 2
     driver.doorbell.send(b"x")
@@ -412,13 +407,11 @@ def test_a_kick_takes_the_timer_back(pair):
 
 
 @pytest.mark.parametrize("polling", ["never", "adaptive"])
-def test_a_wait_that_was_woken_leaves_the_descriptor_readable(start, connect, polling):
+def test_a_wait_that_was_woken_leaves_the_descriptor_readable(both, polling):
     # It drains the kick that tells of both messages, and takes one.
-    device = start("device", polling=polling)
-    driver = connect()
+    driver, device = both(polling=polling)
     device.run("device.doorbell.fileno()")
-    device.begin("device.doorbell.recv()")
-    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+    begin_to_receive(driver, device)
     with driver.doorbell.coalesce():
         driver.doorbell.send(b"1")
         driver.doorbell.send(b"2")
@@ -428,14 +421,11 @@ def test_a_wait_that_was_woken_leaves_the_descriptor_readable(start, connect, po
     assert device.run("device.doorbell.recv()") == "b'2'"
 
 
-def test_a_wait_that_a_signal_ended_leaves_the_descriptor_readable(start, connect):
-    device = start("device", polling="never")
-    driver = connect()
+def test_a_wait_that_a_signal_ended_leaves_the_descriptor_readable(both):
+    driver, device = both()
     device.run("device.doorbell.fileno()")
-    device.begin("device.doorbell.recv()")
-    wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
-    device.signal(signal.SIGSTOP)
-    wait_until(lambda: is_stopped(device.pid))
+    begin_to_receive(driver, device)
+    device.stop()
     driver.doorbell.send(b"1")
     device.signal(signal.SIGINT)
     device.signal(signal.SIGCONT)
@@ -530,13 +520,8 @@ poll.close()
 
 @pytest.mark.parametrize("moderation", [None, Moderation(3, 0.0005)])
 @pytest.mark.parametrize("take", [1, 3, 10**9])
-def test_an_event_loop_misses_nothing_however_much_it_takes_at_a_time(
-    start, connect, take, moderation
-):
-    device = start("device")
-    driver = connect(ring_size=SMALL_RING)
-    if moderation:
-        device.run(f"setattr(device.doorbell, 'moderation', ringbell.{moderation!r})")
+def test_an_event_loop_misses_nothing_however_much_it_takes_at_a_time(both, take, moderation):
+    driver, device = both(moderation, polling="adaptive", ring_size=SMALL_RING)
     device.run(f"take = {take}")
     device.begin(POLL_LOOP)
     rng = random.Random(take)

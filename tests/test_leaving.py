@@ -262,7 +262,7 @@ def test_a_blocked_wait_sleeps_once_and_makes_no_system_calls(start, connect):
     driver = connect()
     device.begin("device.take(timeout=1000)")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
-    wait_until(lambda: Path(f"/proc/{device.pid}/stat").read_text().split()[2] == "S")
+    wait_until(lambda: device.state() == "S")
     before = switches(device.pid), driver.stats()
     # Not a wait for something: the time over which nothing may happen.
     subprocess.run([sys.executable, "-c", "import time; time.sleep(1)"], check=True)
@@ -277,7 +277,7 @@ def test_a_blocked_wait_for_room_soon_makes_no_system_calls_either(start, connec
     device.begin("[device.interrupt.send(b'x' * 100) for _ in range(33)]")
     # The first sleep, for a good part of the ring, is bounded; the second, for the message, is not.
     wait_until(lambda: driver.stats().device.producer.sleeps == 2)
-    wait_until(lambda: Path(f"/proc/{device.pid}/stat").read_text().split()[2] == "S")
+    wait_until(lambda: device.state() == "S")
     before = switches(device.pid), driver.stats()
     subprocess.run([sys.executable, "-c", "import time; time.sleep(0.5)"], check=True)
     assert (switches(device.pid), driver.stats()) == before

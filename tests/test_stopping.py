@@ -36,11 +36,6 @@ def exchange(kind, size):
 """
 
 
-def state_of(peer) -> str:
-    """R is running, S sleeps, T is stopped, Z has ended."""
-    return Path(f"/proc/{peer.pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 def taken_by(path, side) -> int:
     try:
         return int(Path(f"{path}.{side}").read_text() or 0)
@@ -53,25 +48,20 @@ def has_replied(peers) -> bool:
     return bool(select.select([peer.process.stdout for peer in peers], [], [], 0)[0])
 
 
-def stop(peer):
-    peer.signal(signal.SIGSTOP)
-    wait_until(lambda: state_of(peer) in "TZ")
-
-
 def stop_and_continue(peers, chance):
     """Stop one side, or both, and let them go on in any order."""
     stopped = chance.sample(peers, chance.choice((1, 1, 1, 2)))
     for peer in stopped:
-        stop(peer)
+        peer.stop()
     if len(stopped) == 1 and chance.random() < 1 / 4:
         # Without the one that stands still, the other one has nothing to do before long.
         (other,) = (peer for peer in peers if peer not in stopped)
-        wait_until(lambda: state_of(other) in "SZ")
+        wait_until(lambda: other.state() in "SZ")
     # The pauses spread the stops over all moments; nothing waits for them.
     time.sleep(chance.uniform(0, LONGEST))
     for peer in chance.sample(stopped, len(stopped)):
         peer.signal(signal.SIGCONT)
-        assert state_of(peer) != "Z"
+        assert peer.state() != "Z"
     time.sleep(chance.uniform(0, LONGEST))
 
 

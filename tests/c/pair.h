@@ -22,7 +22,7 @@ struct pair {
 	rb_channel *driver;
 	rb_channel *device;
 	int control[2];
-	int kick_fds[6];
+	int kick_fds[2 * RB_KICK_FDS];
 	int segment;
 };
 
@@ -55,8 +55,8 @@ static struct pair open_pair(uint64_t ring_bytes, uint64_t first_index)
 		die("memfd");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.control))
 		die("socketpair");
-	for (int i = 0; i < 6; i++) {
-		bool timer = i % 3 == 1;
+	for (int i = 0; i < 2 * RB_KICK_FDS; i++) {
+		bool timer = i % RB_KICK_FDS == RB_TIMER_FD;
 		pair.kick_fds[i] = timer ? rb_timer_make() : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (pair.kick_fds[i] < 0)
 			die("eventfd or timer");
@@ -84,7 +84,7 @@ static inline void close_pair(struct pair *pair)
 {
 	rb_channel_free(pair->driver);
 	rb_channel_free(pair->device);
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 2 * RB_KICK_FDS; i++)
 		close(pair->kick_fds[i]);
 	close(pair->control[0]);
 	close(pair->control[1]);
