@@ -44,7 +44,8 @@ static struct pair open_pair(uint64_t ring_bytes, uint64_t first_index)
 {
 	struct pair pair;
 	struct rb_header header;
-	uint64_t size = rb_header_make(&header, ring_bytes, first_index);
+	uint64_t slots = ring_bytes / RB_SLOT;
+	uint64_t size = rb_header_make(&header, slots, RB_SLOT, slots, 0, first_index);
 
 	if (!size) {
 		fprintf(stderr, "bad ring size %llu\n", (unsigned long long)ring_bytes);

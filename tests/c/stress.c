@@ -479,8 +479,8 @@ int main(int argc, char **argv)
 	*device_side = (struct side){
 		.name = "device", .random = options.seed * 40503U + 77, .cpu = options.cpus[1]};
 	struct pair pair = open_pair(options.ring, options.first);
-	rb_channel_policy(pair.driver, options.polling, options.max_poll, 0);
-	rb_channel_policy(pair.device, options.polling, options.max_poll, 0);
+	rb_channel_policy(pair.driver, options.polling, options.max_poll, RB_SHARE_ALL, 0);
+	rb_channel_policy(pair.device, options.polling, options.max_poll, RB_SHARE_ALL, 0);
 	rb_channel_moderation(pair.driver, options.moderation, MODERATION_NS);
 	rb_channel_moderation(pair.device, options.moderation, MODERATION_NS);
 
