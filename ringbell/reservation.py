@@ -50,13 +50,14 @@ class Reservation:
         or PeerLost when nobody will take it.
         """
         try:
-            if kind is None:
+            if kind is None and not self._ended:
                 self.take_back()
                 self.publish()
         finally:
-            self._abandon()
+            self.abandon()
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """Give it up, so that nothing is published. Doing that twice does nothing."""
         if not self._ended:
             self._ended = True
             lib.rb_unreserve(self._handle, self._reservation)
@@ -66,4 +67,4 @@ class Reservation:
 
     def __del__(self) -> None:
         # Reserved, but its block was never entered.
-        self._abandon()
+        self.abandon()
