@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Measures what the design claims, plots it, and writes the page about it.
+
+    python bench/claims [--quick] [--only N]
+
+A whole run writes docs/claims.md and docs/figures/; a quick one, or one of a single claim, writes
+to build/claims/, so that the page is always of one run. Needs two CPUs: ends with 2 without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from machine import describe, is_virtual, steal_ticks
+
+from claims import claim_1, claim_2, claim_3, claim_4, claim_5, claim_6, claim_7, claim_8
+from claims.programs import ROOT, Bench, Failed
+from claims.section import Section
+from ringbell.pinning import choose_pair
+
+CLAIMS: list[Callable[[Bench], Section]] = [
+    module.claim
+    for module in (claim_1, claim_2, claim_3, claim_4, claim_5, claim_6, claim_7, claim_8)
+]
+
+
+def page(sections: list[Section], cpus: tuple[int, int], stolen: float) -> str:
+    machine = describe(cpus)
+    virtual = "a virtual machine: " if is_virtual() else ""
+    verdicts = "\n".join(
+        f"| {section.number} | {section.claim} | {section.verdict.word} |" for section in sections
+    )
+    text = "\n".join(section.as_markdown() for section in sections)
+    return f"""# What the design claims, measured
+
+Written by `make figures`, verdicts included: each is decided by thresholds that stand in
+`bench/claims/verdicts.py`, and its numbers are those of the run. The programs are in `bench/c`,
+over the very sources of the extension; where Python is measured, it says so.
+
+Measured on {virtual}{machine}. Where it says two CPUs, the driver is on CPU {cpus[0]} and the
+device on CPU {cpus[1]}. {noise(stolen)}
+
+| | claim | verdict |
+| --- | --- | --- |
+{verdicts}
+
+{text}"""
+
+
+def noise(stolen: float) -> str:
+    if not is_virtual():
+        return "Other processes of the machine disturb the p99 first, and medians last."
+    return (
+        "A wake-up of a virtual CPU that sleeps goes through the hypervisor, so W is larger than "
+        "on bare metal, and other guests take time from this one: "
+        f"{100 * stolen:.1f} % of its CPUs' time in this run, as far as it was told. That disturbs "
+        "the p99 first, and medians last. Numbers of another run may differ by a third; what "
+        "counts is the shape of the lines, and which of them is above."
+    )
+
+
+def measure(bench: Bench, numbers: list[int]) -> list[Section]:
+    bench.build()
+    sections = []
+    for number in numbers:
+        began = time.monotonic()
+        section = CLAIMS[number - 1](bench)
+        print(f"{number}. {section.claim}: {section.verdict.word.upper()}", flush=True)
+        print(f"   {section.verdict.text} [{time.monotonic() - began:.0f} s]", flush=True)
+        sections.append(section)
+    return sections
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a smoke run of half a minute")
+    parser.add_argument("--only", type=int, choices=range(1, len(CLAIMS) + 1), metavar="N")
+    options = parser.parse_args()
+    cpus = choose_pair()
+    if cpus is None:
+        print("The claims need two CPUs; only one may be used here.", file=sys.stderr)
+        return 2
+    whole = not options.quick and not options.only
+    target = ROOT / ("docs" if whole else "build/claims")
+    numbers = [options.only] if options.only else list(range(1, len(CLAIMS) + 1))
+    print(describe(cpus), flush=True)
+    began, stolen = time.monotonic(), steal_ticks()
+    try:
+        with tempfile.TemporaryDirectory(prefix="ringbell-claims-") as folder:
+            bench = Bench(Path(folder), target / "figures", cpus, options.quick)
+            bench.figures.mkdir(parents=True, exist_ok=True)
+            sections = measure(bench, numbers)
+    except Failed as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    ticks = (time.monotonic() - began) * os.sysconf("SC_CLK_TCK") * (os.cpu_count() or 1)
+    text = page(sections, cpus, (steal_ticks() - stolen) / ticks)
+    (target / "claims.md").write_text(text)
+    print(f"{(target / 'claims.md').relative_to(ROOT)}, {time.monotonic() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
