@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -23,7 +24,7 @@ from machine import describe, is_virtual, steal_ticks
 
 from claims import claim_1, claim_2, claim_3, claim_4, claim_5, claim_6, claim_7, claim_8
 from claims.programs import ROOT, Bench, Failed
-from claims.section import Section
+from claims.section import Section, fill
 from ringbell.pinning import choose_pair
 
 CLAIMS: list[Callable[[Bench], Section]] = [
@@ -39,14 +40,20 @@ def page(sections: list[Section], cpus: tuple[int, int], stolen: float) -> str:
         f"| {section.number} | {section.claim} | {section.verdict.word} |" for section in sections
     )
     text = "\n".join(section.as_markdown() for section in sections)
+    written = fill(
+        "Written by `make figures`, verdicts included: each is decided by thresholds that stand in "
+        "`bench/claims/verdicts.py`, and its numbers are those of the run. The programs are in "
+        "`bench/c`, over the very sources of the extension; where Python is measured, it says so."
+    )
+    measured = fill(
+        f"Measured on {virtual}{machine}. Where it says two CPUs, the driver is on CPU {cpus[0]} "
+        f"and the device on CPU {cpus[1]}. {noise(stolen)}"
+    )
     return f"""# What the design claims, measured
 
-Written by `make figures`, verdicts included: each is decided by thresholds that stand in
-`bench/claims/verdicts.py`, and its numbers are those of the run. The programs are in `bench/c`,
-over the very sources of the extension; where Python is measured, it says so.
+{written}
 
-Measured on {virtual}{machine}. Where it says two CPUs, the driver is on CPU {cpus[0]} and the
-device on CPU {cpus[1]}. {noise(stolen)}
+{measured}
 
 | | claim | verdict |
 | --- | --- | --- |
@@ -59,11 +66,11 @@ def noise(stolen: float) -> str:
     if not is_virtual():
         return "Other processes of the machine disturb the p99 first, and medians last."
     return (
-        "A wake-up of a virtual CPU that sleeps goes through the hypervisor, so W is larger than "
-        "on bare metal, and other guests take time from this one: "
+        "A wake-up of a virtual CPU that sleeps goes through the hypervisor, so W is not that of "
+        "bare metal, and other guests take time from this one: "
         f"{100 * stolen:.1f} % of its CPUs' time in this run, as far as it was told. That disturbs "
-        "the p99 first, and medians last. Numbers of another run may differ by a third; what "
-        "counts is the shape of the lines, and which of them is above."
+        "the p99 first, and medians last. Numbers of another run will differ; what counts is the "
+        "shape of the lines, and which of them is above."
     )
 
 
@@ -91,6 +98,8 @@ def main() -> int:
     whole = not options.quick and not options.only
     target = ROOT / ("docs" if whole else "build/claims")
     numbers = [options.only] if options.only else list(range(1, len(CLAIMS) + 1))
+    # So that what was started ends with us, and the folder goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     print(describe(cpus), flush=True)
     began, stolen = time.monotonic(), steal_ticks()
     try:

@@ -15,7 +15,7 @@ MANY = 1 << 20
 
 
 def claim(bench: Bench) -> Section:
-    gaps = [1e6, 3e5, 1e5, 3e4, 1e4, 5e3, 3e3, 2e3, 1.5e3, 1.2e3]
+    gaps = [1e6, 3e5, 1e5, 3e4, 1e4, 5e3, 3e3, 2e3, 1.5e3]
     if bench.quick:
         gaps = [1e6, 1e5, 1e4, 2e3]
 

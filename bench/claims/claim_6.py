@@ -77,10 +77,10 @@ def claim(bench: Bench) -> Section:
             "times of that mean (irregular), no work; and for the second table `bench/c/calls.c`, "
             "one call after the other. *Busy*: a process that computes all the time is pinned to "
             f"the device's CPU. *Asleep*: the driver pauses for {duration(pause_us(bench))} "
-            "between its calls, and so does the device. The bound of "
-            f"adaptive polling is {BOUND_US} us, as ever. Median of {bench.rounds} rounds in turn, "
-            "two CPUs but where it says one. In the first table: p50 in us, and CPU time of the "
-            "device per request in us."
+            "between its calls, and so does the device. The bound of adaptive polling is "
+            f"{BOUND_US} us, the default. Median of {bench.rounds} rounds in turn, two CPUs but "
+            "where it says one. In the first table: p50 in us, and CPU time of the device per "
+            "request in us."
         ),
         verdict=adaptive_polling(traffics[REGULAR], traffics[IRREGULAR], one_cpu, BOUND_US),
         figure="claim-6.png",

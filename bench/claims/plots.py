@@ -34,7 +34,7 @@ STYLE = {
 def figure(path: Path, columns: int = 1, rows: int = 1) -> Iterator[Any]:
     """Give the axes of a figure, and write it to `path` afterwards."""
     with matplotlib.rc_context(STYLE):
-        size = (7.2 if columns == 1 else 9.6, 4.0 if rows == 1 else 6.4)
+        size = (7.2 if columns == 1 else 9.2, 4.0 if rows == 1 else 5.8)
         made, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
         try:
             yield axes[0][0] if rows == columns == 1 else axes

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 
 from claims.verdicts import Verdict
@@ -20,13 +21,19 @@ class Section:
 
     def as_markdown(self) -> str:
         tables = "\n\n".join(_table(rows) for rows in self.tables)
+        verdict = fill(f"**{self.verdict.word.capitalize()}.** {self.verdict.text}")
+        how = fill(f"How: {self.how} `python bench/claims --only {self.number}`")
         return (
             f"## {self.number}. {self.claim}\n\n"
-            f"**{self.verdict.word.capitalize()}.** {self.verdict.text}\n\n"
+            f"{verdict}\n\n"
             f"![{self.claim}](figures/{self.figure})\n\n"
             f"{tables}\n\n"
-            f"How: {self.how} `python bench/claims --only {self.number}`\n"
+            f"{how}\n"
         )
+
+
+def fill(text: str) -> str:
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(rows: list[list[str]]) -> str:

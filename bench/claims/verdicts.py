@@ -47,6 +47,10 @@ def duration(us: float) -> str:
     return f"{number(us / 1e3)} ms" if us < 1e6 else f"{number(us / 1e6)} s"
 
 
+def times(count: float) -> str:
+    return "once" if count == 1 else f"{number(count)} times"
+
+
 def all_some_none(checks: Iterable[bool]) -> Literal["holds", "holds in part", "refuted"]:
     checks = list(checks)
     if all(checks):
@@ -108,33 +112,29 @@ def rate_against_depth(series: dict[str, Series], wake_up_us: float) -> Verdict:
     )
 
 
-def kicks_against_load(policies: dict[str, Series], always: str, compare: str) -> Verdict:
-    """Judge whether kicks go away with load; each series is kicks a request by rate."""
-    others = {name: series for name, series in policies.items() if name != always}
-    full = {name: series[max(series)] for name, series in policies.items()}
-    idle = {name: series[min(series)] for name, series in policies.items()}
-    gone = [full[name] < 0.01 for name in others]
-    listed = ", ".join(f"{name} {number(1000 * full[name])}" for name in policies)
+def kicks_against_load(policies: dict[str, list[float]], always: str, compare: str) -> Verdict:
+    """Judge whether kicks go away with load; kicks a request, from idle to saturation."""
+    others = [name for name in policies if name != always]
     text = (
-        f"Nothing was lost under any policy. Kicks per 1,000 requests when the ring is always "
-        f"full: {listed}. When idle ({number(min(policies[always]))} requests/s): "
-        + ", ".join(f"{name} {number(1000 * idle[name])}" for name in policies)
-        + ". "
+        "No entry was lost under any policy. Kicks per 1,000 requests, from idle to a ring that is "
+        "always full: "
     )
-    plain = policies[compare]
-    for name, series in others.items():
-        if name == compare:
-            continue
-        ratios = [
-            mine / theirs
-            for (_, mine), (_, theirs) in zip(
-                sorted(series.items())[:-1], sorted(plain.items())[:-1], strict=True
-            )
-            if theirs
-        ]
-        text += f"{name}: {number(statistics.median(ratios))} times the kicks of {compare}, "
-    text = text.rstrip(", ") + " (medians over the rates below saturation)."
-    return Verdict(all_some_none(gone), text)
+    text += "; ".join(
+        f"{name} {number(1000 * kicks[0])} to {number(1000 * kicks[-1])}"
+        for name, kicks in policies.items()
+    )
+    # Where there are none, the next kick is chance.
+    ratios = [
+        (name, statistics.median(a / b for a, b in zip(kicks, policies[compare], strict=True) if b))
+        for name, kicks in policies.items()
+        if name not in (always, compare)
+    ]
+    text += f". Over all loads, against {compare}: " + ", ".join(
+        f"{name} {number(ratio)} times as many" for name, ratio in ratios
+    )
+    return Verdict(
+        all_some_none(policies[name][-1] < 0.01 for name in others), text + " (medians)."
+    )
 
 
 def one_wake_up(held: Series, free: Series) -> Verdict:
@@ -142,13 +142,12 @@ def one_wake_up(held: Series, free: Series) -> Verdict:
     ones = [wakeups == 1 for wakeups in held.values()]
     most = max(held)
     text = (
-        f"Held until the last kick was sent, the sleeper woke {number(held[most])} "
-        f"time{'' if held[most] == 1 else 's'} for {number(most)} kicks, and the counter said how "
-        "many there were. "
+        f"Held until the last kick was sent, the sleeper woke {times(held[most])} for "
+        f"{number(most)} kicks, and the counter said how many there were. "
     )
     single = [kicks for kicks in sorted(free) if free[kicks] <= 1.05]
     last = max(free)
-    text += f"Free to run on another CPU it woke {number(free[last])} times for {number(last)}"
+    text += f"Free to run on another CPU it woke {times(free[last])} for {number(last)}"
     if single:
         text += f", and once for up to {number(single[-1])}"
     text += ": kicks that come after it ran are not before it ran."
@@ -156,20 +155,21 @@ def one_wake_up(held: Series, free: Series) -> Verdict:
 
 
 def crossing(plain: Series, other: Series) -> float | None:
-    """Find the lowest rate at which `other` is no longer above `plain`; None when there is none.
+    """Find the rate from which on `other` is no longer above `plain`; None when there is none.
 
     Between two rates that were measured, by straight lines in a plot with logarithmic axes.
     """
-    before: tuple[float, float] | None = None
-    for rate in sorted(set(plain) & set(other)):
+    found: float | None = None
+    after: tuple[float, float] | None = None
+    for rate in sorted(set(plain) & set(other), reverse=True):
         above = math.log(other[rate] / plain[rate])
-        if above <= 0:
-            if before is None:
-                return rate
-            share = before[1] / (before[1] - above)
-            return math.exp(before[0] + share * (math.log(rate) - before[0]))
-        before = (math.log(rate), above)
-    return None
+        if above > 0:
+            if after is None:
+                return None
+            share = above / (above - after[1])
+            return math.exp(math.log(rate) + share * (after[0] - math.log(rate)))
+        found, after = rate, (math.log(rate), above)
+    return found
 
 
 def coalescing(p50: dict[float, Series], p99: dict[float, Series]) -> Verdict:
@@ -193,7 +193,8 @@ def coalescing(p50: dict[float, Series], p99: dict[float, Series]) -> Verdict:
         cross = {delay: rate for delay, rate in crossings.items() if rate is not None}
         free = free and not cross
         if cross:
-            text += f"Lines of {name} cross that of no moderation at " + ", ".join(
+            text += f"Lines of {name} cross that of no moderation, and stay below it, at "
+            text += ", ".join(
                 f"{number(rate)}/s ({number(delay)} us)" for delay, rate in cross.items()
             )
             text += ". "
@@ -233,9 +234,9 @@ def adaptive_polling(
     }
     within = {gap: share for gap, share in removed.items() if gap <= bound_us / 2}
     removes = bool(within) and all(share >= 0.8 for share in within.values())
-    text = ""
+    text = "No wake-up to be removed was seen: polling always was not twice as fast as none. "
     if within:
-        text += (
+        text = (
             f"Regular traffic up to {duration(max(within))} apart: it removes "
             f"{number(100 * min(within.values()))} to {number(100 * max(within.values()))} % of "
             "what a wake-up adds to the median latency"
