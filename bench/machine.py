@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -23,10 +25,34 @@ def is_virtual() -> bool:
     return "hypervisor" in _cpuinfo("flags").split()
 
 
-def steal_ticks() -> int:
-    """Read how long a hypervisor has kept CPUs from us, in the kernel's hundredths of a second."""
-    words = Path("/proc/stat").read_text().split()
-    return int(words[8])
+@dataclass(frozen=True)
+class CpuTime:
+    """Where the time of all CPUs went since the machine was started, in seconds."""
+
+    ours: float
+    """This process and the ones that it has waited for."""
+    others: float
+    stolen: float
+    """By a hypervisor, as far as it tells."""
+    all: float
+
+    @classmethod
+    def now(cls) -> CpuTime:
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split()[1:9]]
+        user, nice, system, _, _, irq, softirq, steal = (
+            tick / os.sysconf("SC_CLK_TCK") for tick in ticks
+        )
+        ours = sum(os.times()[:4])
+        busy = user + nice + system + irq + softirq
+        return cls(ours, busy - ours, steal, sum(ticks) / os.sysconf("SC_CLK_TCK"))
+
+    def since(self, earlier: CpuTime) -> CpuTime:
+        return CpuTime(
+            self.ours - earlier.ours,
+            self.others - earlier.others,
+            self.stolen - earlier.stolen,
+            self.all - earlier.all,
+        )
 
 
 def _cpuinfo(field: str) -> str:

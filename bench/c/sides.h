@@ -27,6 +27,7 @@ struct report {
 	uint64_t stamp; /* when the parent did what the child measures */
 	uint64_t entries;
 	uint64_t wakeups;
+	uint64_t slept_ns;
 	uint64_t cpu_ns;
 	uint64_t ended; /* when the child had done all */
 	uint64_t count; /* of samples */
@@ -223,6 +224,12 @@ static int by_size(const void *one, const void *other)
 	uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
 
 	return (a > b) - (a < b);
+}
+
+static uint64_t median_of(uint64_t *values, uint64_t count)
+{
+	qsort(values, count, sizeof(*values), by_size);
+	return count ? values[count / 2] : 0;
 }
 
 static void print_times(void)

@@ -11,11 +11,13 @@
  */
 #include "sides.h"
 
+#define ROUNDS_MAX 1000
+
 static uint64_t driver_cpu, device_cpu = 1, sleep_ns = 100000, rounds = 100, busy;
 
 static void be_woken(rb_channel *device)
 {
-	uint64_t slept = 0, kept = 0;
+	uint64_t slept[ROUNDS_MAX], kept = 0;
 
 	child_is_ready();
 	for (uint64_t round = 0; round <= rounds; round++) {
@@ -27,12 +29,11 @@ static void be_woken(rb_channel *device)
 		/* The first is a warm-up; a kick before the sleep is none that woke us. */
 		if (round && stamp > began) {
 			keep_sample(now - stamp);
-			slept += stamp - began;
-			kept++;
+			slept[kept++] = stamp - began;
 		}
 		kick_leaving_timer(&device->producer);
 	}
-	report->entries = kept ? slept / kept : 0;
+	report->slept_ns = median_of(slept, kept);
 }
 
 int main(int argc, char **argv)
@@ -43,6 +44,8 @@ int main(int argc, char **argv)
 	};
 	(void)argc;
 	parse(argv, options);
+	if (!rounds || rounds > ROUNDS_MAX)
+		fail("--rounds is from 1 to 1000");
 	begin(60);
 	struct pair pair = open_pair(4096, 0);
 	pid_t computing = busy ? fork_computing(device_cpu) : 0;
@@ -55,7 +58,7 @@ int main(int argc, char **argv)
 	/* Or a sleep of 10 us would be one of 60. */
 	prctl(PR_SET_TIMERSLACK, 1);
 	await_child();
-	uint64_t kick_ns = 0;
+	uint64_t kick_ns[ROUNDS_MAX + 1];
 	for (uint64_t round = 0; round <= rounds; round++) {
 		if (driver_cpu == device_cpu)
 			pause_for(sleep_ns);
@@ -64,15 +67,15 @@ int main(int argc, char **argv)
 		uint64_t stamp = clock_ns();
 		__atomic_store_n(&report->stamp, stamp, __ATOMIC_RELEASE);
 		kick_leaving_timer(&pair.driver->producer);
-		kick_ns += round ? clock_ns() - stamp : 0;
+		kick_ns[round] = clock_ns() - stamp;
 		while (!sleep_on(pair.driver, RB_DATA, UINT64_MAX, -1))
 			;
 	}
 	join(child);
 	if (computing)
 		end(computing);
-	printf("{\"slept_us\": %.3f, \"kick_us\": %.3f, ", (double)report->entries / 1e3,
-	       (double)kick_ns / (double)rounds / 1e3);
+	printf("{\"slept_us\": %.3f, \"kick_us\": %.3f, ", (double)report->slept_ns / 1e3,
+	       (double)median_of(kick_ns, rounds + 1) / 1e3);
 	print_times();
 	printf("}\n");
 	close_pair(&pair);

@@ -10,7 +10,6 @@ to build/claims/, so that the page is always of one run. Needs two CPUs: ends wi
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from machine import describe, is_virtual, steal_ticks
+from machine import CpuTime, describe, is_virtual
 
 from claims import claim_1, claim_2, claim_3, claim_4, claim_5, claim_6, claim_7, claim_8
 from claims.programs import ROOT, Bench, Failed
@@ -32,8 +31,11 @@ CLAIMS: list[Callable[[Bench], Section]] = [
     for module in (claim_1, claim_2, claim_3, claim_4, claim_5, claim_6, claim_7, claim_8)
 ]
 
+# Share of the CPUs' time that others may take.
+QUIET = 0.05
 
-def page(sections: list[Section], cpus: tuple[int, int], stolen: float) -> str:
+
+def page(sections: list[Section], cpus: tuple[int, int], spent: CpuTime) -> str:
     machine = describe(cpus)
     virtual = "a virtual machine: " if is_virtual() else ""
     verdicts = "\n".join(
@@ -47,7 +49,7 @@ def page(sections: list[Section], cpus: tuple[int, int], stolen: float) -> str:
     )
     measured = fill(
         f"Measured on {virtual}{machine}. Where it says two CPUs, the driver is on CPU {cpus[0]} "
-        f"and the device on CPU {cpus[1]}. {noise(stolen)}"
+        f"and the device on CPU {cpus[1]}. {noise(spent)}"
     )
     return f"""# What the design claims, measured
 
@@ -62,16 +64,22 @@ def page(sections: list[Section], cpus: tuple[int, int], stolen: float) -> str:
 {text}"""
 
 
-def noise(stolen: float) -> str:
-    if not is_virtual():
-        return "Other processes of the machine disturb the p99 first, and medians last."
-    return (
-        "A wake-up of a virtual CPU that sleeps goes through the hypervisor, so W is not that of "
-        "bare metal, and other guests take time from this one: "
-        f"{100 * stolen:.1f} % of its CPUs' time in this run, as far as it was told. That disturbs "
-        "the p99 first, and medians last. Numbers of another run will differ; what counts is the "
-        "shape of the lines, and which of them is above."
+def noise(spent: CpuTime) -> str:
+    others = max(spent.others / spent.all, 0)
+    text = f"Other processes took {100 * others:.1f} % of the CPUs' time in this run"
+    if is_virtual():
+        text += (
+            f", other guests of the host {100 * spent.stolen / spent.all:.1f} %, as far as it "
+            "tells. A wake-up of a virtual CPU that sleeps goes through the hypervisor, so W is "
+            "not that of bare metal"
+        )
+    text += (
+        ". What others take disturbs the p99 first, and medians last. Numbers of another run will "
+        "differ; what counts is the shape of the lines, and which of them is above."
     )
+    if others > QUIET:
+        text += " **The machine was too busy for figures that one can rely on.**"
+    return text
 
 
 def measure(bench: Bench, numbers: list[int]) -> list[Section]:
@@ -101,7 +109,7 @@ def main() -> int:
     # So that what was started ends with us, and the folder goes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     print(describe(cpus), flush=True)
-    began, stolen = time.monotonic(), steal_ticks()
+    began, before = time.monotonic(), CpuTime.now()
     try:
         with tempfile.TemporaryDirectory(prefix="ringbell-claims-") as folder:
             bench = Bench(Path(folder), target / "figures", cpus, options.quick)
@@ -110,8 +118,7 @@ def main() -> int:
     except Failed as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
-    ticks = (time.monotonic() - began) * os.sysconf("SC_CLK_TCK") * (os.cpu_count() or 1)
-    text = page(sections, cpus, (steal_ticks() - stolen) / ticks)
+    text = page(sections, cpus, CpuTime.now().since(before))
     (target / "claims.md").write_text(text)
     print(f"{(target / 'claims.md').relative_to(ROOT)}, {time.monotonic() - began:.0f} s")
     return 0

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy
+from PIL import Image
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -39,7 +41,10 @@ def figure(path: Path, columns: int = 1, rows: int = 1) -> Iterator[Any]:
         try:
             yield axes[0][0] if rows == columns == 1 else axes
             made.tight_layout()
-            made.savefig(path, metadata={"Software": None})
+            made.canvas.draw()
+            # 64 colours are enough for lines, and make files of a third of the size.
+            image = Image.fromarray(numpy.asarray(made.canvas.buffer_rgba())).convert("RGB")
+            image.quantize(64).save(path, optimize=True)
         finally:
             pyplot.close(made)
 

@@ -237,9 +237,8 @@ def adaptive_polling(
     text = "No wake-up to be removed was seen: polling always was not twice as fast as none. "
     if within:
         text = (
-            f"Regular traffic up to {duration(max(within))} apart: it removes "
-            f"{number(100 * min(within.values()))} to {number(100 * max(within.values()))} % of "
-            "what a wake-up adds to the median latency"
+            f"Regular traffic up to {duration(max(within))} apart: it removes at least "
+            f"{number(100 * min(within.values()))} % of what a wake-up adds to the median latency"
         )
         beyond = [gap for gap, share in removed.items() if share >= 0.8]
         text += f" (80 % up to {duration(max(beyond))} apart). " if beyond else ". "
@@ -287,7 +286,13 @@ def two_cpus(one: dict[str, Series], two: dict[str, Series]) -> Verdict:
     for name in two:
         ratios = {work: two[name][work] / one[name][work] for work in sorted(two[name])}
         wins += [ratio > 1 for ratio in ratios.values()]
-        listed = ", ".join(f"{number(ratio)} ({number(work)} us)" for work, ratio in ratios.items())
-        texts.append(f"{name}: {listed}")
-    text = "The rate on two CPUs is that on one times, by the work on each side: "
+        least, most = min(ratios), max(ratios)
+        faster = [number(work) for work, ratio in ratios.items() if ratio > 1]
+        text = (
+            f"{name}: {number(ratios[least])} with {number(least)} us of work on each side, "
+            f"{number(ratios[most])} with {number(most)} us, "
+        )
+        text += f"faster with {', '.join(faster)} us" if faster else "never faster"
+        texts.append(text)
+    text = "The rate on two CPUs over that on one: "
     return Verdict(all_some_none(wins), text + "; ".join(texts) + ".")
