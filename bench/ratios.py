@@ -14,7 +14,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -24,6 +23,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
+
+from machine import describe
 
 import ringbell
 from ringbell.pinning import choose_pair
@@ -221,11 +223,11 @@ def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[dict[str, o
                 process.join()
 
 
-def connect_when_there(path: str, cpu: int) -> ringbell.Driver:
+def connect_when_there(path: str, cpu: int, **options: Any) -> ringbell.Driver:
     give_up = time.monotonic() + 30
     while True:
         try:
-            return ringbell.connect(path, cpu=cpu)
+            return ringbell.connect(path, cpu=cpu, **options)
         except ConnectionRefusedError:
             if time.monotonic() > give_up:
                 raise
@@ -258,13 +260,6 @@ def bound(what: str, values: list[float], target: float) -> dict[str, object]:
     }
 
 
-def cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
 def print_table(rows: list[dict[str, object]]) -> None:
     print(f"{'':42}{'ringbell':>12}{'Pipe':>12}{'ratio':>8}  {'target':8}reached")
     for row in rows:
@@ -286,10 +281,7 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options.rounds, cpus, folder)
-    machine = (
-        f"{cpu_model()}, Linux {platform.release()}, Python {platform.python_version()}, "
-        f"pinned to CPU {cpus[0]} and {cpus[1]}, {options.rounds} rounds"
-    )
+    machine = f"{describe(cpus)}, {options.rounds} rounds"
     if options.json:
         print(json.dumps({"machine": machine, "rows": rows}, indent=1))
     else:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The claims that the design stands on, each measured, plotted and judged by its numbers."""

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""The judges of bench/claims say what the numbers say, one way and the other."""
+
+import pytest
+from claims.verdicts import (
+    Polling,
+    adaptive_polling,
+    coalescing,
+    crossing,
+    duration,
+    kicks_against_load,
+    number,
+    one_wake_up,
+    padding,
+    rate_against_depth,
+    two_cpus,
+    wake_up,
+)
+
+
+def polling(never, adaptive, always, cpu=(5.0, 20.0, 90.0)):
+    gaps = (10.0, 50.0, 1000.0)
+    return {
+        name: Polling(dict.fromkeys(gaps, latency), dict.fromkeys(gaps, share))
+        for name, latency, share in zip(
+            ("never", "adaptive", "always"), (never, adaptive, always), cpu, strict=True
+        )
+    }
+
+
+def judge_polling(regular, irregular, one_cpu=150.0):
+    on_one_cpu = {"never": 5.0, "adaptive": one_cpu, "always": 8000.0}
+    return adaptive_polling(regular, irregular, on_one_cpu, bound_us=100)
+
+
+GOOD, IN_VAIN = polling(50.0, 1.0, 0.5), polling(50.0, 49.0, 0.5)
+COSTLY = polling(50.0, 48.0, 0.5, cpu=(5.0, 140.0, 900.0))
+KICKS = {"always": [1.0, 1.0, 1.0], "compare": [1.0, 0.2, 0.001], "event": [0.9, 0.1, 0.0]}
+PLAIN = {1e3: 20.0, 1e4: 20.0, 1e5: 30.0, 1e6: 400.0}
+ABOVE = {1e3: 220.0, 1e4: 210.0, 1e5: 100.0, 1e6: 500.0}
+BELOW = {1e3: 220.0, 1e4: 210.0, 1e5: 60.0, 1e6: 100.0}
+
+JUDGED = {
+    "holds": [
+        wake_up({10: 50.0, 1e6: 60.0}, {10: 45.0}, {10: 80.0}),
+        rate_against_depth({"C": {1: 9e3, 1024: 1e6}}, wake_up_us=50),
+        kicks_against_load(KICKS, "always", "compare"),
+        one_wake_up({1: 1, 1000: 1}, {1: 1, 1000: 300.0}),
+        coalescing({0: PLAIN, 200: ABOVE}, {0: PLAIN, 200: ABOVE}),
+        judge_polling(GOOD, GOOD),
+        padding({"one": [6.0, 6.0], "many": [20.0]}, {"one": [3.0, 3.5], "many": [10.0]}),
+        two_cpus({"deep": {0: 1.0, 10: 1.0}}, {"deep": {0: 2.0, 10: 1.5}}),
+    ],
+    "holds in part": [
+        wake_up({10: 50.0, 1e6: 60.0}, {10: 5.0}, {10: 80.0}),
+        rate_against_depth({"C": {1024: 1e6}, "Python": {1024: 2e4}}, wake_up_us=50),
+        kicks_against_load(KICKS | {"compare": [1.0, 0.5, 0.5]}, "always", "compare"),
+        one_wake_up({1: 1, 1000: 1.2}, {1: 1, 1000: 300.0}),
+        coalescing({0: PLAIN, 200: BELOW}, {0: PLAIN, 200: ABOVE}),
+        judge_polling(IN_VAIN, GOOD),
+        judge_polling(GOOD, COSTLY),
+        judge_polling(GOOD, GOOD, one_cpu=500.0),
+        padding({"one": [6.0], "many": [20.0]}, {"one": [3.0], "many": [20.0]}),
+        two_cpus({"deep": {0: 1.0, 10: 1.0}}, {"deep": {0: 0.5, 10: 1.5}}),
+    ],
+    "refuted": [
+        wake_up({10: 10.0, 1e6: 60.0}, {10: 5.0}, {10: 80.0}),
+        rate_against_depth({"C": {1: 9e3, 1024: 2e4}}, wake_up_us=50),
+        kicks_against_load({policy: [1.0, 1.0, 1.0] for policy in KICKS}, "always", "compare"),
+        one_wake_up({1: 2, 1000: 1000}, {1: 2, 1000: 1000}),
+        coalescing({0: PLAIN, 200: PLAIN}, {0: PLAIN, 200: PLAIN}),
+        judge_polling(IN_VAIN, COSTLY),
+        padding({"one": [3.0], "many": [20.0]}, {"one": [3.0], "many": [20.0]}),
+        two_cpus({"deep": {0: 1.0, 10: 1.0}}, {"deep": {0: 0.5, 10: 0.5}}),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict"), [(word, verdict) for word in JUDGED for verdict in JUDGED[word]]
+)
+def test_a_judge_decides_by_the_numbers(word, verdict):
+    assert verdict.word == word
+    assert verdict.text.endswith(".")
+
+
+def test_a_verdict_tells_the_numbers_it_was_made_of():
+    verdict = rate_against_depth({"C": {1: 9000.0, 1024: 1e6}}, wake_up_us=50)
+    for told in (
+        "20,000 a second",
+        "9,000 requests/s at depth 1",
+        "50 times 1/W",
+        "from depth 1,024",
+    ):
+        assert told in verdict.text
+
+
+def test_two_lines_cross_where_one_stays_below_the_other_from_then_on():
+    assert crossing(PLAIN, ABOVE) is None
+    assert 1e5 < crossing(PLAIN, BELOW) < 1e6
+    once_below = {1e3: 220.0, 1e4: 10.0, 1e5: 60.0, 1e6: 500.0}
+    assert crossing(PLAIN, once_below) is None
+    assert crossing(PLAIN, dict.fromkeys(PLAIN, 1.0)) == 1e3
+
+
+def test_numbers_are_written_to_be_read():
+    assert [number(n) for n in (0, 0.01234, 1.5, 2.0, 66.38, 123.4, 5415.2, 7396611.3)] == [
+        "0", "0.0123", "1.5", "2", "66.4", "123", "5,420", "7,400,000"
+    ]  # fmt: skip
+    assert [duration(us) for us in (17.2, 2500, 1e6)] == ["17.2 us", "2.5 ms", "1 s"]
