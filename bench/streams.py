@@ -23,10 +23,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from claims.programs import Bench
 from machine import describe
+from numpy.typing import NDArray
 from table import Row, at_least, at_most, compare, print_table
 
 import ringbell
@@ -146,82 +148,69 @@ class Streams:
         return self.run(job, produce, **options)[0]
 
 
-def repeat(step: Callable[[], int], times: int = 100, seconds: float = SECONDS) -> int:
-    """Do it over and over; return the sum of what it gives. The clock is looked at now and then."""
-    done, over = 0, time.monotonic() + seconds
+def repeat(step: Callable[[Any], int | None], argument: Any, times: int = 1000) -> int:
+    """Do it over and over; return the sum of what it gives, where nothing is one.
+
+    The clock is looked at now and then only.
+    """
+    done, over = 0, time.monotonic() + SECONDS
     while time.monotonic() < over:
         for _ in range(times):
-            done += step()
+            done += step(argument) or 1
     return done
 
 
 def records(streams: Streams, size: int) -> float:
     rows = np.zeros(BATCH, f"V{size}")
-    return streams.rate(
-        (borrow_all, BATCH), lambda s: repeat(lambda: s.write(rows)), dtype=rows.dtype
-    )
+    return streams.rate((borrow_all, BATCH), lambda s: repeat(s.write, rows), dtype=rows.dtype)
+
+
+def records_in_c(bench: Bench, size: int) -> float:
+    return bench.run("records", size=size, batch=BATCH, time=SECONDS * 1e9)["rate"]
 
 
 def summed(streams: Streams) -> float:
     rows = np.ones(BATCH, "u8")
-    return streams.rate((sum_all,), lambda s: repeat(lambda: s.write(rows)), dtype="u8")
+    return streams.rate((sum_all,), lambda s: repeat(s.write, rows), dtype="u8")
 
 
 def one_by_one(streams: Streams, size: int) -> float:
     payload = b"x" * size
-
-    def send(stream: ringbell.MessageProducer) -> int:
-        one = stream.send
-        done, over = 0, time.monotonic() + SECONDS
-        while time.monotonic() < over:
-            for _ in range(1000):
-                one(payload)
-            done += 1000
-        return done
-
-    return streams.rate((recv_all,), send)
+    return streams.rate((recv_all,), lambda s: repeat(s.send, payload))
 
 
 def many(streams: Streams) -> float:
     payloads = [b"x" * 64] * MANY
-    return streams.rate((recv_many_all,), lambda s: repeat(lambda: s.send_many(payloads)))
+    return streams.rate((recv_many_all,), lambda s: repeat(s.send_many, payloads, 100))
 
 
 def in_place(streams: Streams, size: int) -> float:
     """Microseconds for one message that nobody writes to or reads from."""
 
-    def reserve(stream: ringbell.MessageProducer) -> int:
+    def reserve(stream: ringbell.MessageProducer) -> None:
         with stream.reserve(size):
             pass
-        return 1
 
     job = (borrow_messages,)
-    return 1e6 / streams.rate(job, lambda s: repeat(lambda: reserve(s)), ring_size=LARGE_RING)
+    return 1e6 / streams.rate(job, lambda s: repeat(reserve, s, 100), ring_size=LARGE_RING)
 
 
 def copied(streams: Streams) -> float:
     """Bytes a second of large payloads, copied in and copied out."""
     payload = np.ones(LARGE, "u1").tobytes()
-
-    def send(stream: ringbell.MessageProducer) -> int:
-        stream.send(payload)
-        return 1
-
-    produce = streams.rate((recv_all,), lambda s: repeat(lambda: send(s), 5), ring_size=LARGE_RING)
-    return produce * LARGE
+    rate = streams.rate((recv_all,), lambda s: repeat(s.send, payload, 5), ring_size=LARGE_RING)
+    return rate * LARGE
 
 
 def memcpy() -> float:
     """Bytes a second that this CPU copies from one buffer of that size to another."""
     source, target = np.ones(LARGE, "u1"), np.zeros(LARGE, "u1")
 
-    def copy() -> int:
-        target[:] = source
-        return LARGE
+    def copy(from_where: NDArray[Any]) -> None:
+        target[:] = from_where
 
-    copy()
     begin = time.monotonic()
-    return repeat(copy, 5) / (time.monotonic() - begin)
+    return repeat(copy, source, 5) * LARGE / (time.monotonic() - begin)
 
 
 def burst_kicks(streams: Streams) -> float:
@@ -293,8 +282,7 @@ def measure(streams: Streams, bench: Bench, rounds: int) -> list[Row]:
     turns = range(rounds)
     eights = [(records(streams, 8), one_by_one(streams, 8)) for _ in turns]
     sums = [summed(streams) for _ in turns]
-    in_c = lambda: bench.run("records", size=64, batch=BATCH)["rate"]  # noqa: E731
-    sixty_fours = [(records(streams, 64), in_c()) for _ in turns]
+    sixty_fours = [(records(streams, 64), records_in_c(bench, 64)) for _ in turns]
     lists = [(many(streams), one_by_one(streams, 64)) for _ in turns]
     large = [(copied(streams), memcpy()) for _ in turns]
     rows = [

@@ -61,6 +61,8 @@ def how_many(most: int | None, default: int) -> int:
     """Check the `max` of a call that takes several entries."""
     if most is None:
         return default
+    if type(most) is int and 0 < most <= default:
+        return most
     if operator.index(most) < 1:
         raise ValueError(f"max is how many to take, at least 1, not {most}")
     return min(most, default)

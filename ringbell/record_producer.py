@@ -30,16 +30,15 @@ class RecordProducer(ProducingStream, ProducingEnd):
     An exception that leaves its `with` block gives the stream up: the consumer gets PeerLost.
     """
 
-    __slots__ = ("_my_rows", "_value", "dtype")
+    __slots__ = ("_my_rows", "_plain", "dtype")
 
     def __init__(self, channel: Channel, dtype: np.dtype[Any]) -> None:
         super().__init__(channel)
         self.dtype = dtype
         """Of one record."""
         self._my_rows = rows_at(channel.my_slots(), self.capacity, dtype)
-        # What an array of records has as its dtype, and as its shape beyond the first dimension:
-        # NumPy takes an array of sub-arrays apart.
-        self._value = (dtype.base, dtype.shape)
+        # What an array of records has as its dtype, if there is nothing else to say about it.
+        self._plain = None if dtype.shape else dtype
 
     @property
     def capacity(self) -> int:
@@ -60,7 +59,9 @@ class RecordProducer(ProducingStream, ProducingEnd):
             raise in_use(self)
         self.inside = True
         try:
-            whole = self._as_rows(rows)
+            if type(rows) is not np.ndarray or rows.dtype != self._plain or rows.ndim != 1:
+                rows = self._as_rows(rows)
+            whole = np.ascontiguousarray(rows)
             count = len(whole)
             written = _write(self._handle, ffi.from_buffer(whole), count)
             return written if written == count else self._write_on(whole, written, timeout)
@@ -99,24 +100,25 @@ class RecordProducer(ProducingStream, ProducingEnd):
             self.inside = False
 
     def _as_rows(self, rows: ArrayLike) -> NDArray[Any]:
-        base, shape = self._value
-        if not isinstance(rows, np.ndarray | np.generic):
-            rows = np.array(rows, self.dtype)
-            if rows.ndim == len(shape):
-                rows = rows[np.newaxis]
-        elif rows.dtype != base:
+        # NumPy takes an array of sub-arrays apart: their shape becomes the array's.
+        base, shape = self.dtype.base, self.dtype.shape
+        if isinstance(rows, (np.ndarray, np.generic)):
+            array = np.asarray(rows)
+        else:
+            array = np.array(rows, self.dtype)
+        if array.dtype != base:
             raise TypeError(
-                f"the rows are of dtype {rows.dtype}, the stream's records of {self.dtype}; "
+                f"the rows are of dtype {array.dtype}, the stream's records of {self.dtype}; "
                 "convert them, rows.astype(...)"
             )
-        elif rows.ndim == len(shape):
-            rows = np.asarray(rows)[np.newaxis]
-        if rows.ndim != 1 + len(shape) or rows.shape[1:] != shape:
+        if array.ndim == len(shape):
+            array = array[np.newaxis]
+        if array.ndim != 1 + len(shape) or array.shape[1:] != shape:
             raise ValueError(
                 f"rows are a one-dimensional array of records of {self.dtype}, this one has the "
-                f"shape {rows.shape}"
+                f"shape {array.shape}"
             )
-        return np.ascontiguousarray(rows)
+        return array
 
     def _write_on(self, rows: NDArray[Any], status: int, timeout: float | None) -> int:
         """Finish what one call could not write, as `status` says."""

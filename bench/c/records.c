@@ -56,8 +56,12 @@ static uint64_t write_until(rb_channel *driver, uint64_t over)
 int main(int argc, char **argv)
 {
 	const struct option options[] = {
-		{"--driver", &driver_cpu}, {"--device", &device_cpu}, {"--ring", &ring},
-		{"--size", &size},         {"--batch", &batch},	      {"--time", &time_ns},
+		{"--driver", &driver_cpu},
+		{"--device", &device_cpu},
+		{"--ring", &ring},
+		{"--size", &size},
+		{"--batch", &batch},
+		{"--time", &time_ns},
 		{NULL, NULL},
 	};
 	(void)argc;

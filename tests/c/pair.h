@@ -51,8 +51,8 @@ static struct pair open_pair_of(uint64_t slots, uint64_t slot_size, uint64_t dty
 				       dtype_bytes, first_index);
 
 	if (!size) {
-		fprintf(stderr, "no ring has %llu slots of %llu bytes\n",
-			(unsigned long long)slots, (unsigned long long)slot_size);
+		fprintf(stderr, "no ring has %llu slots of %llu bytes\n", (unsigned long long)slots,
+			(unsigned long long)slot_size);
 		exit(2);
 	}
 	pair.segment = memfd_create("ringbell-test", MFD_CLOEXEC);
