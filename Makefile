@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 help:
 	@echo "make demo    two processes, real files, every answer checked, the figures"
 	@echo "make test    the tests"
-	@echo "make bench   the promised figures against multiprocessing.Pipe, then the benchmark suite"
+	@echo "make bench   the promised figures, against multiprocessing.Pipe and others, then the suite"
 	@echo "make figures the claims of the design, each measured and plotted: docs/claims.md"
 	@echo "make verify  no wake-up is lost: model, mutants, memory orders, sanitizers, litmus, soak"
 	@echo "make soak    a long soak of sleeps and wake-ups, SLEEPS=12000000"
@@ -58,6 +58,7 @@ test: $(VENV)/ringbell.stamp $(VENV)/test.stamp
 
 bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp
 	@$(BIN)/python bench/ratios.py
+	@$(BIN)/python bench/streams.py
 	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
 
 figures: $(VENV)/ringbell.stamp $(VENV)/plot.stamp

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import resource
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
+from table import Row, below, compare, show
 
 import ringbell
 from ringbell.pinning import choose_pair
@@ -168,7 +168,7 @@ def idle_wait(driver: ringbell.Driver) -> tuple[float, int]:
 # ---- all rounds ----
 
 
-def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[dict[str, object]]:
+def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[Row]:
     context = multiprocessing.get_context("spawn")
     echo, sink = str(Path(folder) / "echo"), str(Path(folder) / "sink")
     connection, far_end = context.Pipe()
@@ -186,6 +186,7 @@ def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[dict[str, o
             rows = [
                 compare(
                     "round trip of 64 bytes, p50, us",
+                    "Pipe",
                     [
                         (ringbell_round_trip(echo_driver), pipe_round_trip(connection))
                         for _ in range(rounds)
@@ -195,6 +196,7 @@ def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[dict[str, o
                 ),
                 compare(
                     "one-way messages of 64 bytes, /s",
+                    "Pipe",
                     [
                         (ringbell_one_way(sink_driver), pipe_one_way(connection))
                         for _ in range(rounds)
@@ -206,13 +208,15 @@ def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[dict[str, o
                 (kicks_per_thousand(echo_driver), pipe_in_flight(connection)) for _ in range(rounds)
             ]
             what = f"requests of 64 bytes, depth {DEPTH}, /s"
-            rows.append(compare(what, [(load[0], pipe) for load, pipe in loads], target=3.0))
+            rows.append(
+                compare(what, "Pipe", [(load[0], pipe) for load, pipe in loads], target=3.0)
+            )
             to_device, to_driver = ([load[side] for load, _ in loads] for side in (1, 2))
-            rows.append(bound("kicks per 1,000 requests, to device", to_device, 5.0))
-            rows.append(bound("kicks per 1,000 requests, to driver", to_driver, 5.0))
+            rows.append(below("kicks per 1,000 requests, to device", to_device, 5.0))
+            rows.append(below("kicks per 1,000 requests, to driver", to_driver, 5.0))
             idle = [idle_wait(echo_driver) for _ in range(5)]
-            rows.append(bound("CPU ms of a blocked wait of 2 s", [cpu for cpu, _ in idle], 1.0))
-            rows.append(bound("wake-ups in it", [float(woken) for _, woken in idle], 0.5))
+            rows.append(below("CPU ms of a blocked wait of 2 s", [cpu for cpu, _ in idle], 1.0))
+            rows.append(below("wake-ups in it", [float(woken) for _, woken in idle], 0.5))
             sink_driver.doorbell.send(b"stop")
         connection.send_bytes(b"stop")
         return rows
@@ -234,42 +238,6 @@ def connect_when_there(path: str, cpu: int, **options: Any) -> ringbell.Driver:
             time.sleep(0.01)
 
 
-def compare(
-    what: str, pairs: list[tuple[float, float]], target: float, less_is_better: bool = False
-) -> dict[str, object]:
-    ratio = statistics.median(b / a if less_is_better else a / b for a, b in pairs)
-    return {
-        "what": what,
-        "ringbell": statistics.median(a for a, _ in pairs),
-        "pipe": statistics.median(b for _, b in pairs),
-        "ratio": ratio,
-        "target": f">= {target:g}",
-        "reached": ratio >= target,
-    }
-
-
-def bound(what: str, values: list[float], target: float) -> dict[str, object]:
-    median = statistics.median(values)
-    return {
-        "what": what,
-        "ringbell": median,
-        "pipe": None,
-        "ratio": None,
-        "target": f"< {target:g}",
-        "reached": median < target,
-    }
-
-
-def print_table(rows: list[dict[str, object]]) -> None:
-    print(f"{'':42}{'ringbell':>12}{'Pipe':>12}{'ratio':>8}  {'target':8}reached")
-    for row in rows:
-        cells = [f"{row['what']:42}", f"{row['ringbell']:12,.2f}"]
-        cells.append(f"{row['pipe']:12,.2f}" if row["pipe"] is not None else " " * 12)
-        cells.append(f"{row['ratio']:8.1f}" if row["ratio"] is not None else " " * 8)
-        cells.append(f"  {row['target']:8}{'yes' if row['reached'] else 'NO'}")
-        print("".join(cells))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="at least 5 make a median")
@@ -282,12 +250,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options.rounds, cpus, folder)
     machine = f"{describe(cpus)}, {options.rounds} rounds"
-    if options.json:
-        print(json.dumps({"machine": machine, "rows": rows}, indent=1))
-    else:
-        print(machine)
-        print_table(rows)
-    return 0 if all(row["reached"] for row in rows) else 1
+    return show(rows, machine, options.json)
 
 
 if __name__ == "__main__":

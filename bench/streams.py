@@ -11,7 +11,6 @@ is the median of the rounds' ratios.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import resource
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ import numpy as np
 from claims.programs import Bench
 from machine import describe
 from numpy.typing import NDArray
-from table import Row, at_least, at_most, compare, print_table
+from table import Row, at_least, at_most, compare, show
 
 import ringbell
 from ringbell.pinning import choose_pair
@@ -109,10 +108,8 @@ def be_idle(stream: ringbell.RecordConsumer, seconds: float) -> tuple[float, int
     while read < 1000:
         read += len(stream.borrow())
     before, sleeps = resource.getrusage(resource.RUSAGE_SELF), stream.stats().device.consumer.sleeps
-    try:
+    with suppress(ringbell.RingEmpty):
         stream.borrow(timeout=seconds)
-    except ringbell.RingEmpty:
-        pass
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return 100 * cpu / seconds, stream.stats().device.consumer.sleeps - sleeps
@@ -321,12 +318,7 @@ def main() -> int:
         with other_process(cpus, Path(name)) as streams:
             rows = measure(streams, bench, options.rounds)
     machine = f"{describe(cpus)}, {options.rounds} rounds"
-    if options.json:
-        print(json.dumps({"machine": machine, "rows": [row._asdict() for row in rows]}, indent=1))
-    else:
-        print(machine)
-        print_table(rows)
-    return 0 if all(row.reached is not False for row in rows) else 1
+    return show(rows, machine, options.json)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One figure, what it is compared with, and what was to be reached; None where there is none."""
+    """One figure, its peer, and what was to be reached; None where there is none."""
 
     what: str
     ours: float
@@ -40,6 +41,21 @@ def at_least(what: str, values: list[float], target: float) -> Row:
 def at_most(what: str, values: list[float], target: float) -> Row:
     median = statistics.median(values)
     return Row(what, median, target=f"<= {target:g}", reached=median <= target)
+
+
+def below(what: str, values: list[float], target: float) -> Row:
+    median = statistics.median(values)
+    return Row(what, median, target=f"< {target:g}", reached=median < target)
+
+
+def show(rows: list[Row], machine: str, as_json: bool) -> int:
+    """Print all of it; return the exit code, 1 if something was not reached."""
+    if as_json:
+        print(json.dumps({"machine": machine, "rows": [row._asdict() for row in rows]}, indent=1))
+    else:
+        print(machine)
+        print_table(rows)
+    return 0 if all(row.reached is not False for row in rows) else 1
 
 
 def print_table(rows: list[Row]) -> None:
