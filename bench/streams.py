@@ -103,7 +103,7 @@ def borrow_messages(stream: ringbell.MessageConsumer) -> tuple[int, int]:
 
 
 def be_idle(stream: ringbell.RecordConsumer, seconds: float) -> tuple[float, int]:
-    """Wait for nothing, after some traffic; return the share of a CPU that this took, in percent."""
+    """Wait for nothing, after some traffic; return the percentage of a CPU that this took."""
     read = 0
     while read < 1000:
         read += len(stream.borrow())
