@@ -95,7 +95,7 @@ struct rb_consumer {
 	struct rb_hold *holds;       /* of a message ring */
 	uint64_t given;              /* frames handed to the caller; of records, released */
 	bool given_copy;             /* the last one was copied out and released */
-	bool in_pieces;              /* the last one was a piece of a message, and more follow */
+	uint64_t pieces_left;        /* bytes of the message of which the last frame was a piece */
 	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */
 	uint64_t moderation_ns;
 	bool pollable;  /* the caller sleeps on the descriptors by itself */

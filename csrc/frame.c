@@ -8,6 +8,8 @@
 #include "channel.h"
 
 #define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
+/* Of a message, in bytes: more than any memory holds, and nonsense beyond that. */
+#define RB_MESSAGE_MOST (1ULL << 40)
 
 static uint64_t slots_of(uint64_t length)
 {
@@ -124,8 +126,10 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 	if (done + piece < length)
 		flags |= RB_FLAG_MORE;
 	memcpy(next_slot(producer) + RB_HEADER, (const uint8_t *)payload + done, piece);
-	publish(producer,
-		(struct rb_frame_header){(uint32_t)piece, (uint16_t)kind, (uint16_t)flags, token});
+	/* The token comes with the last piece; the first one says how long the whole is, so that
+	 * the consumer need not move what it has of it when more comes. */
+	publish(producer, (struct rb_frame_header){(uint32_t)piece, (uint16_t)kind, (uint16_t)flags,
+						   done ? token : length});
 	producer->in_pieces = (flags & RB_FLAG_MORE) != 0;
 	return (int64_t)(done + piece);
 }
@@ -168,6 +172,22 @@ int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64
 
 /* ---- consuming ---- */
 
+/* Whether a frame goes on as the pieces before it and the length of the whole want it. */
+static bool piece_fits(const struct rb_consumer *consumer, const struct rb_frame_header *header)
+{
+	uint64_t left = consumer->pieces_left;
+
+	if (!(header->flags & RB_FLAG_CONTINUED)) {
+		if (!(header->flags & RB_FLAG_MORE))
+			return true;
+		left = header->token;
+		if (left <= RB_SLOT || left > RB_MESSAGE_MOST)
+			return false;
+	}
+	bool more = header->flags & RB_FLAG_MORE;
+	return more ? header->length < left : header->length == left && left;
+}
+
 /* Reads the frame at `next` into consumer->frame; returns its slots, or -EPROTO. */
 static int64_t look_at_frame(rb_channel *channel)
 {
@@ -184,7 +204,7 @@ static int64_t look_at_frame(rb_channel *channel)
 		return rb_corrupt(channel);
 	if (header.flags & ~(RB_FLAG_MORE | RB_FLAG_CONTINUED))
 		return rb_corrupt(channel);
-	if ((header.flags & RB_FLAG_CONTINUED) && !consumer->in_pieces)
+	if (!piece_fits(consumer, &header))
 		return rb_corrupt(channel);
 	consumer->frame = (rb_frame){
 		.index = consumer->next,
@@ -211,7 +231,9 @@ static void hold(struct rb_consumer *consumer, int64_t slots)
 
 	rb_consumer_hold(consumer, (uint64_t)slots, frame->token,
 			 (uint32_t)(frame->stop - frame->start));
-	consumer->in_pieces = (frame->flags & RB_FLAG_MORE) != 0;
+	uint64_t left = frame->flags & RB_FLAG_CONTINUED ? consumer->pieces_left : frame->token;
+	consumer->pieces_left =
+		frame->flags & RB_FLAG_MORE ? left - (frame->stop - frame->start) : 0;
 	consumer->batch.messages = 0;
 	consumer->given++;
 }

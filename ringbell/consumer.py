@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ringbell._ffi import lib
+from ringbell._ffi import ffi, lib
 from ringbell.buffers import lend, still_in_use
 from ringbell.channel import Channel, deadline_after
 from ringbell.consuming_end import ConsumingEnd, how_many
@@ -37,6 +37,7 @@ class Consumer(ConsumingEnd):
     __slots__ = (
         "_batch",
         "_batch_ends",
+        "_filled",
         "_lent",
         "pieces",
         "scratch",
@@ -48,7 +49,8 @@ class Consumer(ConsumingEnd):
         super().__init__(channel)
         # What borrow lent: the frame's index, the view, and the memory to take it back with.
         self._lent: tuple[int, memoryview, memoryview] | None = None
-        self.pieces: bytes | bytearray = b""  # of a message too long for one call
+        self.pieces = b""  # of a message too long for one call
+        self._filled = 0  # how many bytes of it are there
         # If they are all of it, to be handed out: its index, token and kind.
         self.whole: tuple[int, int, int] | None = None
         self.scratch = channel.memory(
@@ -82,7 +84,7 @@ class Consumer(ConsumingEnd):
                 # With a timeout of 0, to look once was all.
                 length = self.get_ready(length, deadline_after(timeout), not timeout)
             if self.whole:
-                payload = bytes(self.pieces)
+                payload = self.pieces
                 self.pieces = b""
                 self.whole = None
                 return payload
@@ -126,7 +128,7 @@ class Consumer(ConsumingEnd):
             if length < 0:
                 length = self.get_ready(length, deadline, False)
             if self.whole:
-                messages = [bytes(self.pieces)]
+                messages = [self.pieces]
                 self.pieces = b""
                 self.whole = None
                 return messages
@@ -170,7 +172,7 @@ class Consumer(ConsumingEnd):
         if flags:
             flags = self.get_frame(flags, deadline_after(timeout), not timeout, False)
         if self.whole:
-            message = memoryview(bytes(self.pieces))
+            message = memoryview(self.pieces)
             self._lent = (-1, message, message)
             self.pieces = b""
             self.whole = None
@@ -262,12 +264,19 @@ class Consumer(ConsumingEnd):
             self._channel.fail(flags)
         frame = self.frame
         index, more = frame.index, flags & _MORE
-        piece = self.their_slots[frame.start : frame.stop]
+        start, stop = frame.start, frame.stop
         if not flags & _CONTINUED:
-            # What was there before was given up by its sender half-way.
-            self.pieces = bytearray() if more else b""
-        # No call until the release, so no signal handler can come in between.
-        self.pieces += piece
+            # What was there before was given up by its sender half-way. Zeroes, to be filled in
+            # before anybody sees the object: copied together from parts, it would take twice as
+            # long. The first of several pieces has the length of the whole as its token.
+            self.pieces = bytes(frame.token) if more else bytes(self.their_slots[start:stop])
+            self._filled = 0
+        if more or flags & _CONTINUED:
+            target = ffi.from_buffer(self.pieces) + self._filled
+            ffi.memmove(target, self.their_slots[start:stop], stop - start)
+        # No call until the release, so no signal handler can come in between; what comes before
+        # may be done twice.
+        self._filled += stop - start
         self.whole = None if more else (index, frame.token, frame.kind)
         self.taken += 1
         if more or not hold_last:

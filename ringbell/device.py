@@ -99,7 +99,7 @@ class Device(Side):
         doorbell = self.doorbell
         assert doorbell.whole is not None
         index, token, _ = doorbell.whole
-        copy = memoryview(bytes(doorbell.pieces))
+        copy = memoryview(doorbell.pieces)
         request = Request(self, index, token, copy, 0, len(copy))
         doorbell.pieces = b""
         doorbell.whole = None
