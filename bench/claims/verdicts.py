@@ -238,7 +238,8 @@ def adaptive_polling(
     if within:
         text = (
             f"Regular traffic up to {duration(max(within))} apart: it removes at least "
-            f"{number(max(100 * min(within.values()), 0))} % of what a wake-up adds to the median latency"
+            f"{number(max(100 * min(within.values()), 0))} % of what a wake-up adds to the median "
+            "latency"
         )
         beyond = [gap for gap, share in removed.items() if share >= 0.8]
         text += f" (80 % up to {duration(max(beyond))} apart). " if beyond else ". "
