@@ -85,6 +85,7 @@ format: $(VENV)/lint.stamp
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/clang-format -i $(C_SOURCES) $(C_TESTS)
+	@$(BIN)/python tests/model/renumber.py
 
 wheels: $(BIN)/python $(VENV)/dist.stamp
 	@rm -rf dist build

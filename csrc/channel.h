@@ -28,6 +28,11 @@ struct rb_poller {
 	uint64_t max_ns;    /* bound of the adaptive budget */
 	uint64_t budget_ns; /* what it polls for now */
 	uint64_t began_ns;  /* when the wait that goes on now began */
+	unsigned int vain;  /* polls for the longest budget in a row that found nothing */
+	unsigned int rest;  /* waits that sleep at once, until polling is tried again */
+	uint64_t max_share; /* of the time that polling may take, of RB_SHARE_ALL */
+	uint64_t credit_ns; /* what that share has left of the time until credited_ns */
+	uint64_t credited_ns;
 };
 
 /* Kicks that a producer holds back for a while, to send one for many entries. */
@@ -44,6 +49,7 @@ struct rb_producer {
 	const struct rb_control *theirs;
 	uint8_t *slots;
 	uint64_t count;           /* of slots, a power of two */
+	uint64_t slot_size;       /* in bytes */
 	uint64_t write;           /* what has been published */
 	uint64_t read_seen;       /* the peer's read_index when last looked at, checked */
 	uint64_t reservation;     /* counts them */
@@ -82,11 +88,12 @@ struct rb_consumer {
 	const struct rb_control *theirs;
 	const uint8_t *slots;
 	uint64_t count;
-	uint64_t read;       /* released and published: all before it may be overwritten */
-	uint64_t next;       /* the next to take; frames in [read, next) are held */
-	uint64_t write_seen; /* the peer's write_index when last looked at, checked */
-	struct rb_hold *holds;
-	uint64_t given;              /* frames handed to the caller */
+	uint64_t slot_size;
+	uint64_t read;               /* released and published: all before it may be overwritten */
+	uint64_t next;               /* the next to take; what lies in [read, next) is held */
+	uint64_t write_seen;         /* the peer's write_index when last looked at, checked */
+	struct rb_hold *holds;       /* of a message ring */
+	uint64_t given;              /* frames handed to the caller; of records, released */
 	bool given_copy;             /* the last one was copied out and released */
 	bool in_pieces;              /* the last one was a piece of a message, and more follow */
 	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */
@@ -110,15 +117,21 @@ struct rb_channel {
 	int dead;              /* 0, -EBADF or -EPROTO: no call does anything from then on */
 	int peer_gone;         /* 0, -EPIPE or -ECONNRESET: it will publish no more */
 	uint64_t life_seen_ns; /* when the control socket was last looked at */
-	size_t area_bytes;
-	uint8_t *my_area;
-	uint8_t *their_area;
+	struct rb_area {
+		uint8_t *start;
+		size_t bytes;
+	} my_area, their_area;
 };
 
 static inline void rb_count(uint64_t *counter, uint64_t more)
 {
 	/* Only we write it; relaxed, so that the peer may read it at any time. */
 	rb_store_relaxed(counter, *counter + more);
+}
+
+static inline uint8_t *rb_producer_slot(const struct rb_producer *producer, uint64_t index)
+{
+	return producer->slots + (index & (producer->count - 1)) * producer->slot_size;
 }
 
 /* What a consumer wants to hear of entries that were published. */
@@ -133,11 +146,22 @@ enum rb_wake {
 int rb_producer_room(struct rb_producer *producer, uint64_t slots);
 enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries);
 int rb_consumer_available(struct rb_consumer *consumer);
+int rb_consumer_look(struct rb_consumer *consumer);
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes);
 bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index);
 void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index);
 bool rb_consumer_free_released(struct rb_consumer *consumer);
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
+bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read);
+
+/* ends.c */
+int rb_corrupt(rb_channel *channel);
+int rb_may_produce(const rb_channel *channel);
+int rb_make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns);
+void rb_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries, uint64_t bytes);
+uint64_t rb_begin_reservation(struct rb_producer *producer, uint64_t slots);
+int rb_end_reservation(rb_channel *channel, uint64_t reservation, uint64_t slots);
+int rb_await_entry(rb_channel *channel, int64_t patience_ns);
 
 /* wait.c */
 void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries);

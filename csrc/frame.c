@@ -25,57 +25,16 @@ uint64_t rb_payload_max(rb_channel *channel)
 	return payload_of(channel->producer.count);
 }
 
-static int corrupt(rb_channel *channel)
-{
-	channel->dead = -EPROTO;
-	return -EPROTO;
-}
-
 /* ---- producing ---- */
 
-static uint8_t *slot_at(struct rb_producer *producer, uint64_t index)
+static uint8_t *next_slot(const struct rb_producer *producer)
 {
-	return producer->slots + (index & (producer->count - 1)) * RB_SLOT;
-}
-
-static uint8_t *next_slot(struct rb_producer *producer)
-{
-	return slot_at(producer, producer->write);
-}
-
-static int may_produce(const rb_channel *channel)
-{
-	if (channel->dead)
-		return channel->dead;
-	if (channel->peer_gone)
-		return channel->peer_gone;
-	if (rb_load_relaxed(&channel->producer.theirs->goodbye))
-		return -EPIPE;
-	return channel->producer.reserved ? -EBUSY : 0;
-}
-
-/* 0 when there is room for a frame of so many slots, else -EAGAIN or another error. */
-static int make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
-{
-	struct rb_producer *producer = &channel->producer;
-	int room = rb_producer_room(producer, slots);
-
-	if (room > 0)
-		return 0;
-	if (room < 0)
-		return corrupt(channel);
-	rb_count(&producer->mine->producer.stalls, 1);
-	rb_producer_ring_full(producer);
-	producer->needed = slots;
-	int ready = rb_wait_poll(channel, RB_SPACE, patience_ns);
-	if (ready < 0)
-		return ready;
-	return ready ? 0 : -EAGAIN;
+	return rb_producer_slot(producer, producer->write);
 }
 
 static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t patience_ns)
 {
-	int status = may_produce(channel);
+	int status = rb_may_produce(channel);
 
 	if (status)
 		return status;
@@ -83,17 +42,7 @@ static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t pat
 		return -EBUSY;
 	if (length > payload_of(channel->producer.count))
 		return -EMSGSIZE;
-	return make_room(channel, slots_of(length), patience_ns);
-}
-
-static void publish_slots(struct rb_producer *producer, uint64_t slots, uint64_t entries,
-			  uint64_t bytes)
-{
-	enum rb_wake wake = rb_producer_publish(producer, slots, entries);
-
-	rb_count(&producer->mine->producer.entries, entries);
-	rb_count(&producer->mine->producer.bytes, bytes);
-	rb_producer_kick(producer, wake, entries);
+	return rb_make_room(channel, slots_of(length), patience_ns);
 }
 
 static void publish(struct rb_producer *producer, struct rb_frame_header header)
@@ -101,7 +50,7 @@ static void publish(struct rb_producer *producer, struct rb_frame_header header)
 	memcpy(next_slot(producer), &header, sizeof(header));
 	if (!(header.flags & RB_FLAG_MORE))
 		producer->last_token = header.token;
-	publish_slots(producer, slots_of(header.length), 1, header.length);
+	rb_publish(producer, slots_of(header.length), 1, header.length);
 }
 
 /* Copies one whole message into the ring and publishes it. */
@@ -141,14 +90,14 @@ int64_t rb_send_many(rb_channel *channel, const char *payloads, const uint64_t *
 			break;
 		struct rb_frame_header header = {.length = (uint32_t)lengths[sent],
 						 .kind = RB_MESSAGE};
-		uint8_t *slot = slot_at(producer, producer->write + slots);
+		uint8_t *slot = rb_producer_slot(producer, producer->write + slots);
 		memcpy(slot, &header, sizeof(header));
 		memcpy(slot + RB_HEADER, payloads + bytes, lengths[sent]);
 		slots += more;
 		bytes += lengths[sent];
 	}
 	producer->last_token = 0;
-	publish_slots(producer, slots, sent, bytes);
+	rb_publish(producer, slots, sent, bytes);
 	return (int64_t)sent;
 }
 
@@ -159,7 +108,7 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 		      uint64_t token, int kind)
 {
 	struct rb_producer *producer = &channel->producer;
-	int status = may_produce(channel);
+	int status = rb_may_produce(channel);
 
 	if (status)
 		return status;
@@ -168,7 +117,7 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 	uint64_t piece = payload_of(producer->count / 4);
 	if (piece > length - done)
 		piece = length - done;
-	status = make_room(channel, slots_of(piece), 0);
+	status = rb_make_room(channel, slots_of(piece), 0);
 	if (status)
 		return status;
 	int flags = done ? RB_FLAG_CONTINUED : 0;
@@ -201,41 +150,20 @@ int64_t rb_reserve(rb_channel *channel, uint64_t length)
 
 	if (status)
 		return status;
-	producer->reserved = slots_of(length);
-	producer->reservation++;
-	return (int64_t)((uint64_t)(next_slot(producer) - producer->slots) + RB_HEADER);
-}
-
-/* Names what was reserved last, so that nobody commits or gives up another's. */
-uint64_t rb_reservation(rb_channel *channel)
-{
-	return channel->producer.reservation;
+	uint64_t slot = rb_begin_reservation(producer, slots_of(length));
+	return (int64_t)(slot * RB_SLOT + RB_HEADER);
 }
 
 /* Publishes what was reserved, or the first part of it. */
 int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token)
 {
-	struct rb_producer *producer = &channel->producer;
-	uint64_t reserved = producer->reserved;
+	int status = rb_end_reservation(channel, reservation, slots_of(length));
 
-	if (channel->dead)
-		return channel->dead;
-	if (!reserved || reservation != producer->reservation)
-		return -EALREADY;
-	if (slots_of(length) > reserved)
-		return -EMSGSIZE;
-	producer->reserved = 0;
-	int status = may_produce(channel);
 	if (status)
 		return status;
-	publish(producer, (struct rb_frame_header){(uint32_t)length, RB_MESSAGE, 0, token});
+	publish(&channel->producer,
+		(struct rb_frame_header){(uint32_t)length, RB_MESSAGE, 0, token});
 	return 0;
-}
-
-void rb_unreserve(rb_channel *channel, uint64_t reservation)
-{
-	if (reservation == channel->producer.reservation)
-		channel->producer.reserved = 0;
 }
 
 /* ---- consuming ---- */
@@ -251,13 +179,13 @@ static int64_t look_at_frame(rb_channel *channel)
 	memcpy(&header, consumer->slots + offset, sizeof(header));
 	uint64_t slots = slots_of(header.length);
 	if (slots > consumer->write_seen - consumer->next)
-		return corrupt(channel);
+		return rb_corrupt(channel);
 	if (header.kind != RB_MESSAGE && header.kind != RB_FAILURE)
-		return corrupt(channel);
+		return rb_corrupt(channel);
 	if (header.flags & ~(RB_FLAG_MORE | RB_FLAG_CONTINUED))
-		return corrupt(channel);
+		return rb_corrupt(channel);
 	if ((header.flags & RB_FLAG_CONTINUED) && !consumer->in_pieces)
-		return corrupt(channel);
+		return rb_corrupt(channel);
 	consumer->frame = (rb_frame){
 		.index = consumer->next,
 		.token = header.token,
@@ -272,18 +200,9 @@ static int64_t look_at_frame(rb_channel *channel)
 /* Waits for a frame within the patience and looks at it; returns its slots, or -errno. */
 static int64_t next_frame(rb_channel *channel, int64_t patience_ns)
 {
-	struct rb_consumer *consumer = &channel->consumer;
-	int available = rb_consumer_available(consumer);
+	int status = rb_await_entry(channel, patience_ns);
 
-	if (available < 0)
-		return corrupt(channel);
-	if (!available) {
-		rb_count(&consumer->mine->consumer.stalls, 1);
-		int ready = rb_wait_poll(channel, RB_DATA, patience_ns);
-		if (ready <= 0)
-			return ready ? ready : -EAGAIN;
-	}
-	return look_at_frame(channel);
+	return status ? status : look_at_frame(channel);
 }
 
 static void hold(struct rb_consumer *consumer, int64_t slots)

@@ -3,7 +3,8 @@
  * The shared-memory format, all of it. docs/layout.md is the same as a table, and a test compares
  * the two.
  *
- *   header page    written once by the driver, read with pread before anything is mapped
+ *   header         written once by the driver, read with pread before anything is mapped; then the
+ *                  text that describes the records, then nothing up to a whole page
  *   driver area    control page, then the doorbell ring's slots
  *   device area    control page, then the interrupt ring's slots
  *
@@ -19,7 +20,7 @@
 #include <stdint.h>
 
 #define RB_MAGIC 0x6c6c6562676e6972ULL /* "ringbell" */
-#define RB_LAYOUT_VERSION 2U
+#define RB_LAYOUT_VERSION 3U
 
 /* What one side writes and the other reads stands alone in this many bytes: two cache lines,
  * because x86 prefetches pairs of them and some Arm cores have lines of 128. */
@@ -30,8 +31,9 @@
 /* The unit that an index of a message ring counts: one cache line. */
 #define RB_SLOT 64U
 
-/* Kinds of rings. 2 is kept for record rings. */
+/* Kinds of rings: frames of any length on slots of RB_SLOT bytes, or a record in each slot. */
 #define RB_RING_MESSAGES 1U
+#define RB_RING_RECORDS 2U
 
 struct rb_geometry {
 	uint64_t control_offset; /* of the area's control page, from the segment's start */
@@ -57,9 +59,10 @@ struct rb_header {
 	uint64_t first_index;  /* where all four indices start */
 	struct rb_geometry doorbell;
 	struct rb_geometry interrupt;
+	uint64_t dtype_bytes; /* of the text that follows; 0: the doorbell ring has messages */
 };
 
-static_assert(sizeof(struct rb_header) == 104, "rb_header");
+static_assert(sizeof(struct rb_header) == 112, "rb_header");
 static_assert(offsetof(struct rb_header, magic) == 0, "magic");
 static_assert(offsetof(struct rb_header, version) == 8, "version");
 static_assert(offsetof(struct rb_header, ready) == 12, "ready");
@@ -68,6 +71,7 @@ static_assert(offsetof(struct rb_header, segment_size) == 24, "segment_size");
 static_assert(offsetof(struct rb_header, first_index) == 32, "first_index");
 static_assert(offsetof(struct rb_header, doorbell) == 40, "doorbell");
 static_assert(offsetof(struct rb_header, interrupt) == 72, "interrupt");
+static_assert(offsetof(struct rb_header, dtype_bytes) == 104, "dtype_bytes");
 
 /* What one end of a ring has done since the channel was opened. */
 struct rb_counters {
@@ -79,11 +83,17 @@ struct rb_counters {
 	uint64_t sleeps;           /* times it asked the kernel to wait */
 	uint64_t wakeups;          /* sleeps ended with something to do */
 	uint64_t spurious_wakeups; /* sleeps ended by a kick with nothing to do */
-	uint64_t polls_found;      /* waits that polling ended, without a sleep */
 	uint64_t stalls;           /* times a producer found the ring full, a consumer empty */
+	uint64_t polls_found;      /* waits that polling ended, without a sleep */
+	uint64_t polls_missed;     /* waits that polling did not end */
+	uint64_t polls_capped;  /* waits that polled less than the budget, for the share's sake */
+	uint64_t polled_ns;     /* time spent polling */
+	uint64_t budget_ns;     /* what the next wait may poll for */
+	uint64_t budget_grown;  /* times the budget grew */
+	uint64_t budget_shrunk; /* times it shrank, or the next waits were told not to poll */
 };
 
-static_assert(sizeof(struct rb_counters) == 80, "rb_counters");
+static_assert(sizeof(struct rb_counters) == 128, "rb_counters");
 static_assert(offsetof(struct rb_counters, entries) == 0, "entries");
 static_assert(offsetof(struct rb_counters, bytes) == 8, "bytes");
 static_assert(offsetof(struct rb_counters, kicks_sent) == 16, "kicks_sent");
@@ -92,8 +102,14 @@ static_assert(offsetof(struct rb_counters, kicks_late) == 32, "kicks_late");
 static_assert(offsetof(struct rb_counters, sleeps) == 40, "sleeps");
 static_assert(offsetof(struct rb_counters, wakeups) == 48, "wakeups");
 static_assert(offsetof(struct rb_counters, spurious_wakeups) == 56, "spurious_wakeups");
-static_assert(offsetof(struct rb_counters, polls_found) == 64, "polls_found");
-static_assert(offsetof(struct rb_counters, stalls) == 72, "stalls");
+static_assert(offsetof(struct rb_counters, stalls) == 64, "stalls");
+static_assert(offsetof(struct rb_counters, polls_found) == 72, "polls_found");
+static_assert(offsetof(struct rb_counters, polls_missed) == 80, "polls_missed");
+static_assert(offsetof(struct rb_counters, polls_capped) == 88, "polls_capped");
+static_assert(offsetof(struct rb_counters, polled_ns) == 96, "polled_ns");
+static_assert(offsetof(struct rb_counters, budget_ns) == 104, "budget_ns");
+static_assert(offsetof(struct rb_counters, budget_grown) == 112, "budget_grown");
+static_assert(offsetof(struct rb_counters, budget_shrunk) == 120, "budget_shrunk");
 
 /* Everything but slots that one side writes. The driver's write_index is `dwi` and its read_index
  * `iri`; the device's write_index is `iwi` and its read_index `dri`. */

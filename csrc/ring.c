@@ -14,7 +14,7 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 	if (producer->write + slots - producer->read_seen <= producer->count)
 		return 1;
 	/* The peer can change this at any time: load once, check the copy, use the copy.
-	 * (C) pairs with the release in rb_consumer_free_released: the reader must be done with the
+	 * (C) pairs with the release in rb_consumer_release_to: the reader must be done with the
 	 * slots before we overwrite them. */
 	uint64_t read = rb_load_acquire(&producer->theirs->read_index);
 	if (producer->write - read > producer->count)
@@ -65,8 +65,12 @@ enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, u
 /* 1 when there is something to take, 0 when not, -EPROTO when the peer's index is nonsense. */
 int rb_consumer_available(struct rb_consumer *consumer)
 {
-	if (consumer->write_seen != consumer->next)
-		return 1;
+	return consumer->write_seen != consumer->next ? 1 : rb_consumer_look(consumer);
+}
+
+/* The same for one who wants to know of all that has arrived. */
+int rb_consumer_look(struct rb_consumer *consumer)
+{
 	/* (A): load once, check the copy, use the copy. */
 	uint64_t write = rb_load_acquire(&consumer->theirs->write_index);
 	uint64_t held = consumer->next - consumer->read;
@@ -106,22 +110,11 @@ void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index)
 	rb_count(&consumer->mine->consumer.bytes, hold->bytes);
 }
 
-/* Gives slots back. Frames may be released in any order; slots become free in order, each when it
- * and all before it are released. True when the producer sleeps and must be kicked. */
-bool rb_consumer_free_released(struct rb_consumer *consumer)
+/* Gives the slots before `read` back. True when the producer sleeps and must be kicked. */
+bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read)
 {
-	uint64_t mask = consumer->count - 1;
 	uint64_t old = consumer->read;
-	uint64_t read = old;
 
-	while (read != consumer->next) {
-		struct rb_hold *hold = &consumer->holds[read & mask];
-		if (!hold->released)
-			break;
-		read += hold->slots;
-		hold->slots = 0;
-		hold->released = false;
-	}
 	if (read == old)
 		return false;
 	consumer->read = read;
@@ -132,6 +125,24 @@ bool rb_consumer_free_released(struct rb_consumer *consumer)
 	rb_fence_full();
 	uint64_t event = rb_load_relaxed(&consumer->theirs->space_event);
 	return event - old < read - old;
+}
+
+/* Gives slots back. Frames may be released in any order; slots become free in order, each when it
+ * and all before it are released. */
+bool rb_consumer_free_released(struct rb_consumer *consumer)
+{
+	uint64_t mask = consumer->count - 1;
+	uint64_t read = consumer->read;
+
+	while (read != consumer->next) {
+		struct rb_hold *hold = &consumer->holds[read & mask];
+		if (!hold->released)
+			break;
+		read += hold->slots;
+		hold->slots = 0;
+		hold->released = false;
+	}
+	return rb_consumer_release_to(consumer, read);
 }
 
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index)

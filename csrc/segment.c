@@ -11,6 +11,7 @@
 
 /* Ring sizes are bounded so that every length and every offset has room in its type. */
 #define RB_RING_BYTES_MAX (1ULL << 30)
+#define RB_DTYPE_BYTES_MAX (1ULL << 20)
 
 static uint64_t page_size(void)
 {
@@ -22,37 +23,58 @@ size_t rb_header_size(void)
 	return sizeof(struct rb_header);
 }
 
-static struct rb_geometry geometry_at(uint64_t control_offset, uint64_t ring_bytes)
+/* Whether so many slots of this size can be mapped twice in a row, which goes by pages. */
+static bool is_ring(uint64_t slots, uint64_t slot_size)
+{
+	if (!slots || (slots & (slots - 1)) || !slot_size || slot_size > UINT32_MAX)
+		return false;
+	return slots <= RB_RING_BYTES_MAX / slot_size && slots * slot_size % page_size() == 0;
+}
+
+static struct rb_geometry geometry_at(uint64_t offset, uint64_t slots, uint64_t slot_size,
+				      uint32_t kind)
 {
 	return (struct rb_geometry){
-		.control_offset = control_offset,
-		.slots_offset = control_offset + page_size(),
-		.slots = ring_bytes / RB_SLOT,
-		.slot_size = RB_SLOT,
-		.ring_kind = RB_RING_MESSAGES,
+		.control_offset = offset,
+		.slots_offset = offset + page_size(),
+		.slots = slots,
+		.slot_size = (uint32_t)slot_size,
+		.ring_kind = kind,
 	};
 }
 
-/* Fills in a header for two message rings of so many bytes each. Returns the segment's size, or 0
- * when ring_bytes is no power of two between a page and 1 GiB: slots are mapped twice in a row,
- * and that goes by pages. */
-uint64_t rb_header_make(void *header, uint64_t ring_bytes, uint64_t first_index)
+static uint64_t end_of(const struct rb_geometry *ring)
+{
+	return ring->slots_offset + ring->slots * ring->slot_size;
+}
+
+/* Fills in a header for two rings. With `dtype_bytes`, the length of the text that describes them,
+ * the doorbell ring has records; the interrupt ring always has messages. Returns the segment's
+ * size, or 0 when a number of slots is no power of two, or slots do not fill whole pages or are
+ * more than 1 GiB together. */
+uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell_slot_size,
+			uint64_t interrupt_slots, uint64_t dtype_bytes, uint64_t first_index)
 {
 	uint64_t page = page_size();
-	uint64_t area = page + ring_bytes;
+	uint32_t kind = dtype_bytes ? RB_RING_RECORDS : RB_RING_MESSAGES;
 
-	if (ring_bytes < page || ring_bytes > RB_RING_BYTES_MAX || (ring_bytes & (ring_bytes - 1)))
+	if (!is_ring(doorbell_slots, doorbell_slot_size) || !is_ring(interrupt_slots, RB_SLOT) ||
+	    (kind == RB_RING_MESSAGES && doorbell_slot_size != RB_SLOT) ||
+	    dtype_bytes > RB_DTYPE_BYTES_MAX)
 		return 0;
+	uint64_t before = (sizeof(struct rb_header) + dtype_bytes + page - 1) / page * page;
 	struct rb_header made = {
 		.magic = RB_MAGIC,
 		.version = RB_LAYOUT_VERSION,
 		.ready = 1,
 		.features = 0,
-		.segment_size = page + 2 * area,
 		.first_index = first_index,
-		.doorbell = geometry_at(page, ring_bytes),
-		.interrupt = geometry_at(page + area, ring_bytes),
+		.doorbell = geometry_at(before, doorbell_slots, doorbell_slot_size, kind),
+		.dtype_bytes = dtype_bytes,
 	};
+	made.interrupt =
+		geometry_at(end_of(&made.doorbell), interrupt_slots, RB_SLOT, RB_RING_MESSAGES);
+	made.segment_size = end_of(&made.interrupt);
 	memcpy(header, &made, sizeof(made));
 	return made.segment_size;
 }
@@ -69,10 +91,9 @@ int rb_header_check(const void *header, uint64_t segment_size)
 		return RB_BAD_VERSION;
 	if (theirs.ready != 1)
 		return RB_NOT_READY;
-	if (theirs.doorbell.slots > RB_RING_BYTES_MAX / RB_SLOT)
-		return RB_BAD_GEOMETRY;
-	if (rb_header_make(&expected, theirs.doorbell.slots * RB_SLOT, theirs.first_index) !=
-	    segment_size)
+	if (rb_header_make(&expected, theirs.doorbell.slots, theirs.doorbell.slot_size,
+			   theirs.interrupt.slots, theirs.dtype_bytes,
+			   theirs.first_index) != segment_size)
 		return RB_BAD_GEOMETRY;
 	return memcmp(&theirs, &expected, sizeof(theirs)) ? RB_BAD_GEOMETRY : 0;
 }
@@ -85,17 +106,31 @@ uint32_t rb_header_version(const void *header)
 	return copy.version;
 }
 
+uint64_t rb_header_dtype_bytes(const void *header)
+{
+	struct rb_header copy;
+
+	memcpy(&copy, header, sizeof(copy));
+	return copy.dtype_bytes;
+}
+
+uint64_t rb_message_slot(void)
+{
+	return RB_SLOT;
+}
+
 /* Maps a control page and its slots, and the slots a second time right behind them, so that a frame
  * that wraps is one piece. */
-static uint8_t *map_area(int fd, const struct rb_geometry *geometry, int protection)
+static int map_area(struct rb_area *mapped, int fd, const struct rb_geometry *geometry,
+		    int protection)
 {
-	size_t page = geometry->slots_offset - geometry->control_offset;
+	size_t page = page_size();
 	size_t bytes = geometry->slots * geometry->slot_size;
 	size_t whole = page + 2 * bytes;
 	uint8_t *area = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (area == MAP_FAILED)
-		return NULL;
+		return -errno;
 	void *first = mmap(area, page + bytes, protection, MAP_SHARED | MAP_FIXED, fd,
 			   (off_t)geometry->control_offset);
 	void *again = MAP_FAILED;
@@ -103,12 +138,12 @@ static uint8_t *map_area(int fd, const struct rb_geometry *geometry, int protect
 		again = mmap(area + page + bytes, bytes, protection, MAP_SHARED | MAP_FIXED, fd,
 			     (off_t)geometry->slots_offset);
 	if (again == MAP_FAILED) {
-		int saved = errno;
+		int status = -errno;
 		munmap(area, whole);
-		errno = saved;
-		return NULL;
+		return status;
 	}
-	return area;
+	*mapped = (struct rb_area){area, whole};
+	return 0;
 }
 
 static void start_indices(rb_channel *channel, uint64_t first)
@@ -131,24 +166,25 @@ static int map_both(rb_channel *channel, const struct rb_header *header, int seg
 	bool driver = channel->side == RB_DRIVER;
 	const struct rb_geometry *mine = driver ? &header->doorbell : &header->interrupt;
 	const struct rb_geometry *theirs = driver ? &header->interrupt : &header->doorbell;
-	size_t page = mine->slots_offset - mine->control_offset;
 	struct rb_producer *producer = &channel->producer;
 	struct rb_consumer *consumer = &channel->consumer;
+	int status = map_area(&channel->my_area, segment_fd, mine, PROT_READ | PROT_WRITE);
 
-	channel->area_bytes = page + 2 * mine->slots * mine->slot_size;
-	channel->my_area = map_area(segment_fd, mine, PROT_READ | PROT_WRITE);
-	if (!channel->my_area)
-		return -errno;
-	channel->their_area = map_area(segment_fd, theirs, PROT_READ);
-	if (!channel->their_area)
-		return -errno;
-	producer->mine = consumer->mine = (struct rb_control *)(void *)channel->my_area;
+	if (!status)
+		status = map_area(&channel->their_area, segment_fd, theirs, PROT_READ);
+	if (status)
+		return status;
+	producer->mine = consumer->mine = (struct rb_control *)(void *)channel->my_area.start;
 	producer->theirs = consumer->theirs =
-		(const struct rb_control *)(const void *)channel->their_area;
-	producer->slots = channel->my_area + page;
-	consumer->slots = channel->their_area + page;
+		(const struct rb_control *)(const void *)channel->their_area.start;
+	producer->slots = channel->my_area.start + page_size();
+	consumer->slots = channel->their_area.start + page_size();
 	producer->count = mine->slots;
 	consumer->count = theirs->slots;
+	producer->slot_size = mine->slot_size;
+	consumer->slot_size = theirs->slot_size;
+	if (theirs->ring_kind == RB_RING_RECORDS)
+		return 0;
 	consumer->holds = calloc(theirs->slots, sizeof(*consumer->holds));
 	return consumer->holds ? 0 : -ENOMEM;
 }
@@ -200,10 +236,10 @@ void rb_channel_disown(rb_channel *channel)
 
 void rb_channel_free(rb_channel *channel)
 {
-	if (channel->my_area)
-		munmap(channel->my_area, channel->area_bytes);
-	if (channel->their_area)
-		munmap(channel->their_area, channel->area_bytes);
+	if (channel->my_area.start)
+		munmap(channel->my_area.start, channel->my_area.bytes);
+	if (channel->their_area.start)
+		munmap(channel->their_area.start, channel->their_area.bytes);
 	free(channel->consumer.holds);
 	free(channel);
 }
@@ -219,9 +255,19 @@ char *rb_channel_theirs(rb_channel *channel)
 	return (char *)(uintptr_t)channel->consumer.slots;
 }
 
-uint64_t rb_channel_ring_bytes(rb_channel *channel)
+uint64_t rb_channel_my_slots(rb_channel *channel)
 {
-	return channel->producer.count * RB_SLOT;
+	return channel->producer.count;
+}
+
+uint64_t rb_channel_my_bytes(rb_channel *channel)
+{
+	return channel->producer.count * channel->producer.slot_size;
+}
+
+uint64_t rb_channel_their_bytes(rb_channel *channel)
+{
+	return channel->consumer.count * channel->consumer.slot_size;
 }
 
 char *rb_channel_scratch(rb_channel *channel)

@@ -28,6 +28,10 @@
 #define RB_GOOD_PART_SLEEP (200 * RB_US)
 /* Looks at the index between two looks at the clock. */
 #define RB_LOOKS 32
+/* Polling that keeps finding nothing is tried again after 2^this waits less one. */
+#define RB_VAIN_MOST 6U
+/* What a bound on polling's share of the time may save up while nothing is polled for. */
+#define RB_CREDIT_MOST RB_MS
 
 static uint64_t now_ns(void)
 {
@@ -39,31 +43,78 @@ static uint64_t now_ns(void)
 
 /* ---- the poll budget: the one place that decides ---- */
 
-static uint64_t poller_budget(const struct rb_poller *poller)
+/* What the share of the time that polling may take has left. */
+static uint64_t poller_credit(struct rb_poller *poller, uint64_t now)
 {
-	switch (poller->polling) {
-	case RB_POLL_NEVER:
+	if (poller->max_share >= RB_SHARE_ALL)
+		return UINT64_MAX;
+	uint64_t most = poller->max_ns > RB_CREDIT_MOST ? poller->max_ns : RB_CREDIT_MOST;
+	uint64_t passed = now - poller->credited_ns;
+	/* So that the product has room; the share of one hour is more than can be saved up. */
+	if (passed > 3600 * 1000 * RB_MS)
+		passed = 3600 * 1000 * RB_MS;
+	poller->credited_ns = now;
+	poller->credit_ns += passed * poller->max_share / RB_SHARE_ALL;
+	if (poller->credit_ns > most)
+		poller->credit_ns = most;
+	return poller->credit_ns;
+}
+
+/* How long the wait that begins now may poll. */
+static uint64_t poller_budget(struct rb_poller *poller, struct rb_counters *counters, uint64_t now)
+{
+	if (poller->polling == RB_POLL_NEVER)
 		return 0;
-	case RB_POLL_ALWAYS:
+	if (poller->polling == RB_POLL_ALWAYS)
 		return RB_POLL_SLICE;
-	default:
-		return poller->budget_ns;
+	if (poller->rest) {
+		poller->rest--;
+		return 0;
 	}
+	uint64_t credit = poller_credit(poller, now);
+	if (credit >= poller->budget_ns)
+		return poller->budget_ns;
+	rb_count(&counters->polls_capped, 1);
+	return credit < RB_BUDGET_LEAST ? 0 : credit;
+}
+
+/* Learns from a poll. One that took the longest budget and found nothing was in vain: no permitted
+ * look would have found the entry. The more of these in a row, the more waits do without, as a
+ * stream that is always a little too slow for polling would burn a CPU for nothing. */
+static void poller_polled(struct rb_poller *poller, struct rb_counters *counters, uint64_t spent_ns,
+			  bool found)
+{
+	rb_count(&counters->polled_ns, spent_ns);
+	poller->credit_ns -= spent_ns < poller->credit_ns ? spent_ns : poller->credit_ns;
+	if (found) {
+		rb_count(&counters->polls_found, 1);
+		poller->vain = 0;
+		return;
+	}
+	rb_count(&counters->polls_missed, 1);
+	if (poller->polling != RB_POLL_ADAPTIVE || spent_ns < poller->max_ns)
+		return;
+	poller->rest = (1U << poller->vain) - 1;
+	rb_count(&counters->budget_shrunk, poller->rest ? 1 : 0);
+	if (poller->vain < RB_VAIN_MOST)
+		poller->vain++;
 }
 
 /* Learns from a wait that polling did not end. After QEMU's AioContext: grow when a longer look
  * would have found the entry, shrink when no permitted look would have. */
-static void poller_learn(struct rb_poller *poller, uint64_t waited_ns)
+static void poller_slept(struct rb_poller *poller, struct rb_counters *counters, uint64_t waited_ns)
 {
-	if (waited_ns > poller->max_ns + RB_WAKE_COST) {
-		poller->budget_ns /= 2;
-		if (poller->budget_ns < RB_BUDGET_LEAST)
-			poller->budget_ns = 0;
-		return;
-	}
-	poller->budget_ns = poller->budget_ns ? poller->budget_ns * 2 : RB_BUDGET_LEAST;
-	if (poller->budget_ns > poller->max_ns)
-		poller->budget_ns = poller->max_ns;
+	uint64_t before = poller->budget_ns;
+	uint64_t budget = before ? before * 2 : RB_BUDGET_LEAST;
+
+	if (waited_ns > poller->max_ns + RB_WAKE_COST)
+		budget = before / 2 < RB_BUDGET_LEAST ? 0 : before / 2;
+	else if (budget > poller->max_ns)
+		budget = poller->max_ns;
+	poller->budget_ns = budget;
+	rb_store_relaxed(&counters->budget_ns, budget);
+	rb_count(budget > before ? &counters->budget_grown : &counters->budget_shrunk,
+		 budget != before);
 }
 
 /* ---- kicking ---- */
@@ -306,7 +357,7 @@ static void arm(rb_channel *channel, int want, uint64_t needed)
 		uint64_t enough = producer->write + needed - producer->count;
 		rb_store_relaxed(&producer->mine->space_event, enough - 1);
 	}
-	/* (B) and (D) pair with the fences in rb_producer_publish and rb_consumer_free_released:
+	/* (B) and (D) pair with the fences in rb_producer_publish and rb_consumer_release_to:
 	 * either the peer sees that we armed and kicks, or our next look sees its index. */
 	rb_fence_full();
 }
@@ -422,10 +473,11 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	if (channel->dead)
 		return channel->dead;
 	struct rb_poller *poller = poller_of(channel, want);
-	uint64_t budget = poller_budget(poller);
+	struct rb_counters *counters = counters_of(channel, want);
+	uint64_t began = now_ns();
+	uint64_t budget = patience_ns ? poller_budget(poller, counters, began) : 0;
 	if (patience_ns >= 0 && (uint64_t)patience_ns < budget)
 		budget = (uint64_t)patience_ns;
-	uint64_t began = now_ns();
 	poller->began_ns = began;
 	watch_life(channel, began);
 
@@ -438,7 +490,8 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	/* Who waits cannot come back for the kick that it holds back. */
 	if (!ready && budget)
 		kick_if_owed_leaving_timer(&channel->producer);
-	for (uint64_t now = began; !ready && now - began < budget; now = now_ns()) {
+	uint64_t now = began;
+	for (; !ready && now - began < budget; now = now_ns()) {
 		watch_life(channel, now);
 		for (int i = 0; i < RB_LOOKS && !ready; i++) {
 			rb_cpu_relax();
@@ -449,8 +502,8 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 		ready = look(channel, want, enough);
 	if (!ready && want & RB_DATA && channel->consumer.pollable)
 		ready = settle(channel);
-	if (ready > 0 && budget)
-		rb_count(&counters_of(channel, want)->polls_found, 1);
+	if (budget)
+		poller_polled(poller, counters, now - began, ready > 0);
 	return ready;
 }
 
@@ -505,7 +558,7 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 		ready = kicked < 0 ? kicked : look(channel, want, enough);
 		if (ready > 0) {
 			rb_count(&counters->wakeups, 1);
-			poller_learn(poller, now_ns() - poller->began_ns);
+			poller_slept(poller, counters, now_ns() - poller->began_ns);
 		} else if (kicked > 0) {
 			rb_count(&counters->spurious_wakeups, 1);
 		}
@@ -524,14 +577,23 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 
 /* ---- options ---- */
 
-void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, int always_kick)
+/* `max_share` bounds the time that adaptive polling may take, of RB_SHARE_ALL. */
+void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, uint64_t max_share,
+		       int always_kick)
 {
-	/* A budget to begin with, so that the first wait is not a sleep by decree. */
+	bool adaptive = polling == RB_POLL_ADAPTIVE;
 	struct rb_poller poller = {
-		.polling = polling, .max_ns = max_poll_ns, .budget_ns = max_poll_ns / 2};
+		.polling = polling,
+		.max_ns = max_poll_ns,
+		/* Something to begin with, so that the first wait is not a sleep by decree. */
+		.budget_ns = adaptive ? max_poll_ns / 2 : 0,
+		.max_share = max_share,
+		.credited_ns = now_ns(),
+	};
 
-	channel->producer.poller = poller;
-	channel->consumer.poller = poller;
+	channel->producer.poller = channel->consumer.poller = poller;
+	rb_store_relaxed(&channel->producer.mine->producer.budget_ns, poller.budget_ns);
+	rb_store_relaxed(&channel->producer.mine->consumer.budget_ns, poller.budget_ns);
 	channel->producer.always_kick = always_kick != 0;
 }
 

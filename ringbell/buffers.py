@@ -7,7 +7,7 @@ from array import array
 from bisect import bisect_right
 from itertools import accumulate
 from pickle import PickleBuffer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ringbell._ffi import ffi
 
@@ -20,18 +20,29 @@ if TYPE_CHECKING:
 def as_buffer(payload: ReadableBuffer) -> CData:
     """Give C access to a payload without a copy; `len` of the result is its size in bytes.
 
-    Raises TypeError for what is not a buffer and ValueError for one that is not contiguous.
+    What is no buffer but speaks DLPack, as tensors do, is taken by that. Raises TypeError for what
+    is neither and ValueError for one that is not contiguous.
     """
     try:
-        return ffi.from_buffer(payload)
-    except TypeError:
-        raise TypeError(
-            "a payload is bytes or another buffer (bytearray, memoryview, array, NumPy array), "
-            f"not {type(payload).__name__}; encode it first"
-        ) from None
+        try:
+            return ffi.from_buffer(payload)
+        except TypeError:
+            return ffi.from_buffer(_through_dlpack(payload))
     except (BufferError, ValueError):
         raise ValueError(
             f"the {type(payload).__name__} is not contiguous; send a contiguous copy of it"
+        ) from None
+
+
+def _through_dlpack(payload: Any) -> Any:  # noqa: ANN401  (a tensor of any library; an array)
+    import numpy as np
+
+    try:
+        return np.from_dlpack(payload)
+    except (AttributeError, TypeError, BufferError, RuntimeError):
+        raise TypeError(
+            "a payload is bytes or another buffer (bytearray, memoryview, array, NumPy array), or "
+            f"a tensor in memory, not {type(payload).__name__}; encode it first"
         ) from None
 
 

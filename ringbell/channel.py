@@ -112,12 +112,12 @@ class Channel:
 
     def my_slots(self) -> memoryview:
         """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
-        size = 2 * lib.rb_channel_ring_bytes(self.handle)
+        size = 2 * lib.rb_channel_my_bytes(self.handle)
         return memoryview(self.memory(lib.rb_channel_mine(self.handle), size))
 
     def their_slots(self) -> memoryview:
         """Give the slots that the peer writes, twice in a row, as a read-only view of bytes."""
-        size = 2 * lib.rb_channel_ring_bytes(self.handle)
+        size = 2 * lib.rb_channel_their_bytes(self.handle)
         return memoryview(self.memory(lib.rb_channel_theirs(self.handle), size)).toreadonly()
 
     def memory(self, start: CData, size: int) -> Any:  # noqa: ANN401  (cffi's buffer has no type)
@@ -194,7 +194,8 @@ class Channel:
             raise EndOfStream(f"the other side (process {self.peer_pid}) closed the channel")
         if status == -errno.ECONNRESET:
             raise PeerLost(
-                f"the other side (process {self.peer_pid}) died without closing the channel"
+                f"the other side (process {self.peer_pid}) died without closing the channel, or "
+                "gave it up"
             )
         if status == -errno.EPROTO:
             raise CorruptRing(
@@ -203,8 +204,8 @@ class Channel:
             )
         if status == -errno.EBUSY:
             raise RuntimeError(
-                "a message of this end is still being written: leave the with block of reserve() "
-                "before you send the next one"
+                "what this end reserved is still being written: leave the with block of reserve() "
+                "before you send or reserve more"
             )
         raise OSError(-status, os.strerror(-status))
 
@@ -214,12 +215,18 @@ class Channel:
         lib.rb_channel_stats(self.handle, words)
         return stats.from_words(list(words))
 
-    def close(self) -> None:
-        """Say goodbye and give back the descriptors. Closing twice does nothing."""
+    def close(self, goodbye: bool = True) -> None:
+        """Say goodbye and give back the descriptors. Closing twice does nothing.
+
+        Without a goodbye the other side takes this one for lost, as it is when it ends half-way.
+        """
         if self._closed:
             return
         # Each step may be done twice: a signal handler may end this anywhere.
-        lib.rb_channel_close(self.handle)
+        if goodbye:
+            lib.rb_channel_close(self.handle)
+        else:
+            lib.rb_channel_disown(self.handle)
         # Also wakes the peer, and does so even if a forked child still holds a copy.
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)

@@ -11,27 +11,48 @@ import os
 import signal
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from ringbell import __version__, demo
-from ringbell.errors import RingbellError
+from ringbell.errors import EndOfStream, PeerLost, RingbellError
 from ringbell.meeting import listen
 from ringbell.pinning import choose_pair
 from ringbell.policy import MAX_POLL, Kick, Polling
+from ringbell.segment import RING_SIZE
 from ringbell.serving import serve_on
+from ringbell.stats import ConsumerCounters, ProducerCounters
+from ringbell.streaming import consume as consume_stream
+from ringbell.streaming import produce as produce_stream
+
+if TYPE_CHECKING:
+    from ringbell.message_consumer import MessageConsumer
+    from ringbell.message_producer import MessageProducer
+    from ringbell.record_consumer import RecordConsumer
+    from ringbell.record_producer import RecordProducer
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Doorbell rings in shared memory: two processes exchange requests and answers.",
+    help="Doorbell rings in shared memory: two processes exchange requests and answers, or one "
+    "sends a stream to the other.",
 )
 _errors = Console(stderr=True)
 _TITLES: dict[Kick, str] = {"asleep": "kick a side that sleeps", "always": "kick for every entry"}
@@ -54,7 +75,11 @@ def _shown_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + signal.SIGINT) from None
+    except BrokenPipeError:  # whoever read our output wants no more, as in `... | head`
+        raise typer.Exit(128 + signal.SIGPIPE) from None
+    except (EndOfStream, PeerLost) as error:
+        _fail(error, code=1)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         _fail(f"{error.strerror or error}{where}")
@@ -138,6 +163,90 @@ def load_handler(text: str) -> Callable[[memoryview], Any]:
     return found  # type: ignore[no-any-return]
 
 
+StatsOption = Annotated[bool, typer.Option("--stats", help="A line of figures at the end.")]
+TimeoutOption = Annotated[
+    float | None, typer.Option(help="Seconds to wait for the other side; for ever if not given.")
+]
+
+
+@app.command(name="produce")
+def run_produce(
+    name: Annotated[str, typer.Argument(help="Name of the stream, or a path with a slash.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="- or nothing: the input.")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="Records of this dtype, raw: f8, i4,f8, or a list as NumPy takes it."),
+    ] = None,
+    ring_size: Annotated[int, typer.Option(help="Bytes of the ring, a power of two.")] = RING_SIZE,
+    cpu: CpuOption = None,
+    timeout: TimeoutOption = None,
+    stats: StatsOption = False,
+) -> None:
+    """Send files, or what comes in, to `ringbell consume NAME`; whichever starts first waits.
+
+    Bytes go as they are: tar c src | ringbell produce x. A .npy file goes as records of its dtype.
+    Exits with 1 when the consumer goes away before all was sent.
+    """
+    from ringbell import pipeline  # loads NumPy
+
+    with _shown_errors():
+        sources = files or [Path("-")]
+        records = pipeline.dtype_of(sources, dtype)
+        total = pipeline.size_of(sources)
+        stream: MessageProducer | RecordProducer
+        options: dict[str, Any] = {"ring_size": ring_size, "cpu": cpu, "timeout": timeout}
+        stream = produce_stream(name, records, **options)
+        begin = time.monotonic()
+        with stream, _stream_bar(f"to {name}", total) as advance:
+            pipeline.produce_files(stream, sources, dtype is not None, advance)
+        if stats:
+            _print_stats(stream.stats().driver.producer, time.monotonic() - begin)
+
+
+@app.command(name="consume")
+def run_consume(
+    name: Annotated[str, typer.Argument(help="Name of the stream, or a path with a slash.")],
+    file: Annotated[Path, typer.Argument(help="- or nothing: the output.")] = Path("-"),
+    dtype: Annotated[
+        str | None, typer.Option(help="Refuse a stream of other records than of this dtype.")
+    ] = None,
+    cpu: CpuOption = None,
+    timeout: TimeoutOption = None,
+    stats: StatsOption = False,
+) -> None:
+    """Write what `ringbell produce NAME` sends; whichever starts first waits.
+
+    ringbell consume x | tar x -C copy. Records go raw, or into a FILE.npy as an array.
+    Exits with 1 when the producer gives up or dies before its end.
+    """
+    from ringbell import pipeline
+
+    with _shown_errors():
+        wanted = None if dtype is None else pipeline.parse_dtype(dtype)
+        pipeline.check_target(file)
+        stream: MessageConsumer | RecordConsumer
+        stream = consume_stream(name, wanted, cpu=cpu, timeout=timeout)
+        begin = time.monotonic()
+        with stream, _stream_bar(f"from {name}", None) as advance:
+            pipeline.consume_into(stream, file, advance)
+        if stats:
+            _print_stats(stream.stats().device.consumer, time.monotonic() - begin)
+
+
+def _print_stats(end: ProducerCounters | ConsumerCounters, seconds: float) -> None:
+    _errors.print(
+        f"ringbell: {end.bytes:,} bytes in {end.entries:,} entries, {seconds:.3f} s, "
+        f"{end.bytes / 1e6 / max(seconds, 1e-9):,.1f} MB/s; {end.kicks_sent:,} kicks sent, "
+        f"{end.kicks_saved:,} saved; {end.sleeps:,} sleeps; {end.polling.found:,} waits ended by "
+        f"polling, {end.polling.missed:,} not",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 @app.command(name="demo")
 def run_demo(
     input_path: Annotated[
@@ -194,11 +303,26 @@ def _describe(job: demo.Job, cpus: tuple[int, int] | None, files: int, total: in
     print(f"in blocks of up to {job.block:,} bytes, {job.depth} in flight; {where}")
 
 
+def _bar(
+    title: str, total: int, quiet: bool
+) -> contextlib.AbstractContextManager[Callable[[int], None]]:
+    return _progress(title, total, quiet, TaskProgressColumn(), TimeRemainingColumn())
+
+
+def _stream_bar(
+    title: str, total: int | None
+) -> contextlib.AbstractContextManager[Callable[[int], None]]:
+    quiet = not sys.stderr.isatty()
+    return _progress(title, total, quiet, DownloadColumn(), TransferSpeedColumn())
+
+
 @contextlib.contextmanager
-def _bar(title: str, total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description:24}"), BarColumn(), TaskProgressColumn())
+def _progress(
+    title: str, total: int | None, quiet: bool, *columns: ProgressColumn
+) -> Iterator[Callable[[int], None]]:
+    first = (TextColumn("{task.description:24}"), BarColumn())
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet) as progress:
+    with Progress(*first, *columns, console=console, disable=quiet) as progress:
         task = progress.add_task(title, total=total)
         # A redraw would be a measurable part of a request: tell the bar about every megabyte.
         waiting = 0
@@ -211,7 +335,7 @@ def _bar(title: str, total: int, quiet: bool) -> Iterator[Callable[[int], None]]
                 waiting = 0
 
         yield advance
-        progress.update(task, completed=total)
+        progress.update(task, advance=waiting)
 
 
 def _as_json(

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: MIT
-"""The consuming end of a ring."""
+"""The consuming end of a message ring."""
 
 from __future__ import annotations
 
 import errno
-import operator
+from collections.abc import Iterator
 from itertools import pairwise
 
 from ringbell._ffi import lib
+from ringbell.buffers import lend, still_in_use
 from ringbell.channel import Channel, deadline_after
-from ringbell.errors import RingEmpty
+from ringbell.consuming_end import ConsumingEnd, how_many
+from ringbell.errors import EndOfStream
 from ringbell.in_use import in_use
-from ringbell.moderation import Moderation
 
 _recv = lib.rb_recv
 _recv_many = lib.rb_recv_many
 _take = lib.rb_take
 _release = lib.rb_release
-_DATA = lib.RB_DATA
 _MORE = lib.RB_FLAG_MORE
 _CONTINUED = lib.RB_FLAG_CONTINUED
 _EAGAIN = -errno.EAGAIN
 _EMSGSIZE = -errno.EMSGSIZE
 
 
-class Consumer:
+class Consumer(ConsumingEnd):
     """Receives messages from a ring; `device.doorbell` and `driver.interrupt` are consumers.
 
     For one thread at a time: a second one gets RuntimeError.
@@ -37,24 +37,20 @@ class Consumer:
     __slots__ = (
         "_batch",
         "_batch_ends",
-        "_channel",
-        "_handle",
-        "frame",
-        "inside",
+        "_lent",
         "pieces",
         "scratch",
-        "taken",
         "their_slots",
         "whole",
     )
 
     def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._handle = channel.handle
+        super().__init__(channel)
+        # What borrow lent: the frame's index, the view, and the memory to take it back with.
+        self._lent: tuple[int, memoryview, memoryview] | None = None
         self.pieces: bytes | bytearray = b""  # of a message too long for one call
         # If they are all of it, to be handed out: its index, token and kind.
         self.whole: tuple[int, int, int] | None = None
-        self.frame = channel.frame
         self.scratch = channel.memory(
             lib.rb_channel_scratch(channel.handle), lib.rb_channel_scratch_bytes()
         )
@@ -65,8 +61,6 @@ class Consumer:
             lib.rb_channel_batch_ends(handle), 4 * (lib.rb_channel_batch_messages() + 1)
         )
         self._batch_ends = memoryview(ends).cast("I")
-        self.taken = 0
-        self.inside = False  # see Producer
 
     def recv(self, timeout: float | None = None) -> bytes:
         """Take the next message, as a copy.
@@ -79,6 +73,8 @@ class Consumer:
             raise in_use(self)
         self.inside = True
         try:
+            if self._lent:
+                self._give_back()
             length = 0
             if not self.whole:
                 length = _recv(self._handle, self.taken, -1 if timeout is None else 0)
@@ -106,13 +102,13 @@ class Consumer:
         Blocks while there is none, so the list is never empty. The busier the other side, the
         longer the list. Raises ValueError for a `max` below 1, and what `recv` raises.
         """
-        most = lib.rb_channel_batch_messages() if max is None else operator.index(max)
-        if most < 1:
-            raise ValueError(f"max is how many messages to take, at least 1, not {max}")
+        most = how_many(max, lib.rb_channel_batch_messages())
         if self.inside:
             raise in_use(self)
         self.inside = True
         try:
+            if self._lent:
+                self._give_back()
             deadline = deadline_after(timeout)
             count = 0
             while not self.whole:
@@ -140,6 +136,70 @@ class Consumer:
         finally:
             self.inside = False
 
+    def borrow(self, timeout: float | None = None) -> memoryview:
+        """Lend the next message where it lies in the ring, as a read-only view.
+
+        Valid until the next call that takes something from this end, which releases it; using it
+        after that raises ValueError. A message larger than the ring was put together in private
+        memory. Blocks while there is none. Raises BufferError, and lends nothing, while a slice of
+        the view lent before, or an array made from it, is alive, and what `recv` raises.
+        """
+        if self.inside:
+            raise in_use(self)
+        self.inside = True
+        try:
+            return self._borrow(timeout)
+        finally:
+            self.inside = False
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Borrow messages until the other side closes; raise PeerLost when it dies."""
+        while True:
+            try:
+                view = self.borrow()
+            except EndOfStream:
+                return
+            yield view
+
+    def _borrow(self, timeout: float | None) -> memoryview:
+        if self._lent:
+            self._give_back()
+        flags = 0
+        if not self.whole:
+            flags = _take(self._handle, self.taken, -1 if timeout is None else 0)
+        if flags:
+            flags = self.get_frame(flags, deadline_after(timeout), not timeout, False)
+        if self.whole:
+            message = memoryview(bytes(self.pieces))
+            self._lent = (-1, message, message)
+            self.pieces = b""
+            self.whole = None
+            return message
+        if flags:
+            message = memoryview(self.scratch[: _recv(self._handle, self.taken, 0)])
+            self._lent = (-1, message, message)
+            self.taken += 1
+            return message
+        frame = self.frame
+        index = frame.index
+        view, memory = lend(self.their_slots, frame.start, frame.stop)
+        # Last, and no call: a signal handler cannot come between these and the return.
+        self._lent = (index, view, memory)
+        self.taken += 1
+        return view
+
+    def _give_back(self) -> None:
+        assert self._lent
+        index, view, memory = self._lent
+        try:
+            view.release()
+            memory.release()
+        except BufferError:
+            raise still_in_use("the message that was borrowed") from None
+        if index >= 0:
+            _release(self._handle, index)
+        self._lent = None
+
     def _take_batch(self, count: int) -> list[bytes]:
         # Not from the first one on, if a signal handler kept some of them from being taken before.
         first = self.frame.index
@@ -148,30 +208,6 @@ class Consumer:
         messages = [batch[start:stop] for start, stop in pairwise(ends)]
         self.taken += count
         return messages
-
-    @property
-    def moderation(self) -> Moderation | None:
-        """When this end wants to be woken once it sleeps; None is at once.
-
-        May be set at any time by the thread that uses the end; counts from the next sleep on, or,
-        after `fileno`, from the next time that a call finds the ring empty.
-        """
-        return self._channel.moderation
-
-    @moderation.setter
-    def moderation(self, moderation: Moderation | None) -> None:
-        self._channel.moderate(moderation)
-
-    def fileno(self) -> int:
-        """Give a descriptor for `select`, `epoll` or an event loop, and keep it right from now on.
-
-        It becomes readable when the other side kicks: when there is something to take (as late as
-        `moderation` or the other side's `coalesce` say), or it has gone. It stays so until a call
-        finds the ring empty (`recv(timeout=0)` raises RingEmpty), so it may be readable once for
-        nothing. It belongs to the channel, which closes it. Raises ChannelClosed
-        after close.
-        """
-        return self._channel.pollable()
 
     def get_ready(self, status: int, deadline: float | None, polled: bool) -> int:
         """Go on from a negative `status` of rb_recv until a message is there; return its length.
@@ -191,10 +227,31 @@ class Consumer:
             status = _recv(self._handle, self.taken, 0)
         return status
 
-    def wait_for_data(self, deadline: float | None, polled: bool = False) -> None:
-        """Block until there is something to take."""
-        if not self._channel.wait(_DATA, deadline, polled):
-            raise RingEmpty("nothing arrived within the timeout")
+    def get_frame(self, flags: int, deadline: float | None, polled: bool, hold_last: bool) -> int:
+        """Go on from what rb_take returned until a message is there.
+
+        It is in the frame (0), or in `pieces` as `whole` says, or one that `recv` was interrupted
+        over (-EMSGSIZE). The last frame of pieces can be left held.
+        """
+        while flags and not self.whole:
+            if flags > 0:
+                self.add_piece(flags, hold_last)
+                if self.whole:
+                    break
+            elif flags == _EAGAIN:
+                if lib.rb_all_held(self._handle):
+                    raise RuntimeError(
+                        "every slot of the doorbell ring is held by requests that were taken and "
+                        "not completed, so no other can arrive; complete some of them first"
+                    )
+                self.wait_for_data(deadline, polled)
+                polled = False
+            elif flags == _EMSGSIZE:
+                return flags
+            else:
+                self._channel.fail(flags)
+            flags = _take(self._handle, self.taken, 0)
+        return flags
 
     def add_piece(self, flags: int, hold_last: bool = False) -> None:
         """Copy the frame that rb_take gave to the pieces and release it.

@@ -66,9 +66,14 @@ class Device(Side):
             if not doorbell.whole:
                 flags = _take(self.handle, doorbell.taken, -1 if timeout is None else 0)
             if flags:
-                self._get_ready(flags, deadline_after(timeout), timeout is None)
+                flags = doorbell.get_frame(flags, deadline_after(timeout), not timeout, True)
             if doorbell.whole:
                 return self._put_together()
+            if flags:
+                raise RuntimeError(
+                    "a message that doorbell.recv() was interrupted over waits to be received; "
+                    "call doorbell.recv() once more"
+                )
             index, token, start, stop = self.frame_words.tolist()
             request = Request(self, index, token, doorbell.their_slots, start, stop)
             doorbell.taken += 1
@@ -89,31 +94,6 @@ class Device(Side):
     def __repr__(self) -> str:
         state = "closed" if self._channel.closed else "open"
         return f"<ringbell.Device of process {self._channel.peer_pid}, {state}>"
-
-    def _get_ready(self, flags: int, deadline: float | None, polled: bool) -> None:
-        """Go on from what rb_take returned until a request is there, or in the pieces."""
-        doorbell = self.doorbell
-        while flags:
-            if flags > 0:
-                doorbell.add_piece(flags, hold_last=True)
-                if doorbell.whole:
-                    return
-            elif flags == _EAGAIN:
-                if lib.rb_all_held(self.handle):
-                    raise RuntimeError(
-                        "every slot of the doorbell ring is held by requests that were taken and "
-                        "not completed, so no other can arrive; complete some of them first"
-                    )
-                doorbell.wait_for_data(deadline, polled)
-                polled = False
-            elif flags == _EMSGSIZE:
-                raise RuntimeError(
-                    "a message that doorbell.recv() was interrupted over waits to be received; "
-                    "call doorbell.recv() once more"
-                )
-            else:
-                self._channel.fail(flags)
-            flags = _take(self.handle, doorbell.taken, 0)
 
     def _put_together(self) -> Request:
         doorbell = self.doorbell

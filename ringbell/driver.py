@@ -18,7 +18,8 @@ from ringbell.consumer import Consumer
 from ringbell.errors import EndOfStream, PeerLost, RingEmpty
 from ringbell.frame import Frame
 from ringbell.in_use import in_use
-from ringbell.producer import Producer, ring_full
+from ringbell.producer import Producer
+from ringbell.producing_end import ring_full
 from ringbell.side import Side
 
 if TYPE_CHECKING:

@@ -1,30 +1,64 @@
 # SPDX-License-Identifier: MIT
-"""How the two sides meet: one datagram each way on a Unix socket (SOCK_SEQPACKET).
+"""How the two sides meet: a few datagrams on a Unix socket (SOCK_SEQPACKET).
 
-The driver sends HELLO with seven descriptors: the segment, then for the doorbell ring and for the
-interrupt ring those that kick: the data eventfd, the timer and the space eventfd. The device
-answers WELCOME, or REFUSED and why.
+Who connects says what it is. The side that made the memory, a driver or a producer, passes its
+descriptors with that: the segment, then for the doorbell ring and for the interrupt ring those that
+kick: the data eventfd, the timer and the space eventfd. A consumer that connects has none to pass;
+the producer that it comes to answers with its own. Whoever got the descriptors answers WELCOME, or
+REFUSED and why.
 """
 
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Literal
 
+from ringbell import segment
 from ringbell._ffi import lib
+from ringbell.channel import Channel, seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
+from ringbell.policy import Policy
 
-HELLO = b"ringbell hello 2"
-WELCOME = b"ringbell welcome"
-REFUSED = b"ringbell refused"
+Role = Literal["driver", "device", "producer", "consumer"]
+
+_PARTNERS: dict[Role, Role] = {
+    "driver": "device",
+    "device": "driver",
+    "producer": "consumer",
+    "consumer": "producer",
+}
+_HELLOS: dict[bytes, Role] = {
+    b"ringbell driver 3": "driver",
+    b"ringbell producer 3": "producer",
+    b"ringbell consumer 3": "consumer",
+}
+_WELCOME = b"ringbell welcome"
+_REFUSED = b"ringbell refused"
+_NAME_IN_USE = b"ringbell in use "
 # What they are, in the order of csrc/api.h, for each of the two rings.
 _KICK_FDS = ("eventfd", "timerfd", "eventfd") * 2
 _DESCRIPTORS = 1 + len(_KICK_FDS)
-_DEVICE_GONE = "the device went away before it took the channel; is it still running?"
 _CREDENTIALS = struct.Struct("3i")
+_INTRODUCTION = 2.0  # seconds
+
+
+class WrongPartner(Exception):  # noqa: N818  (never seen by users)
+    """Somebody connected who is not what this side waits for; the message says so to them."""
+
+
+def limit_introduction(control: socket.socket, deadline: float | None) -> None:
+    """Bound the time that somebody who has connected may take to say what it is.
+
+    One who is there has spoken already; one who does not must not hold up others.
+    """
+    left = seconds_left(deadline)
+    control.settimeout(_INTRODUCTION if left is None else min(_INTRODUCTION, max(left, 0.01)))
 
 
 def make_kick_fds(guard: ExitStack) -> list[int]:
@@ -54,40 +88,150 @@ def peer_of(control: socket.socket) -> int:
     return int(pid)
 
 
-def send_hello(control: socket.socket, segment: int, kick_fds: list[int]) -> None:
-    """Pass the descriptors to the device; raises PeerLost when it went away."""
-    try:
-        socket.send_fds(control, [HELLO], [segment, *kick_fds])
-    except (BrokenPipeError, ConnectionResetError):
-        raise PeerLost(_DEVICE_GONE) from None
+# ---- the side that made the memory ----
 
 
-def receive_hello(control: socket.socket, guard: ExitStack) -> tuple[int, list[int]]:
-    """Take the descriptors from the driver; `guard` closes them all if something goes wrong.
+def offer(
+    control: socket.socket,
+    role: Role,
+    made: segment.Segment,
+    policy: Policy,
+    deadline: float | None,
+    guard: ExitStack,
+) -> Channel:
+    """Hand a segment to the other side, and wait until it has taken it.
 
-    Raises LayoutMismatch when they are not what a driver sends.
+    `guard` closes the socket if that fails. Raises what `receive_welcome` raises, and TimeoutError.
     """
-    integers = array.array("i")
-    text, ancillary, flags, _ = control.recvmsg(
-        256, socket.CMSG_SPACE(_DESCRIPTORS * integers.itemsize), socket.MSG_CMSG_CLOEXEC
+    peer_pid = peer_of(control)
+    kick_fds = make_kick_fds(guard)
+    # Mapped first: the other side may look at our indices as soon as it has the segment.
+    channel = Channel(
+        made.header, lib.RB_DRIVER, made.descriptor, kick_fds, control, peer_pid, policy, guard
     )
+    try:
+        control.settimeout(seconds_left(deadline))
+        say_hello(control, role, [made.descriptor, *kick_fds])
+        receive_welcome(control, _PARTNERS[role])
+        control.settimeout(None)
+    except BlockingIOError:
+        channel.close()
+        raise TimeoutError(f"the {_PARTNERS[role]} did not answer within the timeout") from None
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+def say_hello(control: socket.socket, role: Role, descriptors: list[int]) -> None:
+    """Say what this side is, and pass the descriptors; raises PeerLost when nobody listens."""
+    (hello,) = (hello for hello, says in _HELLOS.items() if says == role)
+    try:
+        socket.send_fds(control, [hello], descriptors)
+    except (BrokenPipeError, ConnectionResetError):
+        raise PeerLost(f"the {_PARTNERS[role]} went away before it took the channel") from None
+
+
+def receive_welcome(control: socket.socket, partner: Role) -> None:
+    """Wait for the other side's answer.
+
+    Raises LayoutMismatch with its reason, OSError (EADDRINUSE) when it is what we are, or PeerLost
+    when it went away.
+    """
+    try:
+        answer = control.recv(2048)
+    except ConnectionResetError:
+        answer = b""
+    if answer != _WELCOME:
+        _raise_refusal(answer, partner)
+
+
+def _raise_refusal(answer: bytes, partner: Role) -> None:
+    if not answer:
+        raise PeerLost(f"the {partner} went away before it took the channel; is it still running?")
+    if answer.startswith(_NAME_IN_USE):
+        why = answer.removeprefix(_NAME_IN_USE).decode(errors="replace")
+        raise OSError(errno.EADDRINUSE, why)
+    why = answer.removeprefix(_REFUSED).decode(errors="replace")
+    raise LayoutMismatch(f"the {partner} refused the channel: {why}")
+
+
+# ---- the other side ----
+
+
+def take_over(
+    control: socket.socket,
+    descriptors: list[int],
+    policy: Policy,
+    guard: ExitStack,
+    check: Callable[[bytes], None],
+) -> Channel:
+    """Check and map the segment that was handed over, and say so.
+
+    `check` gets the text that describes the records of the doorbell ring, b"" for messages, and
+    may raise. `guard` closes the descriptors and the socket if this fails.
+    """
+    memory, *kick_fds = descriptors
+    header, description = segment.check(memory)
+    check(description)
+    for descriptor, expected in zip(kick_fds, _KICK_FDS, strict=True):
+        _check_kind(descriptor, expected)
+        os.set_blocking(descriptor, False)
+    channel = Channel(
+        header, lib.RB_DEVICE, memory, kick_fds, control, peer_of(control), policy, guard
+    )
+    os.close(memory)  # mapped, and not needed again
+    try:
+        control.send(_WELCOME)
+        control.settimeout(None)
+    except OSError:
+        channel.close()
+        raise
+    return channel
+
+
+def receive_hello(
+    control: socket.socket, guard: ExitStack, mine: Role, name_in_use: str = ""
+) -> list[int]:
+    """Take what the other side says and passes first; `guard` closes the descriptors.
+
+    Raises LayoutMismatch when no ringbell of this version says that, or what it passes is not what
+    belongs there; PeerLost when it went away; WrongPartner when it is not what `mine` waits for.
+    With `name_in_use` it is told that if it is another one of `mine`.
+    """
+    text, received, truncated = _receive(control, guard)
+    if not text or text.startswith((_REFUSED, _NAME_IN_USE)):
+        _raise_refusal(text, _PARTNERS[mine])
+    role = _HELLOS.get(text)
+    if role is None:
+        known = b", ".join(_HELLOS).decode()
+        raise LayoutMismatch(f"the other side said {text[:32]!r}; this ringbell knows {known}")
+    expected = 0 if role == "consumer" else _DESCRIPTORS
+    if truncated or len(received) != expected:
+        raise LayoutMismatch(f"the {role} sent {len(received)} descriptors, not {expected}")
+    if role == mine and name_in_use:
+        control.send(_NAME_IN_USE + name_in_use.encode()[:1024])
+        raise WrongPartner(name_in_use)
+    if role != _PARTNERS[mine]:
+        raise WrongPartner(f"this is a {mine}, which waits for a {_PARTNERS[mine]}, not a {role}")
+    return received
+
+
+def _receive(control: socket.socket, guard: ExitStack) -> tuple[bytes, list[int], bool]:
+    integers = array.array("i")
+    try:
+        text, ancillary, flags, _ = control.recvmsg(
+            2048, socket.CMSG_SPACE(_DESCRIPTORS * integers.itemsize), socket.MSG_CMSG_CLOEXEC
+        )
+    except ConnectionResetError:
+        return b"", [], False
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             integers.frombytes(data[: len(data) - len(data) % integers.itemsize])
     received = list(integers)
     for descriptor in received:
         guard.callback(os.close, descriptor)
-    if not text:
-        raise PeerLost("the driver went away before it said hello")
-    if text != HELLO:
-        raise LayoutMismatch(f"the driver said {text[:32]!r}; this ringbell expects {HELLO!r}")
-    if flags & socket.MSG_CTRUNC or len(received) != _DESCRIPTORS:
-        raise LayoutMismatch(f"the driver sent {len(received)} descriptors, not {_DESCRIPTORS}")
-    segment, *kick_fds = received
-    for descriptor, expected in zip(kick_fds, _KICK_FDS, strict=True):
-        _check_kind(descriptor, expected)
-        os.set_blocking(descriptor, False)
-    return segment, kick_fds
+    return text, received, bool(flags & socket.MSG_CTRUNC)
 
 
 def _check_kind(descriptor: int, expected: str) -> None:
@@ -99,27 +243,6 @@ def _check_kind(descriptor: int, expected: str) -> None:
         raise LayoutMismatch(f"the driver sent {kind} where {expected} belongs")
 
 
-def send_welcome(control: socket.socket) -> None:
-    """Tell the driver that the device is there."""
-    control.send(WELCOME)
-
-
-def send_refusal(control: socket.socket, why: str) -> None:
-    """Tell the driver why the device does not take it."""
-    control.send(REFUSED + why.encode()[:1024])
-
-
-def receive_welcome(control: socket.socket) -> None:
-    """Wait for the device's answer.
-
-    Raises LayoutMismatch with the device's reason, or PeerLost when it went away.
-    """
-    try:
-        answer = control.recv(2048)
-    except ConnectionResetError:
-        answer = b""
-    if not answer:
-        raise PeerLost(_DEVICE_GONE)
-    if answer != WELCOME:
-        why = answer.removeprefix(REFUSED).decode(errors="replace")
-        raise LayoutMismatch(f"the device refused the channel: {why}")
+def refuse(control: socket.socket, why: str) -> None:
+    """Tell the other side why it is not taken."""
+    control.send(_REFUSED + why.encode()[:1024])

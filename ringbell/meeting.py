@@ -5,25 +5,20 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
-import time
 from contextlib import ExitStack
-from pathlib import Path
 
 from ringbell import handshake, segment
-from ringbell._ffi import lib
 from ringbell.address import check_folder, prepare_folder, socket_path
-from ringbell.channel import Channel, deadline_after, seconds_left
+from ringbell.channel import deadline_after
+from ringbell.control_socket import connect_socket
 from ringbell.driver import Driver
 from ringbell.listener import Listener
 from ringbell.moderation import Moderation
 from ringbell.pinning import pin
-from ringbell.policy import MAX_POLL, Kick, Policy, Polling
+from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Policy, Polling
 
 CONNECT_SECONDS = 10.0
 """How long `connect` waits for the device to take the channel, unless asked for otherwise."""
-
-_BACKLOG_PAUSE = 0.005  # seconds
 
 
 def connect(
@@ -34,6 +29,7 @@ def connect(
     cpu: int | None = None,
     polling: Polling = "adaptive",
     max_poll: float = MAX_POLL,
+    max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
     first_index: int = 0,
@@ -49,6 +45,8 @@ def connect(
     - `polling`: how this side waits. `"adaptive"` looks at shared memory for up to `max_poll`
       seconds before it sleeps, for longer or shorter as that pays (the scheme of QEMU's
       AioContext); `"never"` sleeps at once; `"always"` never sleeps and takes a whole CPU.
+    - `max_share`: the share of the time, from 0 to 1, that adaptive polling may take at most, in
+      each end of this side; a wait for which nothing is left of it sleeps at once.
     - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
       to its eventfd for every entry, to show what that costs.
     - `moderation`: when this side wants to be woken once it sleeps; None is at once.
@@ -58,68 +56,31 @@ def connect(
     away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is another
     version's, OSError (ENOSPC) when /dev/shm is too full, ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, kick, moderation)
+    policy = Policy(polling, max_poll, max_share, kick, moderation)
     path = socket_path(name)
     check_folder(path)
     pin(cpu)
     deadline = deadline_after(timeout)
     with ExitStack() as guard:
-        memory, header = segment.create(ring_size, first_index)
-        guard.callback(os.close, memory)
+        made = segment.create(ring_size, first_index)
+        guard.callback(os.close, made.descriptor)
         until_opened = guard.enter_context(ExitStack())
-        control = until_opened.enter_context(_connect_socket(name, path, deadline))
-        peer_pid = handshake.peer_of(control)
-        kick_fds = handshake.make_kick_fds(until_opened)
-        # Mapped first: the device may look at our indices as soon as it has the segment.
-        channel = Channel(
-            header, lib.RB_DRIVER, memory, kick_fds, control, peer_pid, policy, until_opened
-        )
         try:
-            control.settimeout(seconds_left(deadline))
-            handshake.send_hello(control, memory, kick_fds)
-            handshake.receive_welcome(control)
-            control.settimeout(None)
-        except (TimeoutError, BlockingIOError):
-            channel.close()
+            control = until_opened.enter_context(connect_socket(path, deadline))
+        except ConnectionRefusedError:
+            raise ConnectionRefusedError(
+                errno.ECONNREFUSED,
+                f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
+                f"with ringbell.serve({str(name)!r}, ...)",
+            ) from None
+        try:
+            channel = handshake.offer(control, "driver", made, policy, deadline, until_opened)
+        except TimeoutError:
             raise TimeoutError(
                 f"{str(name)!r} listens but did not accept within {timeout} seconds; it serves "
                 "one driver at a time and may be busy with another"
             ) from None
-        except BaseException:
-            channel.close()
-            raise
         return Driver(channel)
-
-
-def _connect_socket(
-    name: str | os.PathLike[str], path: Path, deadline: float | None
-) -> socket.socket:
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        control.setblocking(False)
-        while True:
-            try:
-                control.connect(os.fspath(path))
-                return control
-            except BlockingIOError:
-                # So many drivers wait to be accepted that the kernel queues no more, and it tells
-                # nobody when it does again.
-                left = seconds_left(deadline)
-                if left == 0:
-                    raise TimeoutError(
-                        f"{str(name)!r} listens, but too many drivers wait for it already"
-                    ) from None
-                time.sleep(_BACKLOG_PAUSE)
-    except (FileNotFoundError, ConnectionRefusedError):
-        control.close()
-        raise ConnectionRefusedError(
-            errno.ECONNREFUSED,
-            f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
-            f"with ringbell.serve({str(name)!r}, ...)",
-        ) from None
-    except BaseException:
-        control.close()
-        raise
 
 
 def listen(
@@ -128,19 +89,20 @@ def listen(
     cpu: int | None = None,
     polling: Polling = "adaptive",
     max_poll: float = MAX_POLL,
+    max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
 ) -> Listener:
     """Listen for drivers under `name`; what has a slash is the path of the Unix socket itself.
 
-    Does not block; `Listener.accept` does. `cpu`, `polling`, `max_poll`, `kick` and
-    `moderation` are as for `connect`, for this side. A name that a killed process left behind is
-    taken over.
+    Does not block; `Listener.accept` does. `cpu`, `polling`, `max_poll`, `max_share`,
+    `kick` and `moderation` are as for `connect`, for this side. A name that a killed process left
+    behind is taken over.
 
     Raises OSError (EADDRINUSE) when somebody listens there, PermissionError when the socket folder
     is not this user's alone, ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, kick, moderation)
+    policy = Policy(polling, max_poll, max_share, kick, moderation)
     path = socket_path(name)
     prepare_folder(path)
     pin(cpu)

@@ -17,6 +17,9 @@ MAX_POLL = 100e-6
 """Seconds: a little more than a wake-up costs, so that two sides that woke each other up settle
 into polling."""
 
+MAX_SHARE = 1.0
+"""Of the time: no bound."""
+
 _POLLING = {
     "adaptive": lib.RB_POLL_ADAPTIVE,
     "never": lib.RB_POLL_NEVER,
@@ -30,6 +33,7 @@ class Policy:
 
     polling: Polling = "adaptive"
     max_poll: float = MAX_POLL
+    max_share: float = MAX_SHARE
     kick: Kick = "asleep"
     moderation: Moderation | None = None
 
@@ -41,8 +45,13 @@ class Policy:
         # Not more, because a poll is not interrupted by a signal: Ctrl-C shall work at once.
         if not (math.isfinite(self.max_poll) and 0 <= self.max_poll <= 0.05):
             raise ValueError(f"max_poll is from 0 to 0.05 seconds, not {self.max_poll!r}")
+        if not 0 <= self.max_share <= 1:
+            raise ValueError(f"max_share is from 0 to 1, not {self.max_share!r}")
+        if self.polling == "always" and self.max_share != MAX_SHARE:
+            raise ValueError("max_share bounds adaptive polling; polling='always' has no bound")
         moderation_arguments(self.moderation)
 
-    def as_arguments(self) -> tuple[int, int, int]:
+    def as_arguments(self) -> tuple[int, int, int, int]:
         """Give what `rb_channel_policy` takes."""
-        return _POLLING[self.polling], int(self.max_poll * 1e9), self.kick == "always"
+        share = int(self.max_share * lib.RB_SHARE_ALL)
+        return _POLLING[self.polling], int(self.max_poll * 1e9), share, self.kick == "always"

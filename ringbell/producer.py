@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The producing end of a ring."""
+"""The producing end of a message ring."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from ringbell._ffi import ffi, lib
 from ringbell.buffers import as_buffer, join
 from ringbell.channel import Channel, deadline_after
-from ringbell.coalescing import Coalescing
 from ringbell.errors import RingFull
 from ringbell.frame import Frame
 from ringbell.in_use import in_use
+from ringbell.producing_end import ProducingEnd, WaitForRoom
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _send = lib.rb_send
 _send_many = lib.rb_send_many
-_SPACE = lib.RB_SPACE
 _EAGAIN = -errno.EAGAIN
 _EMSGSIZE = -errno.EMSGSIZE
 
@@ -30,27 +29,20 @@ _EMSGSIZE = -errno.EMSGSIZE
 _BATCH = 1024
 _JOINED = 1 << 18
 
-WaitForRoom = Callable[[float | None], None]
 
-
-class Producer:
+class Producer(ProducingEnd):
     """Sends messages into a ring; `driver.doorbell` and `device.interrupt` are producers.
 
     For one thread at a time: a second one gets RuntimeError.
     """
 
-    __slots__ = ("_batch", "_channel", "_handle", "_my_slots", "inside")
+    __slots__ = ("_batch", "_my_slots")
 
     def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._handle = channel.handle
+        super().__init__(channel)
         self._my_slots = channel.my_slots()
         # More would have to be joined again.
-        self._batch = min(lib.rb_channel_ring_bytes(self._handle) // 64, _BATCH)
-        # Whether a thread is inside. Nothing between looking at it and setting it is a call or a
-        # jump back, so that the interpreter does not switch threads (or run a signal handler)
-        # between the two. A lock would cost more than the message.
-        self.inside = False
+        self._batch = min(lib.rb_channel_my_slots(self._handle), _BATCH)
 
     @property
     def max_payload(self) -> int:
@@ -136,25 +128,6 @@ class Producer:
         finally:
             self.inside = False
 
-    def coalesce(
-        self, max_entries: int | None = None, max_delay: float | None = None
-    ) -> Coalescing:
-        """Send what the block sends with one kick, at its end.
-
-        `with producer.coalesce(): ...` holds kicks back until the block ends, by an exception
-        too. They are sent earlier each time that `max_entries` entries (counted in frames) have
-        been published, `max_delay` seconds after one was held back (by a timer, wherever this
-        process is then), when the ring is full, and when a call of this side waits. An event loop
-        is no such call: do not go back to it inside the block, or give `max_delay`. Does not block.
-        Raises ValueError for bad bounds, RuntimeError inside another such block.
-        """
-        return Coalescing(self._channel, max_entries, max_delay)
-
-    def wait_for_room(self, deadline: float | None) -> None:
-        """Block until there is room for the message that was turned away."""
-        if not self._channel.wait(_SPACE, deadline):
-            raise ring_full()
-
     def send_slowly(
         self,
         status: int,
@@ -209,31 +182,18 @@ class Producer:
                 f"reserve gives from 0 to {self.max_payload} bytes, what the ring can hold, not "
                 f"{size}; connect with a larger ring_size, or use a call that copies"
             )
-        deadline = deadline_after(timeout)
-        before = lib.rb_reservation(self._handle)
-        try:
-            while (start := lib.rb_reserve(self._handle, size)) == _EAGAIN:
-                wait_for_room(deadline)
-            if start < 0:
-                self._channel.fail(start)
-            reservation = lib.rb_reservation(self._handle)
-            return Frame(self._handle, reservation, self._my_slots, start, size, token, publish)
-        except BaseException:
-            reservation = lib.rb_reservation(self._handle)
-            if reservation != before:
-                lib.rb_unreserve(self._handle, reservation)
-            raise
+        return self.reserve_slots(
+            lib.rb_reserve,
+            size,
+            timeout,
+            wait_for_room,
+            lambda reservation, start: Frame(
+                self._handle, reservation, self._my_slots, start, size, token, publish
+            ),
+        )
 
     def publish(self, reservation: int, length: int, token: int) -> None:
         """Publish the first `length` bytes of what was reserved."""
         status = lib.rb_commit(self._handle, reservation, length, token)
         if status:
             self._channel.fail(status)
-
-
-def ring_full() -> RingFull:
-    """Say what a full ring means."""
-    return RingFull(
-        "the ring stayed full for the whole timeout: the other side takes nothing; "
-        "the message was not sent"
-    )

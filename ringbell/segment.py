@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import operator
 import os
 import secrets
 import stat
+from typing import NamedTuple
 
 import posix_ipc
 
@@ -16,6 +19,8 @@ from ringbell.errors import LayoutMismatch
 RING_SIZE = 1 << 20
 """Bytes of slots in each ring, unless asked for otherwise."""
 
+_LONGEST_RING = 2**30
+
 _COMPLAINTS = {
     lib.RB_BAD_MAGIC: "it does not start with ringbell's magic number",
     lib.RB_BAD_GEOMETRY: "its geometry does not fit its size, or the rules of this ringbell",
@@ -23,22 +28,68 @@ _COMPLAINTS = {
 }
 
 
-def create(ring_size: int, first_index: int = 0) -> tuple[int, bytes]:
-    """Make a segment with two rings of `ring_size` bytes; return its descriptor and its header.
+class Segment(NamedTuple):
+    """A segment that was made, and the header that lies at its start."""
 
-    Its name is gone at once, so no kill leaves anything behind in /dev/shm; the device gets the
-    descriptor. Raises ValueError for a bad size and OSError (ENOSPC) when /dev/shm is too full:
-    all of the space is reserved here, because a page that is missing later would be a SIGBUS.
+    descriptor: int
+    header: bytes
+
+
+def create(ring_size: int, first_index: int = 0) -> Segment:
+    """Make a segment with two rings of `ring_size` bytes for messages.
+
+    Raises ValueError for a bad size and OSError (ENOSPC) when /dev/shm is too full: all of the
+    space is reserved here, because a page that is missing later would be a SIGBUS.
     """
+    slots = _check_ring_size(ring_size) // lib.rb_message_slot()
+    return _create(slots, lib.rb_message_slot(), slots, b"", first_index)
+
+
+def create_stream(
+    ring_size: int, record_size: int = 0, description: bytes = b"", first_index: int = 0
+) -> Segment:
+    """Make a segment with one ring in use, the doorbell ring, for messages or for records.
+
+    A ring of records has as many slots as a power of two lets fit into `ring_size` bytes, but not
+    fewer than fill whole pages. Raises what `create` raises.
+    """
+    _check_ring_size(ring_size)
     page = os.sysconf("SC_PAGESIZE")
+    unused = page // lib.rb_message_slot()
+    if not description:
+        slots = ring_size // lib.rb_message_slot()
+        return _create(slots, lib.rb_message_slot(), unused, b"", first_index)
+    whole_pages = page // math.gcd(page, record_size)
+    slots = max(whole_pages, 1 << (ring_size // record_size).bit_length() >> 1)
+    if slots * record_size > _LONGEST_RING:
+        raise ValueError(
+            f"a ring has whole pages and at most {_LONGEST_RING} bytes, which records of "
+            f"{record_size} bytes cannot fill; pad the dtype to a multiple of {page} bytes"
+        )
+    return _create(slots, record_size, unused, description, first_index)
+
+
+def _check_ring_size(ring_size: int) -> int:
+    page = os.sysconf("SC_PAGESIZE")
+    if not page <= operator.index(ring_size) <= _LONGEST_RING or ring_size & (ring_size - 1):
+        raise ValueError(
+            f"ring_size is a power of two from {page} to {_LONGEST_RING} bytes, not {ring_size}"
+        )
+    return ring_size
+
+
+def _create(
+    slots: int, slot_size: int, interrupt_slots: int, description: bytes, first_index: int
+) -> Segment:
+    """Make the segment. Its name is gone at once, so no kill leaves anything in /dev/shm."""
     if not 0 <= first_index < 2**64:
         raise ValueError(f"first_index is from 0 to 2**64 - 1, not {first_index}")
     header = ffi.new("char[]", lib.rb_header_size())
-    size = lib.rb_header_make(header, ring_size, first_index) if 0 < ring_size < 2**63 else 0
+    size = lib.rb_header_make(
+        header, slots, slot_size, interrupt_slots, len(description), first_index
+    )
     if not size:
-        raise ValueError(
-            f"ring_size is a power of two from {page} to {2**30} bytes, not {ring_size}"
-        )
+        raise ValueError(f"the dtype is too long to describe: {len(description)} bytes of text")
     memory = _create_unnamed()
     try:
         try:
@@ -50,8 +101,8 @@ def create(ring_size: int, first_index: int = 0) -> tuple[int, bytes]:
                 "free some of it (df /dev/shm), enlarge it, or use a smaller ring_size",
             ) from error
         written = bytes(ffi.buffer(header))
-        os.pwrite(memory, written, 0)
-        return memory, written
+        os.pwrite(memory, written + description, 0)
+        return Segment(memory, written)
     except BaseException:
         os.close(memory)
         raise
@@ -70,10 +121,11 @@ def _create_unnamed() -> int:
     return descriptor
 
 
-def check(segment: int) -> bytes:
-    """Check a segment that somebody else made, before it is mapped; return its header.
+def check(segment: int) -> tuple[bytes, bytes]:
+    """Check a segment that somebody else made, before it is mapped.
 
-    Raises LayoutMismatch when it is none, or one of another version or geometry.
+    Returns its header, and the text that describes the records of its doorbell ring, b"" for
+    messages. Raises LayoutMismatch when it is none, or one of another version or geometry.
     """
     status = os.fstat(segment)
     if not stat.S_ISREG(status.st_mode):
@@ -91,4 +143,5 @@ def check(segment: int) -> bytes:
         )
     if complaint:
         raise LayoutMismatch(f"the segment is not usable: {_COMPLAINTS[complaint]}")
-    return header
+    description = os.pread(segment, lib.rb_header_dtype_bytes(header), lib.rb_header_size())
+    return header, description

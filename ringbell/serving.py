@@ -16,7 +16,7 @@ from ringbell.errors import CorruptRing, EndOfStream, LayoutMismatch, PeerLost
 from ringbell.listener import Listener
 from ringbell.meeting import listen
 from ringbell.moderation import Moderation
-from ringbell.policy import MAX_POLL, Kick, Polling
+from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Polling
 from ringbell.request import Request
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def serve(
     cpu: int | None = None,
     polling: Polling = "adaptive",
     max_poll: float = MAX_POLL,
+    max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
 ) -> None:
@@ -52,7 +53,13 @@ def serve(
     `listen`; BufferError when the handler kept a view of its payload.
     """
     with listen(
-        name, cpu=cpu, polling=polling, max_poll=max_poll, kick=kick, moderation=moderation
+        name,
+        cpu=cpu,
+        polling=polling,
+        max_poll=max_poll,
+        max_share=max_share,
+        kick=kick,
+        moderation=moderation,
     ) as listener:
         serve_on(listener, handler)
 

@@ -3,8 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
+
+
+@dataclass(frozen=True, slots=True)
+class PollingCounters:
+    """What polling one end has done, and what it has learnt from that."""
+
+    found: int
+    """Waits that polling ended, without a sleep."""
+    missed: int
+    """Waits that polling did not end."""
+    capped: int
+    """Waits that polled for less than the budget, or not at all, because of `max_share`."""
+    time_ns: int
+    """Nanoseconds spent polling."""
+    budget_ns: int
+    """Nanoseconds that adaptive polling may take in the next wait; 0: it sleeps at once."""
+    grown: int
+    """Times the budget grew: a longer look would have found an entry."""
+    shrunk: int
+    """Times it shrank, or the next waits were told not to poll: no look would have found one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +33,7 @@ class ProducerCounters:
     """What one producing end has done since the channel was opened."""
 
     entries: int
-    """Frames published."""
+    """Frames or records published."""
     bytes: int
     """Payload bytes in them."""
     kicks_sent: int
@@ -27,10 +48,10 @@ class ProducerCounters:
     """Sleeps that ended with room."""
     spurious_wakeups: int
     """Sleeps that a kick ended without any room."""
-    polls_found: int
-    """Waits for room that polling ended, without a sleep."""
     times_full: int
     """Times it found the ring full."""
+    polling: PollingCounters
+    """Of its waits for room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +59,7 @@ class ConsumerCounters:
     """What one consuming end has done since the channel was opened."""
 
     entries: int
-    """Frames released."""
+    """Frames or records released."""
     bytes: int
     """Payload bytes in them."""
     kicks_sent: int
@@ -53,10 +74,10 @@ class ConsumerCounters:
     """Sleeps that ended with data."""
     spurious_wakeups: int
     """Sleeps that a kick ended without any data."""
-    polls_found: int
-    """Waits for data that polling ended, without a sleep."""
     times_empty: int
     """Times it found the ring empty."""
+    polling: PollingCounters
+    """Of its waits for data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +92,8 @@ class SideStats:
 class Stats:
     """A channel at one moment, as either side sees it; `dataclasses.asdict` makes it plain.
 
-    The indices count slots of 64 bytes, run freely and wrap at 2**64. `dwi - dri` slots of the
-    doorbell ring and `iwi - iri` slots of the interrupt ring are in use.
+    The indices count slots (of 64 bytes, or of one record), run freely and wrap at 2**64.
+    `dwi - dri` slots of the doorbell ring and `iwi - iri` slots of the interrupt ring are in use.
     """
 
     dwi: int
@@ -87,20 +108,28 @@ class Stats:
     device: SideStats
 
 
-WORDS = 4 + 2 * (len(fields(ProducerCounters)) + len(fields(ConsumerCounters)))
+_Counters = TypeVar("_Counters")
+
+_POLLING = len(fields(PollingCounters))
+_END = len(fields(ProducerCounters)) - 1 + _POLLING  # the same for consumers
+
+WORDS = 4 + 4 * _END
 """How many words `rb_channel_stats` writes."""
 
 
 def from_words(words: Sequence[int]) -> Stats:
     """Name the words of `rb_channel_stats`."""
     dwi, dri, iwi, iri, *counters = words
-    size = len(fields(ProducerCounters))
-    a, b, c, d = (counters[i * size : (i + 1) * size] for i in range(4))
+    a, b, c, d = (counters[i * _END : (i + 1) * _END] for i in range(4))
     return Stats(
         dwi=dwi,
         dri=dri,
         iwi=iwi,
         iri=iri,
-        driver=SideStats(ProducerCounters(*a), ConsumerCounters(*b)),
-        device=SideStats(ProducerCounters(*c), ConsumerCounters(*d)),
+        driver=SideStats(_end(ProducerCounters, a), _end(ConsumerCounters, b)),
+        device=SideStats(_end(ProducerCounters, c), _end(ConsumerCounters, d)),
     )
+
+
+def _end(kind: Callable[..., _Counters], words: Sequence[int]) -> _Counters:
+    return kind(*words[:-_POLLING], PollingCounters(*words[-_POLLING:]))

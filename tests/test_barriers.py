@@ -144,7 +144,7 @@ def unfenced(machine, folder, case, *options):
 
 CASES = [
     ("ring.c", "rb_producer_publish", WRITE_INDEX, DATA_EVENT),
-    ("ring.c", "rb_consumer_free_released", READ_INDEX, SPACE_EVENT),
+    ("ring.c", "rb_consumer_release_to", READ_INDEX, SPACE_EVENT),
     ("wait.c", "rb_wait_sleep", DATA_EVENT, None),
     ("wait.c", "rb_wait_sleep", SPACE_EVENT, None),
 ]

@@ -15,7 +15,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 CSRC = TESTS.parent / "csrc"
-SOURCES = [TESTS / "c/handover.c"] + [CSRC / f"{n}.c" for n in ("ring", "frame", "wait", "segment")]
+SOURCES = [TESTS / "c/handover.c", *sorted(CSRC.glob("*.c"))]
 HANG = 30_000  # milliseconds
 
 
@@ -49,8 +49,8 @@ HANDOVERS = {
     "release": Handover(
         "device",
         "space",
-        "rb_consumer_free_released",
-        "rb_consumer_free_released",
+        "rb_consumer_release_to",
+        "rb_consumer_release_to",
         "rb_store_release(&consumer->mine->read_index",
         "->space_event",
         "pair.device->consumer.mine->read_index",

@@ -241,14 +241,18 @@ def test_a_busy_device_is_a_timeout_that_says_so(start, connect, path):
 
 def test_a_driver_that_goes_away_while_it_introduces_itself_is_passed_over(start, connect, path):
     start("serve", handler="upper")
-    for hello in (None, handshake.HELLO):
+    for hello in (False, True):
         with raw_socket(path) as control:
             if hello:
                 with contextlib.ExitStack() as guard:
                     memory, _ = segment.create(4096)
                     guard.callback(os.close, memory)
-                    handshake.send_hello(control, memory, handshake.make_kick_fds(guard))
+                    kick_fds = handshake.make_kick_fds(guard)
+                    handshake.say_hello(control, "driver", [memory, *kick_fds])
     assert connect().call(b"x") == b"X"
+
+
+HELLO = b"ringbell driver 3"
 
 
 @contextlib.contextmanager
@@ -270,7 +274,7 @@ def refusal(path, text, descriptors):
         with pytest.raises(ringbell.LayoutMismatch) as caught:
             listener.accept()
         with pytest.raises(ringbell.LayoutMismatch) as told:
-            handshake.receive_welcome(control)
+            handshake.receive_welcome(control, "device")
         assert str(caught.value) in str(told.value)
     assert open_descriptors() == before, "whatever was received has been closed"
     return str(caught.value)
@@ -286,25 +290,21 @@ def made():
 
 
 def test_a_driver_that_speaks_otherwise_is_refused(path, made):
-    assert "expects b'ringbell hello" in refusal(path, b"hello?", made)
+    assert "this ringbell knows ringbell driver 3" in refusal(path, b"hello?", made)
 
 
 @pytest.mark.parametrize("count", [0, 6, 8])
 def test_another_number_of_descriptors_is_refused(path, made, count):
     sent = (made + [made[1]])[:count]
-    assert "descriptors, not 7" in refusal(path, handshake.HELLO, sent)
+    assert "descriptors, not 7" in refusal(path, HELLO, sent)
 
 
 def test_descriptors_of_another_kind_are_refused(path, made):
     reader, writer = os.pipe()
     try:
-        assert "where eventfd belongs" in refusal(
-            path, handshake.HELLO, [made[0], reader, *made[2:]]
-        )
-        assert "where timerfd belongs" in refusal(
-            path, handshake.HELLO, [*made[:2], made[1], *made[3:]]
-        )
-        assert "no shared memory" in refusal(path, handshake.HELLO, [reader, *made[1:]])
+        assert "where eventfd belongs" in refusal(path, HELLO, [made[0], reader, *made[2:]])
+        assert "where timerfd belongs" in refusal(path, HELLO, [*made[:2], made[1], *made[3:]])
+        assert "no shared memory" in refusal(path, HELLO, [reader, *made[1:]])
     finally:
         os.close(reader)
         os.close(writer)
@@ -316,7 +316,7 @@ def test_descriptors_of_another_kind_are_refused(path, made):
         (0, 0x1234, "does not start with ringbell's magic number"),
         (1, 99, "layout version 99, which this ringbell does not speak"),
         (2, 0, "not marked as ready"),
-        (1, 1, "layout version 1, which this ringbell"),
+        (1, 2, "layout version 2, which this ringbell"),
         (4, 4096, "geometry does not fit its size"),
     ],
 )
@@ -324,10 +324,10 @@ def test_a_wrong_header_is_refused(path, made, field, value, message):
     header = list(HEADER.unpack(os.pread(made[0], HEADER.size, 0)))
     header[field] = value
     os.pwrite(made[0], HEADER.pack(*header), 0)
-    assert message in refusal(path, handshake.HELLO, made)
+    assert message in refusal(path, HELLO, made)
 
 
-@pytest.mark.parametrize("offset", range(40, 104, 4))
+@pytest.mark.parametrize("offset", range(40, 112, 4))
 @pytest.mark.parametrize("value", [0, 1, 2**31, 2**32 - 1])
 def test_no_word_of_the_geometry_may_be_another(made, offset, value):
     true_word = os.pread(made[0], 4, offset)
@@ -353,9 +353,9 @@ def test_a_server_refuses_one_driver_and_serves_the_next(start, connect, path, m
     start("serve", handler="upper")
     os.pwrite(made[0], b"garbage!", 0)
     with raw_socket(path) as control:
-        handshake.send_hello(control, made[0], made[1:])
+        handshake.say_hello(control, "driver", made)
         with pytest.raises(ringbell.LayoutMismatch, match="the device refused the channel"):
-            handshake.receive_welcome(control)
+            handshake.receive_welcome(control, "device")
     assert connect().call(b"x") == b"X"
 
 
@@ -450,10 +450,10 @@ def test_cpu_pins_the_calling_thread(start, path):
 def test_the_header_is_made_for_message_rings_of_the_size_asked_for():
     header = ffi.new("char[]", lib.rb_header_size())
     page = os.sysconf("SC_PAGESIZE")
-    assert lib.rb_header_make(header, 1 << 20, 7) == 3 * page + 2 * (1 << 20)
+    assert lib.rb_header_make(header, 1 << 14, 64, 1 << 14, 0, 7) == 3 * page + 2 * (1 << 20)
     magic, version, ready, _, size, first = HEADER.unpack(bytes(ffi.buffer(header))[: HEADER.size])
     assert magic.to_bytes(8, "little") == b"ringbell"
-    assert (version, ready, size, first) == (2, 1, 3 * page + 2 * (1 << 20), 7)
+    assert (version, ready, size, first) == (3, 1, 3 * page + 2 * (1 << 20), 7)
 
 
 def test_sigterm_ends_a_server_and_frees_its_name(path):

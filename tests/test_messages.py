@@ -131,7 +131,7 @@ def test_every_polling_policy_carries_calls(start, connect, polling):
     assert all(driver.call(b"x%d" % i) == b"X%d" % i for i in range(2000))
     consumer = driver.stats().driver.consumer
     if polling == "never":
-        assert consumer.polls_found == 0
+        assert consumer.polling.found == 0
     if polling == "always":
         assert consumer.sleeps == 0
 

@@ -1,14 +1,38 @@
 # SPDX-License-Identifier: MIT
 """The soak of `make soak` runs, and does see what it is there to see."""
 
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from numbered import ANSWER, REQUEST, Traffic, Wrong
 
-SOAK = Path(__file__).with_name("soak.py")
+TESTS = Path(__file__).parent
+SOAK = TESTS / "soak.py"
+CSRC = TESTS.parent / "csrc"
+SOURCES = [TESTS / "c/stress.c"] + [CSRC / f"{n}.c" for n in ("ring", "frame", "wait", "segment")]
+SLEEPY = ["--sleeps", "200", "--polling", "never"]
+
+
+@pytest.fixture(scope="module")
+def soak_in_c(tmp_path_factory):
+    program = tmp_path_factory.mktemp("soak") / "stress"
+    command = [os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-pthread"]
+    subprocess.run([*command, f"-I{CSRC}", "-o", program, *SOURCES], check=True, timeout=60)
+    return program
+
+
+def long_waits(output):
+    """Give milliseconds of each long wait with those that the third process was late, and whether
+    no reason was found."""
+    line = r"^driver waited ([\d.]+) ms; meanwhile .* by ([\d.]+) ms(: NO REASON)?$"
+    found = re.findall(line, output, re.MULTILINE)
+    return [(float(waited), float(late), bool(none)) for waited, late, none in found]
 
 
 @pytest.mark.parametrize(
@@ -56,3 +80,41 @@ def test_a_message_cut_short_is_wrong():
     traffic = Traffic(least=20)
     with pytest.raises(Wrong):
         traffic.check(traffic.message(5, REQUEST)[:-1], 5, REQUEST)
+
+
+@pytest.mark.parametrize("how", [[], ["--threads"]], ids=["processes", "threads"])
+def test_a_long_wait_without_a_reason_fails_the_soak_in_c(soak_in_c, how):
+    pause = ["--pauses", "1", "--pause", "1000000000"]
+    done = subprocess.run(
+        [soak_in_c, *SLEEPY, *how, *pause], capture_output=True, text=True, check=False
+    )
+    [(waited, _, without_reason)] = long_waits(done.stdout)
+    assert waited > 500
+    assert without_reason
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("pauses", [1, 2])
+def test_a_stop_of_all_is_the_reason_for_the_wait_it_was_in_and_no_other(soak_in_c, pauses):
+    soak = subprocess.Popen(
+        [soak_in_c, *SLEEPY, "--pauses", str(pauses), "--pause", "1500000000"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert soak.stdout.readline().startswith("device pauses")
+        os.killpg(soak.pid, signal.SIGSTOP)
+        # At least; and at least half of a wait that has all of the pause before it.
+        time.sleep(2.5)
+        os.killpg(soak.pid, signal.SIGCONT)
+        output = soak.communicate()[0]
+    finally:
+        soak.kill()
+        soak.wait()
+        soak.stdout.close()
+    waits = long_waits(output)
+    assert [without_reason for _, _, without_reason in waits] == [False, True][:pauses]
+    waited, late, _ = waits[0]
+    assert 2 * late >= waited > 2400
+    assert soak.returncode == pauses - 1

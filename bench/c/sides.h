@@ -253,7 +253,7 @@ static void print_times(void)
 static void set_policy(rb_channel *channel, uint64_t polling, uint64_t max_poll_ns,
 		       bool always_kick)
 {
-	rb_channel_policy(channel, (int)polling, max_poll_ns, always_kick);
+	rb_channel_policy(channel, (int)polling, max_poll_ns, RB_SHARE_ALL, always_kick);
 }
 
 /* As the Python layer waits: poll as the policy says, then sleep, unless it is to poll always. */

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 ROOT = Path(__file__).parent.parent.parent
 # sides.h includes wait.c.
-_SOURCES = [str(ROOT / "csrc" / name) for name in ("ring.c", "frame.c", "segment.c")]
+_SOURCES = [str(path) for path in sorted((ROOT / "csrc").glob("*.c")) if path.name != "wait.c"]
 _FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wno-unused-function"]
 _FLAGS += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/c'}"]
 _PROGRAMS = {
@@ -22,6 +22,7 @@ _PROGRAMS = {
     "counter": ("counter.c", []),
     "stream": ("stream.c", []),
     "calls": ("calls.c", []),
+    "records": ("records.c", []),
     "line-padded": ("line.c", []),
     "line-bare": ("line.c", ["-DRB_LINE=8"]),
 }
@@ -49,9 +50,11 @@ class Bench:
     def rounds(self) -> int:
         return 1 if self.quick else 3
 
-    def build(self) -> None:
+    def build(self, *names: str) -> None:
+        """Build those programs, or all of them."""
         compiler = os.environ.get("CC", "cc")
-        for name, (source, flags) in _PROGRAMS.items():
+        for name in names or _PROGRAMS:
+            source, flags = _PROGRAMS[name]
             target = str(self.folder / name)
             files = [str(ROOT / "bench/c" / source), *_SOURCES]
             _run([compiler, *_FLAGS, *flags, "-o", target, *files, "-lm"])

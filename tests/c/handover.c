@@ -102,8 +102,8 @@ int main(int argc, char **argv)
 	patience_ns = strtoull(argv[4], NULL, 10) * 1000000;
 
 	pair = open_pair(4096, UINT64_MAX);
-	rb_channel_policy(pair.driver, RB_POLL_NEVER, 0, 0);
-	rb_channel_policy(pair.device, RB_POLL_NEVER, 0, 0);
+	rb_channel_policy(pair.driver, RB_POLL_NEVER, 0, RB_SHARE_ALL, 0);
+	rb_channel_policy(pair.device, RB_POLL_NEVER, 0, RB_SHARE_ALL, 0);
 	look_in_vain();
 	/* Both keep both ends of the socket, so that a side which ends wakes nobody. */
 	child = fork();

@@ -40,14 +40,19 @@ static uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 }
 
-static struct pair open_pair(uint64_t ring_bytes, uint64_t first_index)
+/* With `dtype_bytes` the doorbell ring has records of the slots' size, else it has messages. */
+static struct pair open_pair_of(uint64_t slots, uint64_t slot_size, uint64_t dtype_bytes,
+				uint64_t first_index)
 {
 	struct pair pair;
 	struct rb_header header;
-	uint64_t size = rb_header_make(&header, ring_bytes, first_index);
+	uint64_t messages = 4096 / RB_SLOT;
+	uint64_t size = rb_header_make(&header, slots, slot_size, dtype_bytes ? messages : slots,
+				       dtype_bytes, first_index);
 
 	if (!size) {
-		fprintf(stderr, "bad ring size %llu\n", (unsigned long long)ring_bytes);
+		fprintf(stderr, "no ring has %llu slots of %llu bytes\n", (unsigned long long)slots,
+			(unsigned long long)slot_size);
 		exit(2);
 	}
 	pair.segment = memfd_create("ringbell-test", MFD_CLOEXEC);
@@ -67,6 +72,11 @@ static struct pair open_pair(uint64_t ring_bytes, uint64_t first_index)
 			    pair.control[1]))
 		die("rb_channel_open");
 	return pair;
+}
+
+static inline struct pair open_pair(uint64_t ring_bytes, uint64_t first_index)
+{
+	return open_pair_of(ring_bytes / RB_SLOT, RB_SLOT, 0, first_index);
 }
 
 /* ThreadSanitizer knows memory by its address, so threads have to use one mapping of it. */

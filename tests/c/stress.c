@@ -7,21 +7,20 @@
  *   stress [--threads] [--sleeps N] [--ring BYTES] [--least BYTES] [--size BYTES] [--window N]
  *          [--polling never] [--max-poll NANOSECONDS] [--skew NANOSECONDS] [--first INDEX]
  *          [--seed N] [--cpus A,B] [--coalesce ENTRIES] [--moderation ENTRIES]
+ *          [--pauses N] [--pause NANOSECONDS]
  *
  * Ends when both sides together have slept N times. Exits with 1, and says what it saw, when an
- * entry is wrong or a sleep lasts for 10 seconds: nothing here pauses for more than microseconds,
- * so that is a lost wake-up.
+ * entry is wrong, when a sleep lasts for 10 seconds (nothing here pauses for more than
+ * microseconds, so that is a lost wake-up), or when a wait took more than 100 ms and neither the
+ * scheduler nor the hypervisor is the reason. To see that the last is noticed, the device can be
+ * made to pause: for its first request, and again whenever the driver has explained its wait.
  */
 #include <pthread.h>
 #include <sched.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <signal.h>
 
-#include "pair.h"
+#include "reasons.h"
 
 #define HANG_NS 10000000000LL
-#define LONG_NS 100000000ULL
 #define MODERATION_NS 20000
 #define WINDOW_MAX 64
 #define END_TOKEN UINT64_MAX
@@ -33,6 +32,7 @@ static struct {
 	bool threads;
 	uint64_t sleeps, ring, least, size, window, max_poll, skew, first, seed;
 	uint64_t coalesce, moderation; /* entries */
+	uint64_t pauses, pause;
 	int polling;
 	int cpus[2];
 } options = {.sleeps = 100000,
@@ -44,6 +44,7 @@ static struct {
 	     .skew = 2000,
 	     .seed = 1,
 	     .moderation = 1,
+	     .pause = 10 * LONG_NS,
 	     .polling = RB_POLL_ADAPTIVE,
 	     .cpus = {-1, -1}};
 
@@ -55,8 +56,9 @@ struct side {
 	uint64_t entries;
 	uint64_t sleeps;
 	uint64_t longest_ns;
-	uint64_t long_waits;
-	uint64_t run_delay_ns;
+	uint64_t pauses;
+	struct task task;
+	struct reasons reasons;
 	int cpu;
 };
 
@@ -89,20 +91,6 @@ static void pause_at_random(struct side *side)
 		rb_cpu_relax();
 }
 
-/* Nanoseconds that this thread was ready to run and no CPU was given to it. */
-static uint64_t run_delay(void)
-{
-	unsigned long long ran = 0, waited = 0;
-	FILE *file = fopen("/proc/thread-self/schedstat", "r");
-
-	if (file) {
-		if (fscanf(file, "%llu %llu", &ran, &waited) != 2)
-			waited = 0;
-		fclose(file);
-	}
-	return waited;
-}
-
 /* Begins and ends blocks in which kicks are held back, now with bounds and now without. */
 static void coalesce_at_random(struct side *side)
 {
@@ -117,8 +105,24 @@ static void coalesce_at_random(struct side *side)
 			       chance % 8 ? 0 : 1 + chance / 64 % 20000);
 }
 
+static void lost_wake_up(const struct side *side, int want)
+{
+	const struct rb_producer *p = &side->channel->producer;
+	const struct rb_consumer *c = &side->channel->consumer;
+
+	fprintf(stderr,
+		"LOST WAKE-UP: %s slept on %d: write %llu, their read %llu, my event %llu; "
+		"next %llu, their write %llu, my event %llu\n",
+		side->name, want, (unsigned long long)p->write,
+		(unsigned long long)p->theirs->read_index, (unsigned long long)p->mine->space_event,
+		(unsigned long long)c->next, (unsigned long long)c->theirs->write_index,
+		(unsigned long long)c->mine->data_event);
+	exit(1);
+}
+
 static void wait_for(struct side *side, int want)
 {
+	about_to_wait(&side->reasons);
 	uint64_t began = clock_ns();
 	pause_at_random(side);
 	int ready = rb_wait_poll(side->channel, want, -1);
@@ -127,37 +131,16 @@ static void wait_for(struct side *side, int want)
 		__atomic_fetch_add(&side->sleeps, 1, __ATOMIC_RELAXED);
 		ready = rb_wait_sleep(side->channel, want, HANG_NS, -1);
 		/* A sleep in vain finds the entry when its time is over: only the time tells. */
-		if (!ready || clock_ns() - began >= HANG_NS) {
-			const struct rb_producer *p = &side->channel->producer;
-			const struct rb_consumer *c = &side->channel->consumer;
-			fprintf(stderr,
-				"LOST WAKE-UP: %s slept on %d: write %llu, their read %llu, my "
-				"event "
-				"%llu; next %llu, their write %llu, my event %llu\n",
-				side->name, want, (unsigned long long)p->write,
-				(unsigned long long)p->theirs->read_index,
-				(unsigned long long)p->mine->space_event,
-				(unsigned long long)c->next,
-				(unsigned long long)c->theirs->write_index,
-				(unsigned long long)c->mine->data_event);
-			exit(1);
-		}
+		if (!ready || clock_ns() - began >= HANG_NS)
+			lost_wake_up(side, want);
 	}
 	if (ready < 0 && ready != -EINTR)
 		fail(side, "wait", 0, (uint64_t)-ready);
 	uint64_t waited = clock_ns() - began;
 	if (waited > side->longest_ns)
 		side->longest_ns = waited;
-	if (waited > LONG_NS) {
-		uint64_t delay = run_delay();
-		side->long_waits++;
-		printf("%s waited %.1f ms for %d; since the last report of this kind it was ready "
-		       "to run "
-		       "without a CPU for %.1f ms\n",
-		       side->name, (double)waited / 1e6, want,
-		       (double)(delay - side->run_delay_ns) / 1e6);
-		side->run_delay_ns = delay;
-	}
+	if (waited > LONG_NS)
+		waited_long(&side->reasons, waited);
 }
 
 /* Sizes from the shortest to the longest, mostly short. */
@@ -252,8 +235,9 @@ static void drive(struct side *side)
 		die("malloc");
 	uint64_t number = 0;
 	while (__atomic_load_n(&driver_side->sleeps, __ATOMIC_RELAXED) +
-		       __atomic_load_n(&device_side->sleeps, __ATOMIC_RELAXED) <
-	       options.sleeps) {
+			       __atomic_load_n(&device_side->sleeps, __ATOMIC_RELAXED) <
+		       options.sleeps ||
+	       __atomic_load_n(&device_side->pauses, __ATOMIC_RELAXED) < options.pauses) {
 		uint64_t window = 1 + next_random(side) % options.window;
 		while (answers.in_flight >= window || answers.outstanding[number % WINDOW_MAX]) {
 			wait_for(side, RB_DATA);
@@ -334,6 +318,18 @@ static bool take_request(struct side *side, uint8_t *pieces, struct held *held)
 	return true;
 }
 
+/* The driver has to wait meanwhile: it ends only when the device has paused so many times. */
+static void pause_on_purpose(struct side *side)
+{
+	uint64_t explained = __atomic_load_n(&driver_side->reasons.explained, __ATOMIC_RELAXED);
+
+	if (side->pauses == options.pauses || explained < side->pauses)
+		return;
+	printf("device pauses for %.1f ms\n", (double)options.pause / 1e6);
+	sleep_ns(options.pause);
+	__atomic_fetch_add(&side->pauses, 1, __ATOMIC_RELAXED);
+}
+
 static void serve(struct side *side)
 {
 	struct held held[WINDOW_MAX];
@@ -344,6 +340,7 @@ static void serve(struct side *side)
 		die("malloc");
 	while (take_request(side, pieces, &held[count])) {
 		count++;
+		pause_on_purpose(side);
 		/* Answer in any order, and wait for no more than was promised to be in flight.
 		 * Pieces need the ring's room, so nothing is held while they come. */
 		bool hold = count < options.window / 2 && options.size + 16 < options.ring / 4 &&
@@ -372,11 +369,18 @@ static void pin(const struct side *side)
 		die("sched_setaffinity");
 }
 
+static void run_side(struct side *side, void (*exchange)(struct side *))
+{
+	task_begins(&side->task);
+	pin(side);
+	exchange(side);
+	explain_the_last(&side->reasons);
+}
+
 static void *run_device(void *unused)
 {
 	(void)unused;
-	pin(device_side);
-	serve(device_side);
+	run_side(device_side, serve);
 	return NULL;
 }
 
@@ -389,8 +393,7 @@ static void run(struct pair *pair)
 		share_mapping(pair);
 		if (pthread_create(&thread, NULL, run_device, NULL))
 			die("pthread_create");
-		pin(driver_side);
-		drive(driver_side);
+		run_side(driver_side, drive);
 		pthread_join(thread, NULL);
 		return;
 	}
@@ -401,12 +404,10 @@ static void run(struct pair *pair)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(pair->control[0]);
 		run_device(NULL);
-		fflush(stdout);
 		_exit(0);
 	}
 	close(pair->control[1]);
-	pin(driver_side);
-	drive(driver_side);
+	run_side(driver_side, drive);
 	int status;
 	if (waitpid(child, &status, 0) != child || status) {
 		fprintf(stderr, "the device process failed: %d\n", status);
@@ -440,6 +441,10 @@ static void parse(int argc, char **argv)
 			options.coalesce = value;
 		else if (!strcmp(name, "--moderation"))
 			options.moderation = value;
+		else if (!strcmp(name, "--pauses"))
+			options.pauses = value;
+		else if (!strcmp(name, "--pause") && value > LONG_NS)
+			options.pause = value;
 		else if (!strcmp(name, "--skew"))
 			options.skew = value;
 		else if (!strcmp(name, "--first"))
@@ -461,6 +466,49 @@ static void parse(int argc, char **argv)
 	}
 }
 
+static void make_side(struct side *side, const char *name, uint64_t random, int cpu,
+		      const struct side *other, const uint64_t *late)
+{
+	*side = (struct side){.name = name, .random = random, .cpu = cpu};
+	side->reasons = (struct reasons){
+		.name = name, .mine = &side->task, .theirs = &other->task, .late = late};
+}
+
+/* Returns where the third process adds up how late it was. */
+static uint64_t *share_reports(void)
+{
+	struct shared {
+		struct side driver, device;
+		uint64_t late;
+	} *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			 -1, 0);
+
+	if (shared == MAP_FAILED)
+		die("mmap");
+	driver_side = &shared->driver;
+	device_side = &shared->device;
+	make_side(driver_side, "driver", options.seed * 2654435761U + 1, options.cpus[0],
+		  device_side, &shared->late);
+	make_side(device_side, "device", options.seed * 40503U + 77, options.cpus[1], driver_side,
+		  &shared->late);
+	return &shared->late;
+}
+
+static void say_numbers(const struct pair *pair, double seconds)
+{
+	uint64_t longest = driver_side->longest_ns > device_side->longest_ns
+				   ? driver_side->longest_ns
+				   : device_side->longest_ns;
+
+	printf("sleeps %llu entries %llu seconds %.1f longest_ms %.2f long_waits %llu kicks %llu\n",
+	       (unsigned long long)(driver_side->sleeps + device_side->sleeps),
+	       (unsigned long long)driver_side->entries, seconds, (double)longest / 1e6,
+	       (unsigned long long)(driver_side->reasons.explained +
+				    device_side->reasons.explained),
+	       (unsigned long long)(pair->driver->producer.mine->producer.kicks_sent +
+				    pair->driver->producer.theirs->producer.kicks_sent));
+}
+
 int main(int argc, char **argv)
 {
 	parse(argc, argv);
@@ -468,34 +516,19 @@ int main(int argc, char **argv)
 		fprintf(stderr, "stress: --size is less than --least\n");
 		return 2;
 	}
-	struct side *sides = mmap(NULL, 2 * sizeof(*sides), PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (sides == MAP_FAILED)
-		die("mmap");
-	driver_side = &sides[0];
-	device_side = &sides[1];
-	*driver_side = (struct side){
-		.name = "driver", .random = options.seed * 2654435761U + 1, .cpu = options.cpus[0]};
-	*device_side = (struct side){
-		.name = "device", .random = options.seed * 40503U + 77, .cpu = options.cpus[1]};
+	/* Each line is whole, and comes when it is said, whoever says it. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	pid_t watching = start_watching(share_reports());
 	struct pair pair = open_pair(options.ring, options.first);
-	rb_channel_policy(pair.driver, options.polling, options.max_poll, 0);
-	rb_channel_policy(pair.device, options.polling, options.max_poll, 0);
+	rb_channel_policy(pair.driver, options.polling, options.max_poll, RB_SHARE_ALL, 0);
+	rb_channel_policy(pair.device, options.polling, options.max_poll, RB_SHARE_ALL, 0);
 	rb_channel_moderation(pair.driver, options.moderation, MODERATION_NS);
 	rb_channel_moderation(pair.device, options.moderation, MODERATION_NS);
 
 	uint64_t began = clock_ns();
 	run(&pair);
-	double seconds = (double)(clock_ns() - began) / 1e9;
-	uint64_t longest = driver_side->longest_ns > device_side->longest_ns
-				   ? driver_side->longest_ns
-				   : device_side->longest_ns;
-	printf("sleeps %llu entries %llu seconds %.1f longest_ms %.2f long_waits %llu kicks %llu\n",
-	       (unsigned long long)(driver_side->sleeps + device_side->sleeps),
-	       (unsigned long long)driver_side->entries, seconds, (double)longest / 1e6,
-	       (unsigned long long)(driver_side->long_waits + device_side->long_waits),
-	       (unsigned long long)(pair.driver->producer.mine->producer.kicks_sent +
-				    pair.driver->producer.theirs->producer.kicks_sent));
+	say_numbers(&pair, (double)(clock_ns() - began) / 1e9);
+	stop_watching(watching);
 	close_pair(&pair);
-	return 0;
+	return driver_side->reasons.without_reason + device_side->reasons.without_reason ? 1 : 0;
 }

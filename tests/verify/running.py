@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-SOURCES = [str(ROOT / "csrc" / name) for name in ("ring.c", "frame.c", "wait.c", "segment.c")]
+SOURCES = [str(path) for path in sorted((ROOT / "csrc").glob("*.c"))]
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", f"-I{ROOT / 'csrc'}", "-g", "-pthread", "-Wall", "-Wextra"]
 FLAGS += ["-Wno-unused-function"]
 

@@ -82,7 +82,7 @@ def soak(
 
 def soak_result(longest_ms: float, long_waits: int) -> str:
     result = f"nothing lost; longest wait {longest_ms} ms"
-    return result + (f", {long_waits} above 100 ms, see above" if long_waits else "")
+    return result + (f", {long_waits} above 100 ms, for the reasons above" if long_waits else "")
 
 
 def check_soak(folder: Path, total: int) -> Iterator[Row]:

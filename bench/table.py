@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""Figures against their peers and their targets, as rows of one table."""
+
+from __future__ import annotations
+
+import statistics
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One figure, what it is compared with, and what was to be reached; None where there is none."""
+
+    what: str
+    ours: float
+    peer: str | None = None
+    theirs: float | None = None
+    ratio: float | None = None
+    target: str | None = None
+    reached: bool | None = None
+
+
+def compare(
+    what: str,
+    peer: str,
+    pairs: list[tuple[float, float]],
+    target: float,
+    less_is_better: bool = False,
+) -> Row:
+    """Compare ours with theirs, round by round: the ratio says how many times better we are."""
+    ratio = statistics.median(b / a if less_is_better else a / b for a, b in pairs)
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return Row(what, ours, peer, theirs, ratio, f">= {target:g}", ratio >= target)
+
+
+def at_least(what: str, values: list[float], target: float) -> Row:
+    median = statistics.median(values)
+    return Row(what, median, target=f">= {target:g}", reached=median >= target)
+
+
+def at_most(what: str, values: list[float], target: float) -> Row:
+    median = statistics.median(values)
+    return Row(what, median, target=f"<= {target:g}", reached=median <= target)
+
+
+def print_table(rows: list[Row]) -> None:
+    print(f"{'':46}{'ringbell':>16}{'peer':>16}  {'':11}{'ratio':>8}  {'target':8}reached")
+    for row in rows:
+        cells = [f"{row.what:46}", f"{row.ours:16,.2f}"]
+        cells.append(f"{row.theirs:16,.2f}" if row.theirs is not None else " " * 16)
+        cells.append(f"  {row.peer or '':11}")
+        cells.append(f"{row.ratio:8.2f}" if row.ratio is not None else " " * 8)
+        if row.target is not None:
+            cells.append(f"  {row.target:8}{'yes' if row.reached else 'NO'}")
+        print("".join(cells).rstrip())

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Records on a ring: one in a slot, of one size, without a header. Slots are mapped twice in a row,
+ * so any batch of them is one piece, and is lent and released as one.
+ */
+#include <string.h>
+
+#include "channel.h"
+
+/* ---- producing ---- */
+
+/* How many records may be published next, at most `most`; 0 when the ring is full. */
+static uint64_t room_for(struct rb_producer *producer, uint64_t most)
+{
+	/* For its look at the peer's index, if what was seen of that is not enough. */
+	rb_producer_room(producer, most);
+	uint64_t room = producer->count - (producer->write - producer->read_seen);
+	return room < most ? room : most;
+}
+
+/* Copies records into the ring and publishes them, as many as there is room for; returns how many.
+ * Many are published a quarter of the ring at a time, so that both sides copy at the same time. */
+int64_t rb_write(rb_channel *channel, const void *records, uint64_t count)
+{
+	struct rb_producer *producer = &channel->producer;
+	uint64_t size = producer->slot_size;
+	uint64_t most = producer->count >= 4 ? producer->count / 4 : 1;
+	uint64_t written = 0;
+
+	while (written < count) {
+		int status = rb_may_produce(channel);
+		if (!status)
+			status = rb_make_room(channel, 1, 0);
+		if (status)
+			return written ? (int64_t)written : status;
+		uint64_t left = count - written;
+		uint64_t next = room_for(producer, left < most ? left : most);
+		memcpy(rb_producer_slot(producer, producer->write),
+		       (const uint8_t *)records + written * size, next * size);
+		rb_publish(producer, next, next, next * size);
+		written += next;
+	}
+	return (int64_t)written;
+}
+
+/* Hands out room for records to be written in place; returns the first one's slot. */
+int64_t rb_reserve_records(rb_channel *channel, uint64_t count)
+{
+	int status = rb_may_produce(channel);
+
+	if (status)
+		return status;
+	if (count > channel->producer.count)
+		return -EMSGSIZE;
+	status = rb_make_room(channel, count, 0);
+	if (status)
+		return status;
+	return (int64_t)rb_begin_reservation(&channel->producer, count);
+}
+
+/* Publishes the first `count` of the records that were reserved. */
+int rb_commit_records(rb_channel *channel, uint64_t reservation, uint64_t count)
+{
+	int status = rb_end_reservation(channel, reservation, count);
+
+	if (!status && count)
+		rb_publish(&channel->producer, count, count, count * channel->producer.slot_size);
+	return status;
+}
+
+/* ---- consuming ---- */
+
+static void release_records(struct rb_consumer *consumer, uint64_t count)
+{
+	if (!count)
+		return;
+	rb_count(&consumer->mine->consumer.entries, count);
+	rb_count(&consumer->mine->consumer.bytes, count * consumer->slot_size);
+	consumer->given += count;
+	rb_consumer_kick(consumer, rb_consumer_release_to(consumer, consumer->read + count));
+}
+
+/* Releases what is done, then lends all records that have arrived, but not more than `most`;
+ * returns how many. The first one's slot is frame.start. */
+int64_t rb_borrow(rb_channel *channel, uint64_t done, uint64_t most, int64_t patience_ns)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (channel->dead)
+		return channel->dead;
+	if (done - consumer->given > consumer->next - consumer->read)
+		return -EALREADY;
+	release_records(consumer, done - consumer->given);
+	consumer->next = consumer->read;
+	if (rb_consumer_look(consumer) <= 0) {
+		int status = rb_await_entry(channel, patience_ns);
+		if (status)
+			return status;
+	}
+	uint64_t arrived = consumer->write_seen - consumer->read;
+	uint64_t lent = arrived < most ? arrived : most;
+	consumer->next = consumer->read + lent;
+	consumer->frame.index = consumer->read;
+	consumer->frame.start = consumer->read & (consumer->count - 1);
+	return (int64_t)lent;
+}
+
+/* Copies the first `count` of the records that were lent, and releases them. */
+int64_t rb_read(rb_channel *channel, uint64_t taken, void *records, uint64_t count)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	uint64_t slot = consumer->read & (consumer->count - 1);
+
+	if (channel->dead)
+		return channel->dead;
+	if (taken != consumer->given)
+		return -EALREADY;
+	if (count > consumer->next - consumer->read)
+		return -EMSGSIZE;
+	memcpy(records, consumer->slots + slot * consumer->slot_size, count * consumer->slot_size);
+	release_records(consumer, count);
+	return (int64_t)count;
+}

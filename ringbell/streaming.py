@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: MIT
+"""`produce` and `consume`: one-way streams, of messages or of records."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from ringbell import handshake, segment
+from ringbell.address import prepare_folder, socket_path
+from ringbell.channel import Channel, deadline_after, seconds_left
+from ringbell.control_socket import ListeningSocket, connect_socket
+from ringbell.errors import LayoutMismatch, PeerLost
+from ringbell.message_consumer import MessageConsumer
+from ringbell.message_producer import MessageProducer
+from ringbell.moderation import Moderation
+from ringbell.pinning import pin
+from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Policy, Polling
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from ringbell.record_consumer import RecordConsumer
+    from ringbell.record_producer import RecordProducer
+
+_PAUSE = 0.001  # seconds
+
+
+@overload
+def produce(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    ring_size: int = ...,
+    timeout: float | None = ...,
+    cpu: int | None = ...,
+    polling: Polling = ...,
+    max_poll: float = ...,
+    max_share: float = ...,
+    kick: Kick = ...,
+    first_index: int = ...,
+) -> MessageProducer: ...
+@overload
+def produce(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike,
+    *,
+    ring_size: int = ...,
+    timeout: float | None = ...,
+    cpu: int | None = ...,
+    polling: Polling = ...,
+    max_poll: float = ...,
+    max_share: float = ...,
+    kick: Kick = ...,
+    first_index: int = ...,
+) -> RecordProducer: ...
+def produce(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike | None = None,
+    *,
+    ring_size: int = segment.RING_SIZE,
+    timeout: float | None = None,
+    cpu: int | None = None,
+    polling: Polling = "adaptive",
+    max_poll: float = MAX_POLL,
+    max_share: float = MAX_SHARE,
+    kick: Kick = "asleep",
+    first_index: int = 0,
+) -> MessageProducer | RecordProducer:
+    """Begin a one-way stream to the one who consumes it under `name`.
+
+    With a `dtype` (structured or plain, nested and with sub-arrays; no objects) it carries records
+    of that, which go in and out as NumPy arrays; without, messages. Whichever side starts first
+    waits for the other, `timeout` seconds, None for ever. Once the two have met the name is free
+    again, for the next two.
+
+    Makes the shared memory, a ring of `ring_size` bytes, a power of two (for records: of as many
+    as fit there, a power of two, in whole pages). The other options are those of `connect`.
+
+    Raises TimeoutError, LayoutMismatch when the consumer wants another dtype, OSError (EADDRINUSE)
+    when another producer waits under this name, OSError (ENOSPC) when /dev/shm is too full,
+    TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options.
+    """
+    policy = Policy(polling, max_poll, max_share, kick)
+    path = socket_path(name)
+    if dtype is None:
+        made = segment.create_stream(ring_size, first_index=first_index)
+    else:
+        from ringbell import dtypes  # NumPy takes longer to load than all the rest
+
+        records = dtypes.record_dtype(dtype)
+        made = segment.create_stream(
+            ring_size, records.itemsize, dtypes.describe(records), first_index
+        )
+    with ExitStack() as guard:
+        guard.callback(os.close, made.descriptor)
+        prepare_folder(path)
+        pin(cpu)
+        deadline = deadline_after(timeout)
+
+        def hand_over(control: socket.socket, came: bool, until_opened: ExitStack) -> Channel:
+            if came:
+                handshake.limit_introduction(control, deadline)
+                in_use = f"another producer waits for the consumer of {str(name)!r} already"
+                handshake.receive_hello(control, until_opened, "producer", in_use)
+            return handshake.offer(control, "producer", made, policy, deadline, until_opened)
+
+        channel = _meet(path, deadline, hand_over, f"nobody consumed {str(name)!r}")
+    if dtype is None:
+        return MessageProducer(channel)
+    from ringbell.record_producer import RecordProducer
+
+    return RecordProducer(channel, records)
+
+
+@overload
+def consume(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    timeout: float | None = ...,
+    cpu: int | None = ...,
+    polling: Polling = ...,
+    max_poll: float = ...,
+    max_share: float = ...,
+    moderation: Moderation | None = ...,
+) -> MessageConsumer | RecordConsumer: ...
+@overload
+def consume(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike,
+    *,
+    timeout: float | None = ...,
+    cpu: int | None = ...,
+    polling: Polling = ...,
+    max_poll: float = ...,
+    max_share: float = ...,
+    moderation: Moderation | None = ...,
+) -> RecordConsumer: ...
+def consume(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike | None = None,
+    *,
+    timeout: float | None = None,
+    cpu: int | None = None,
+    polling: Polling = "adaptive",
+    max_poll: float = MAX_POLL,
+    max_share: float = MAX_SHARE,
+    moderation: Moderation | None = None,
+) -> MessageConsumer | RecordConsumer:
+    """Take the stream that somebody produces under `name`.
+
+    What it carries, messages or records of some dtype, is for the producer to say: with a `dtype`
+    that is checked, without it is learnt. Whichever side starts first waits for the other,
+    `timeout` seconds, None for ever. The options are those of `connect`.
+
+    Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
+    another version's, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
+    for bad options.
+    """
+    policy = Policy(polling, max_poll, max_share, moderation=moderation)
+    path = socket_path(name)
+    wanted = None
+    if dtype is not None:
+        from ringbell import dtypes
+
+        wanted = dtypes.record_dtype(dtype)
+    prepare_folder(path)
+    pin(cpu)
+    deadline = deadline_after(timeout)
+    described = b""
+
+    def check(description: bytes) -> None:
+        nonlocal described
+        described = description
+        if wanted is None:
+            return
+        if not description:
+            raise LayoutMismatch(f"the stream carries messages, not records of {wanted}")
+        if (found := dtypes.restore(description)) != wanted:
+            raise LayoutMismatch(f"the stream carries records of {found}, not of {wanted}")
+
+    def take_over(control: socket.socket, came: bool, until_opened: ExitStack) -> Channel:
+        handshake.peer_of(control)
+        if came:
+            handshake.limit_introduction(control, deadline)
+        else:
+            control.settimeout(seconds_left(deadline))
+            handshake.say_hello(control, "consumer", [])
+        in_use = f"another consumer waits for the producer of {str(name)!r} already"
+        descriptors = handshake.receive_hello(control, until_opened, "consumer", in_use)
+        return handshake.take_over(control, descriptors, policy, until_opened, check)
+
+    channel = _meet(path, deadline, take_over, f"nobody produced {str(name)!r}")
+    if not described:
+        return MessageConsumer(channel)
+    try:
+        from ringbell import dtypes
+        from ringbell.record_consumer import RecordConsumer
+
+        return RecordConsumer(channel, dtypes.restore(described))
+    except BaseException:
+        channel.close()
+        raise
+
+
+def _meet(
+    path: Path,
+    deadline: float | None,
+    open_channel: Callable[[socket.socket, bool, ExitStack], Channel],
+    nobody: str,
+) -> Channel:
+    """Find the other side and open the channel; who goes away half-way is passed over."""
+    while True:
+        with ExitStack() as guard:
+            try:
+                control, came = _find(path, deadline)
+            except TimeoutError:
+                raise TimeoutError(f"{nobody} within the timeout") from None
+            guard.callback(control.close)
+            try:
+                return open_channel(control, came, guard)
+            except (LayoutMismatch, handshake.WrongPartner) as error:
+                with suppress(OSError):
+                    handshake.refuse(control, str(error))
+                if isinstance(error, LayoutMismatch):
+                    raise
+            except (PeerLost, ConnectionError, TimeoutError):
+                if seconds_left(deadline) == 0:
+                    raise TimeoutError(f"{nobody} within the timeout") from None
+
+
+def _find(path: Path, deadline: float | None) -> tuple[socket.socket, bool]:
+    """Connect to who is there, or listen until somebody comes; return whether somebody came."""
+    while True:
+        with suppress(ConnectionRefusedError):
+            return connect_socket(path, deadline), False
+        try:
+            with ListeningSocket(path) as listening:
+                return listening.accept_socket(deadline), True
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        # Somebody else has locked the name, and will listen before long.
+        if seconds_left(deadline) == 0:
+            raise TimeoutError
+        time.sleep(_PAUSE)

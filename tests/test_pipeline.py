@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: MIT
+"""`ringbell produce` and `ringbell consume`, between files and pipes."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import wait_until
+from typer.testing import CliRunner
+
+from ringbell import cli
+
+RINGBELL = [sys.executable, "-m", "ringbell"]
+CSRC = Path(__file__).parent.parent / "csrc"
+RECORD = [("t", "M8[ns]"), ("x", "<f4", (3,)), ("n", [("a", "u1"), ("b", "S3")])]
+
+
+@pytest.fixture
+def run(path):
+    """Run the command; what still runs at the end is ended."""
+    with ExitStack() as guard:
+
+        def start(command, *arguments, **options):
+            options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE} | options
+            process = subprocess.Popen([*RINGBELL, command, str(path), *arguments], **options)
+
+            def end():
+                process.kill()
+                process.wait()
+                for stream in (process.stdout, process.stderr):
+                    if stream:
+                        stream.close()
+
+            guard.callback(end)
+            return process
+
+        yield start
+
+
+def finish(process):
+    """Wait for the end; return the exit code, what came out, and the messages."""
+    out, messages = process.communicate()
+    return process.returncode, out, messages.decode()
+
+
+@pytest.fixture
+def content(tmp_path):
+    """Some bytes of each kind, more than the ring holds."""
+    file = tmp_path / "content"
+    file.write_bytes(np.random.default_rng(5).bytes(3_000_001))
+    return file
+
+
+def test_a_tree_goes_through_tar_and_back(run, tmp_path):
+    tar = subprocess.Popen(["tar", "c", "-C", str(CSRC.parent), "csrc"], stdout=subprocess.PIPE)
+    producer = run("produce", stdin=tar.stdout)
+    consumer = run("consume", stdout=subprocess.PIPE)
+    untar = subprocess.run(["tar", "x", "-C", tmp_path], stdin=consumer.stdout, check=False)
+    assert untar.returncode == tar.wait() == 0
+    tar.stdout.close()
+    assert finish(producer)[0] == finish(consumer)[0] == 0
+    subprocess.run(["diff", "-r", CSRC, tmp_path / "csrc"], check=True)
+
+
+@pytest.mark.parametrize("first", ["produce", "consume"])
+def test_bytes_of_files_arrive_as_they_are_whoever_starts_first(run, content, tmp_path, first):
+    copy = tmp_path / "copy"
+    arguments = {"produce": [str(content), str(content)], "consume": [str(copy)]}
+    second = "consume" if first == "produce" else "produce"
+    processes = [run(name, *arguments[name], "--stats") for name in (first, second)]
+    for process in processes:
+        code, _, messages = finish(process)
+        assert code == 0
+        assert re.search(r"ringbell: 6,000,002 bytes in \d+ entries", messages)
+    assert copy.read_bytes() == 2 * content.read_bytes()
+
+
+def test_an_empty_input_is_an_empty_output(run):
+    run("produce")
+    assert finish(run("consume", stdout=subprocess.PIPE))[:2] == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.array([(i, (i, 1, 2), (i % 256, b"abc")) for i in range(20_000)], RECORD),
+        np.arange(300.0).reshape(100, 3),
+        np.asfortranarray(np.arange(300).reshape(100, 3)),
+        np.float32(1.5),
+        np.zeros(0, RECORD),
+    ],
+    ids=["structured", "rows", "columns", "one", "none"],
+)
+def test_an_array_file_arrives_as_an_array_file(run, rows, tmp_path):
+    there, here = tmp_path / "there.npy", tmp_path / "here.npy"
+    np.save(there, rows)
+    producer, consumer = run("produce", there), run("consume", here)
+    assert finish(producer)[0] == finish(consumer)[0] == 0
+    arrived = np.load(here)
+    assert arrived.dtype == rows.dtype
+    assert arrived.shape == (rows.shape or (1,))
+    assert (arrived == rows).all()
+    if rows.ndim == 1:
+        assert here.read_bytes() == there.read_bytes()
+
+
+def test_raw_records_arrive_as_they_are(run, tmp_path):
+    rows = np.arange(200_000, dtype="<i4")
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(rows.tobytes())
+    with source.open("rb") as raw:
+        producer = run("produce", "--dtype", "i4,i4", stdin=raw)
+    consumer = run("consume", copy, "--dtype", "[('f0', '<i4'), ('f1', '<i4')]")
+    assert finish(producer)[0] == finish(consumer)[0] == 0
+    assert copy.read_bytes() == rows.tobytes()
+
+
+def test_a_part_of_a_record_at_the_end_is_an_error_and_the_whole_ones_arrive(run, tmp_path):
+    (tmp_path / "source").write_bytes(b"x" * 21)
+    producer = run("produce", tmp_path / "source", "--dtype", "f8")
+    code, out, messages = finish(run("consume", stdout=subprocess.PIPE))
+    assert (code, out) == (1, b"x" * 16)
+    assert "gave it up" in messages
+    code, _, messages = finish(producer)
+    assert code == 2
+    assert "ends with 5 bytes that are no whole record of 8 bytes" in messages
+
+
+def test_a_producer_that_is_killed_is_no_end_of_the_stream(run, tmp_path):
+    reader, writer = os.pipe()
+    try:
+        producer = run("produce", stdin=reader)
+        copy = tmp_path / "copy"
+        consumer = run("consume", copy)
+        os.write(writer, b"the first part")
+        wait_until(lambda: copy.exists() and copy.read_bytes())
+        producer.kill()
+        code, _, messages = finish(consumer)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert code == 1
+    assert "died without closing" in messages
+    assert copy.read_bytes() == b"the first part"
+
+
+def test_a_consumer_that_is_interrupted_ends_the_producer(run, content):
+    producer = run("produce", content, content)
+    consumer = run("consume", stdout=subprocess.PIPE)
+    consumer.stdout.read(1)  # and no more, so that both wait
+    consumer.send_signal(signal.SIGINT)
+    assert consumer.wait() == 128 + signal.SIGINT
+    code, _, messages = finish(producer)
+    assert code == 1
+    assert "closed the channel" in messages
+
+
+def test_a_reader_that_wants_no_more_is_no_traceback(run, content):
+    producer = run("produce", content)
+    consumer = run("consume", stdout=subprocess.PIPE)
+    consumer.stdout.read(1)
+    consumer.stdout.close()
+    consumer.wait()
+    assert consumer.returncode == 128 + signal.SIGPIPE
+    assert consumer.stderr.read() == b""
+    consumer.stdout = None
+    assert finish(producer)[0] == 1
+
+
+def test_another_dtype_is_refused_on_both_sides(run, content):
+    producer = run("produce", content)
+    code, _, messages = finish(run("consume", "--dtype", "f8"))
+    assert (code, "messages, not records of float64" in messages) == (2, True)
+    code, _, messages = finish(producer)
+    assert (code, "messages, not records of float64" in messages) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("produce", ["--dtype", "O"], "hold Python objects"),
+        ("produce", ["--dtype", "S0"], "have no bytes"),
+        ("produce", ["--dtype", "[('a',"], "is no dtype"),
+        ("produce", ["--dtype", "nonsense"], "is no dtype"),
+        ("produce", ["/nowhere/to/be/found"], "No such file or directory"),
+        ("produce", ["/nowhere/to/be/found.npy"], "No such file or directory"),
+        ("produce", ["--ring-size", "5000"], "ring_size is a power of two"),
+        ("consume", ["/nowhere/to/be/found"], "there is no such folder"),
+        ("consume", ["/tmp"], "this is a folder"),
+        ("consume", ["--timeout", "0"], "within the timeout"),
+    ],
+)
+def test_bad_input_is_one_line(path, command, arguments, message):
+    done = CliRunner().invoke(cli.app, [command, str(path), *arguments])
+    assert done.exit_code == 2
+    assert re.fullmatch(rf"ringbell: .*{re.escape(message)}.*\n", done.stderr)
+
+
+def test_array_files_of_two_dtypes_are_refused(path, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    np.save(tmp_path / "b.npy", np.zeros(3, "i4"))
+    (tmp_path / "c").touch()
+    for files, message in (("ab", "has the dtype int32"), ("ac", "not both in one stream")):
+        names = [str(next(tmp_path.glob(f"{file}*"))) for file in files]
+        done = CliRunner().invoke(cli.app, ["produce", str(path), *names])
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+
+def test_a_terminal_sees_the_progress(run, content):
+    terminal, far_end = pty.openpty()
+    producer = run("produce", content, stderr=far_end)
+    os.close(far_end)
+    assert finish(run("consume", stdout=subprocess.DEVNULL))[0] == 0
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:
+        pass  # how the end of a terminal reads
+    finally:
+        os.close(terminal)
+    assert producer.wait() == 0
+    assert b"3.0/3.0 MB" in shown
