@@ -262,9 +262,9 @@ def adaptive_polling(
     # A request and its answer are two waits.
     patient = delay <= 2.2 * bound_us
     text += (
-        f"With both sides on one CPU polling keeps the other from running: "
-        f"{number(one_cpu['adaptive'])} us a call against {number(one_cpu['never'])} us without, "
-        f"and {duration(one_cpu['always'])} when it polls always."
+        f"With both sides on one CPU, where polling keeps the other from running, a call takes "
+        f"{duration(one_cpu['adaptive'])} with it, {duration(one_cpu['never'])} without, and "
+        f"{duration(one_cpu['always'])} when both poll always."
     )
     return Verdict(all_some_none([removes, bounded and slower[slowest] <= 1.5 and patient]), text)
 
