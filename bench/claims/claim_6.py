@@ -64,6 +64,7 @@ def claim(bench: Bench) -> Section:
             x = "time between requests (us)"
             plots.label(axes[0][column], x, "latency, p50 (us)", title=f"{traffic} traffic")
             plots.label(axes[1][column], x, "CPU of the device (%)", log="x")
+            axes[1][column].set_ylim(bottom=0)
     hard = hard_cases(bench)
     one_cpu = {polling: median(hard[ONE_CPU, polling], "p50_us") for polling in POLLING}
     return Section(

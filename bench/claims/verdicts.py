@@ -238,7 +238,8 @@ def adaptive_polling(
     if within:
         text = (
             f"Regular traffic up to {duration(max(within))} apart: it removes at least "
-            f"{number(100 * min(within.values()))} % of what a wake-up adds to the median latency"
+            f"{number(max(100 * min(within.values()), 0))} % of what a wake-up adds to the median "
+            "latency"
         )
         beyond = [gap for gap, share in removed.items() if share >= 0.8]
         text += f" (80 % up to {duration(max(beyond))} apart). " if beyond else ". "
@@ -261,9 +262,9 @@ def adaptive_polling(
     # A request and its answer are two waits.
     patient = delay <= 2.2 * bound_us
     text += (
-        f"With both sides on one CPU polling keeps the other from running: "
-        f"{number(one_cpu['adaptive'])} us a call against {number(one_cpu['never'])} us without, "
-        f"and {duration(one_cpu['always'])} when it polls always."
+        f"With both sides on one CPU, where polling keeps the other from running, a call takes "
+        f"{duration(one_cpu['adaptive'])} with it, {duration(one_cpu['never'])} without, and "
+        f"{duration(one_cpu['always'])} when both poll always."
     )
     return Verdict(all_some_none([removes, bounded and slower[slowest] <= 1.5 and patient]), text)
 
