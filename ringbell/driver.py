@@ -362,7 +362,7 @@ class Driver(Side):
                 self._get_ready(length, deadline, polled or patience == -1)
         if arrivals.whole:
             _, token, kind = arrivals.whole
-            payload = bytes(arrivals.pieces)
+            payload = arrivals.pieces
         else:
             frame = arrivals.frame
             token, kind = frame.token, frame.kind

@@ -15,7 +15,7 @@ from numbered import ANSWER, REQUEST, Traffic, Wrong
 TESTS = Path(__file__).parent
 SOAK = TESTS / "soak.py"
 CSRC = TESTS.parent / "csrc"
-SOURCES = [TESTS / "c/stress.c"] + [CSRC / f"{n}.c" for n in ("ring", "frame", "wait", "segment")]
+SOURCES = [TESTS / "c/stress.c", *sorted(CSRC.glob("*.c"))]
 SLEEPY = ["--sleeps", "200", "--polling", "never"]
 
 
