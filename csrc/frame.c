@@ -55,12 +55,21 @@ static void publish(struct rb_producer *producer, struct rb_frame_header header)
 	rb_publish(producer, slots_of(header.length), 1, header.length);
 }
 
+/* Not what leaves no room for another one like it: both sides would never copy at the same time, as
+ * they do with pieces. */
+static bool may_copy_whole(const struct rb_producer *producer, uint64_t length)
+{
+	return length <= payload_of(producer->count / 2);
+}
+
 /* Copies one whole message into the ring and publishes it. */
 static int send_whole(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
 		      int kind, int64_t patience_ns)
 {
 	struct rb_producer *producer = &channel->producer;
-	int status = make_room_for_whole(channel, length, patience_ns);
+	int status = may_copy_whole(producer, length)
+			     ? make_room_for_whole(channel, length, patience_ns)
+			     : -EMSGSIZE;
 
 	if (status)
 		return status;
@@ -76,17 +85,19 @@ int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t 
 }
 
 /* Copies messages that lie end to end in `payloads` into the ring, as many as fit there, and
- * publishes them at once. Returns how many; -EMSGSIZE when the first is longer than a frame. */
+ * publishes them at once. Returns how many; -EMSGSIZE when the first has to go in pieces. */
 int64_t rb_send_many(rb_channel *channel, const char *payloads, const uint64_t *lengths,
 		     uint64_t count)
 {
 	struct rb_producer *producer = &channel->producer;
-	int status = make_room_for_whole(channel, count ? lengths[0] : 0, 0);
 	uint64_t sent = 0, slots = 0, bytes = 0;
 
+	if (count && !may_copy_whole(producer, lengths[0]))
+		return -EMSGSIZE;
+	int status = make_room_for_whole(channel, count ? lengths[0] : 0, 0);
 	if (status || !count)
 		return status;
-	for (; sent < count && lengths[sent] <= payload_of(producer->count); sent++) {
+	for (; sent < count && may_copy_whole(producer, lengths[sent]); sent++) {
 		uint64_t more = slots_of(lengths[sent]);
 		if (rb_producer_room(producer, slots + more) <= 0)
 			break;
@@ -103,9 +114,9 @@ int64_t rb_send_many(rb_channel *channel, const char *payloads, const uint64_t *
 	return (int64_t)sent;
 }
 
-/* Sends the next piece of a message that is longer than the ring, after the `done` bytes sent
- * before; returns the bytes sent then. Pieces are a quarter of the ring, so that both sides copy
- * at the same time. */
+/* Sends the next piece of a message that is longer than half of the ring, after the `done` bytes
+ * sent before; returns the bytes sent then. Pieces are a quarter of the ring, so that both sides
+ * copy at the same time. */
 int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
 		      uint64_t token, int kind)
 {

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ringbell._ffi import CData
 
+_new_bytes: Any = None
+
 
 def as_buffer(payload: ReadableBuffer) -> CData:
     """Give C access to a payload without a copy; `len` of the result is its size in bytes.
@@ -62,6 +64,23 @@ def join(payloads: list[ReadableBuffer], most: int) -> tuple[bytes, array[int]]:
         pass
     # The len() of one of them counts something else than bytes, or there is none.
     return join([memoryview(ffi.buffer(as_buffer(payload))) for payload in payloads], most)
+
+
+def unfilled_bytes(size: int) -> bytes:
+    """Make a bytes object whose content is still to be written, before anybody else sees it.
+
+    As C does it: PyBytes_FromStringAndSize with NULL. `bytes(size)` would write it all once more,
+    which is a good part of the time that a large message takes.
+    """
+    global _new_bytes
+    if _new_bytes is None:
+        import ctypes
+
+        _new_bytes = ctypes.PyDLL(None)["PyBytes_FromStringAndSize"]
+        _new_bytes.restype = ctypes.py_object
+        _new_bytes.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t)
+    made: bytes = _new_bytes(None, size)
+    return made
 
 
 def lend(ring: memoryview, start: int, stop: int) -> tuple[memoryview, memoryview]:

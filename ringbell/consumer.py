@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ringbell._ffi import ffi, lib
-from ringbell.buffers import lend, still_in_use
+from ringbell.buffers import lend, still_in_use, unfilled_bytes
 from ringbell.channel import Channel, deadline_after
 from ringbell.consuming_end import ConsumingEnd, how_many
 from ringbell.errors import EndOfStream
@@ -142,7 +142,7 @@ class Consumer(ConsumingEnd):
         """Lend the next message where it lies in the ring, as a read-only view.
 
         Valid until the next call that takes something from this end, which releases it; using it
-        after that raises ValueError. A message larger than the ring was put together in private
+        after that raises ValueError. A message larger than half the ring was put together in private
         memory. Blocks while there is none. Raises BufferError, and lends nothing, while a slice of
         the view lent before, or an array made from it, is alive, and what `recv` raises.
         """
@@ -266,12 +266,12 @@ class Consumer(ConsumingEnd):
         index, more = frame.index, flags & _MORE
         start, stop = frame.start, frame.stop
         if not flags & _CONTINUED:
-            # What was there before was given up by its sender half-way. Zeroes, to be filled in
-            # before anybody sees the object: copied together from parts, it would take twice as
-            # long. The first of several pieces has the length of the whole as its token.
-            self.pieces = bytes(frame.token) if more else bytes(self.their_slots[start:stop])
+            # What was there before was given up by its sender half-way. The first of several
+            # pieces has the length of the whole as its token.
+            whole = frame.token if more else stop - start
+            self.pieces = unfilled_bytes(whole)
             self._filled = 0
-        if more or flags & _CONTINUED:
+        if stop > start:
             target = ffi.from_buffer(self.pieces) + self._filled
             ffi.memmove(target, self.their_slots[start:stop], stop - start)
         # No call until the release, so no signal handler can come in between; what comes before

@@ -53,7 +53,7 @@ class Producer(ProducingEnd):
         """Copy one message (any contiguous buffer, of any size) into the ring.
 
         Blocks while the ring is full, whatever arrives meanwhile (`Driver.submit` takes that in);
-        a message larger than the ring goes through it in pieces.
+        a message larger than half the ring goes through it in pieces.
         Raises RingFull after `timeout` seconds (then nothing of the message arrives), EndOfStream
         or PeerLost when nobody will take it, ChannelClosed after close.
         """
@@ -153,7 +153,7 @@ class Producer(ProducingEnd):
         deadline: float | None,
         wait_for_room: WaitForRoom,
     ) -> None:
-        """Send a message larger than the ring; the other side puts it together again."""
+        """Send a message larger than half the ring; the other side puts it together again."""
         size, done = len(payload), 0
         try:
             while done < size:

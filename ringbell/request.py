@@ -49,7 +49,7 @@ class Request:
         """Read-only view of the request's bytes, where they lie in shared memory.
 
         Valid until the request is completed; using it after that raises ValueError. A request
-        larger than the ring was put together in private memory, and this is a view of that."""
+        larger than half the ring was put together in private memory, and this is a view of that."""
 
     def complete(
         self, payload: ReadableBuffer = b"", timeout: float | None = None, *, ok: bool = True

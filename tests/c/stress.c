@@ -199,11 +199,27 @@ static void take_answers(struct side *side, struct answers *answers)
 	}
 }
 
+/* One frame: written in place where a copying call would send pieces, but the ring has room for it,
+ * or -EMSGSIZE. */
+static int64_t send_frame(rb_channel *channel, const uint8_t *payload, uint64_t size,
+			  uint64_t token)
+{
+	int status = rb_send(channel, payload, size, token, 0);
+
+	if (status != -EMSGSIZE || size > rb_payload_max(channel))
+		return status;
+	int64_t start = rb_reserve(channel, size);
+	if (start < 0)
+		return start;
+	memcpy(rb_channel_mine(channel) + start, payload, size);
+	return rb_commit(channel, rb_reservation(channel), size, token);
+}
+
 static void send_request(struct side *side, struct answers *answers, const uint8_t *payload,
 			 uint64_t size, uint64_t token)
 {
 	rb_channel *channel = side->channel;
-	int64_t status = rb_send(channel, payload, size, token, 0);
+	int64_t status = send_frame(channel, payload, size, token);
 	int64_t done = 0;
 
 	while (status == -EAGAIN || (status == -EMSGSIZE && done < (int64_t)size)) {
@@ -220,7 +236,7 @@ static void send_request(struct side *side, struct answers *answers, const uint8
 		wait_for(side, RB_SPACE | RB_DATA);
 		take_answers(side, answers);
 		if (status == -EAGAIN)
-			status = rb_send(channel, payload, size, token, 0);
+			status = send_frame(channel, payload, size, token);
 	}
 	if (status && status != -EMSGSIZE)
 		fail(side, "send", 0, (uint64_t)-status);
