@@ -142,9 +142,9 @@ class Consumer(ConsumingEnd):
         """Lend the next message where it lies in the ring, as a read-only view.
 
         Valid until the next call that takes something from this end, which releases it; using it
-        after that raises ValueError. A message larger than half the ring was put together in private
-        memory. Blocks while there is none. Raises BufferError, and lends nothing, while a slice of
-        the view lent before, or an array made from it, is alive, and what `recv` raises.
+        after that raises ValueError. A message larger than half the ring was put together in
+        private memory. Blocks while there is none. Raises BufferError, and lends nothing, while a
+        slice of the view lent before, or an array made from it, is alive, and what `recv` raises.
         """
         if self.inside:
             raise in_use(self)

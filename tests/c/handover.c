@@ -41,7 +41,7 @@ static uint64_t whole_ring(void)
 }
 
 /* In place, as only that gives all of the ring to one message. */
-static int send(uint64_t token)
+static int send_whole_ring(uint64_t token)
 {
 	int64_t start = rb_reserve(pair.driver, whole_ring());
 
@@ -58,10 +58,10 @@ static void look_in_vain(void)
 		check(rb_take(pair.device, 0, 0) == -EAGAIN, "the ring is empty");
 		return;
 	}
-	check(send(1) == 0, "the ring takes a message");
+	check(send_whole_ring(1) == 0, "the ring takes a message");
 	check(rb_take(pair.device, 0, 0) == 0, "the message is there");
 	held = pair.device->consumer.frame.index;
-	check(send(2) == -EAGAIN, "the ring is full");
+	check(send_whole_ring(2) == -EAGAIN, "the ring is full");
 }
 
 static void sleep_until(rb_channel *channel, int want)
@@ -78,7 +78,7 @@ __attribute__((noinline)) static void drive(void)
 {
 	if (space)
 		sleep_until(pair.driver, RB_SPACE);
-	check(send(2) == 0, "the message is sent");
+	check(send_whole_ring(2) == 0, "the message is sent");
 }
 
 __attribute__((noinline)) static void serve(void)
