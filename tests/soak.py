@@ -25,7 +25,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from numbered import Progress, Traffic, drive, serve
@@ -89,19 +88,24 @@ class Reasons:
     )
 
     def __init__(self, shared: Shared, mine: Report, theirs: Report) -> None:
-        self._read: Callable[[], tuple[int, ...]] = lambda: (
-            run_delay(mine.pid),
-            run_delay(theirs.pid),
-            stolen(),
-            shared.late,
-        )
-        self._before = self._read()
+        self._run_delays = lambda: (run_delay(mine.pid), run_delay(theirs.pid))
+        self._others = lambda: (stolen(), shared.late)
+        self.reset()
 
     def reset(self) -> None:
-        self._before = self._read()
+        self._before = (*self._run_delays(), *self._others())
+        self._delays = self._before[:2]
+
+    def waited_long(self) -> None:
+        """Be called at the end of a long wait: both sides have run by now.
+
+        Later on, what they lose to each other at a million wake-ups would add up to a reason.
+        """
+        self._delays = self._run_delays()
 
     def since(self) -> dict[str, int]:
-        lost = [now - then for now, then in zip(self._read(), self._before, strict=True)]
+        after = (*self._delays, *self._others())
+        lost = [now - then for now, then in zip(after, self._before, strict=True)]
         return dict(zip(self.NAMES, lost, strict=True))
 
 
@@ -132,6 +136,7 @@ class SoakProgress(Progress):
             self.explain()
 
     def waited_long(self, nanoseconds: int) -> None:
+        self.reasons.waited_long()
         self.unexplained_yet.append(nanoseconds)
         # The third process has to notice as well; waiting for it here would make the other wait.
         self.explain_at = time.monotonic() + 4 * TICK
