@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""The code of the guide does what the guide says."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+
+GUIDE = (Path(__file__).parent.parent / "docs/guide.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+LIBRARIES = ("torch", "pyarrow")
+IMPORTS = "import array\nimport numpy as np\nimport ringbell\n"
+
+
+def block(start: str) -> str:
+    """Give the block that begins so; without the lines for libraries that are not there."""
+    (found,) = (text for text in BLOCKS if text.startswith(start))
+    for library in LIBRARIES:
+        if not importlib.util.find_spec(library):
+            found = re.sub(rf"^.*\b{library}\..*\n", "", found, flags=re.MULTILINE)
+    return found
+
+
+def imports() -> str:
+    there = [name for name in LIBRARIES if importlib.util.find_spec(name)]
+    return IMPORTS + "".join(f"import {name}\n" for name in there)
+
+
+def within(line: str, text: str) -> str:
+    return f"{line}\n{indent(text, '    ')}"
+
+
+def run_both(producer: str, consumer: str) -> str:
+    """Run both as two processes; return what the consumer printed."""
+    with tempfile.TemporaryDirectory(prefix="rb-") as folder:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", imports() + code],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"XDG_RUNTIME_DIR": folder},
+            )
+            for code in (producer, consumer)
+        ]
+        try:
+            outputs = [process.communicate() for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
+        for process, (_, messages) in zip(processes, outputs, strict=True):
+            assert process.returncode == 0, messages
+        return outputs[1][0]
+
+
+TICKS = block("import numpy as np")
+WRITE_SOME = within('with ringbell.produce("ticks", dtype="f8") as ticks:', "ticks.write([1.0])")
+
+
+def test_records_are_written_and_summed():
+    assert run_both(TICKS, block("import ringbell")) == f"{sum(range(500))}\n"
+
+
+def test_messages_are_sent_and_received():
+    printed = run_both(
+        block('with ringbell.produce("lines")'), block('with ringbell.consume("lines")')
+    )
+    # Those that recv_many did not take.
+    sizes = [len(text) for text in (b"one", b"call into C", b"for many", b"short ones", b"hello")]
+    assert [int(size) for size in printed.split()] in [sizes[first:] for first in range(1, 6)]
+
+
+def test_buffers_go_in_and_are_wrapped():
+    produce, consume = (
+        f'with ringbell.{what}("lines") as lines:' for what in ("produce", "consume")
+    )
+    printed = run_both(
+        within(produce, block("lines.send(array.array")),
+        within(consume, block("for payload in lines:")),
+    )
+    first = 0x3F + 0xF0 + 0x40  # the bytes of 1.0 and 2.0
+    there = [bool(importlib.util.find_spec(name)) for name in LIBRARIES]
+    expected = [first, *([first] if there[0] else []), *([16] if there[1] else []), 45]
+    assert [int(number) for number in printed.split()[: len(expected)]] == expected
+
+
+def test_what_polling_decided_is_shown():
+    printed = run_both(WRITE_SOME, block('with ringbell.consume("ticks", max_share'))
+    assert re.fullmatch(r"\d+ \d+ \d+\n\d+ \d+ \d+ \d+\n", printed)
+
+
+@pytest.mark.parametrize("rows", ["[[1.0], [2.0]]"])
+def test_kicks_are_held_back_and_wake_ups_moderated(rows):
+    ticks = 'with ringbell.produce("ticks", dtype="f8") as ticks:'
+    run_both(
+        f"rows = {rows}\n" + within(ticks, block("with ticks.coalesce")),
+        block('with ringbell.consume("ticks", moderation'),
+    )
