@@ -159,6 +159,8 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	/* An event that lies behind asks for no kick. */
 	rb_store_release(&producer->mine->space_event, first - 1);
 	rb_store_release(&producer->mine->data_event, first - 1);
+	/* A channel that was opened here before, and given up while the sides met, has closed. */
+	rb_store_release(&producer->mine->goodbye, 0);
 }
 
 static int map_both(rb_channel *channel, const struct rb_header *header, int segment_fd)
