@@ -225,6 +225,8 @@ def _receive(control: socket.socket, guard: ExitStack) -> tuple[bytes, list[int]
         )
     except ConnectionResetError:
         return b"", [], False
+    except BlockingIOError:
+        raise TimeoutError("the other side said nothing within the timeout") from None
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             integers.frombytes(data[: len(data) - len(data) % integers.itemsize])
