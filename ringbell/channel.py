@@ -194,7 +194,8 @@ class Channel:
             raise EndOfStream(f"the other side (process {self.peer_pid}) closed the channel")
         if status == -errno.ECONNRESET:
             raise PeerLost(
-                f"the other side (process {self.peer_pid}) died without closing the channel, or gave it up"
+                f"the other side (process {self.peer_pid}) died without closing the channel, or "
+                "gave it up"
             )
         if status == -errno.EPROTO:
             raise CorruptRing(
