@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,12 @@ def wait_until(condition: Callable[[], object]) -> None:
     """Wait without a limit of its own: the test's timeout is what means "hung"."""
     while not condition():
         time.sleep(0.001)
+
+
+def wait_until_listening(path: Path) -> None:
+    """Wait until somebody listens on the socket: it is there a little before that."""
+    listens = re.compile(rf"^\S+ \S+ \S+ 00010000 .* {re.escape(str(path))}$", re.MULTILINE)
+    wait_until(lambda: listens.search(Path("/proc/net/unix").read_text()))
 
 
 def wait_until_blocked(mine, side: str, polling: str) -> None:
