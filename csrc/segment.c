@@ -114,6 +114,14 @@ uint64_t rb_header_dtype_bytes(const void *header)
 	return copy.dtype_bytes;
 }
 
+uint64_t rb_header_slot_size(const void *header)
+{
+	struct rb_header copy;
+
+	memcpy(&copy, header, sizeof(copy));
+	return copy.doorbell.slot_size;
+}
+
 uint64_t rb_message_slot(void)
 {
 	return RB_SLOT;

@@ -182,17 +182,17 @@ def consume(
     prepare_folder(path)
     pin(cpu)
     deadline = deadline_after(timeout)
-    described = b""
+    found = None
 
-    def check(description: bytes) -> None:
-        nonlocal described
-        described = description
-        if wanted is None:
-            return
-        if not description:
-            raise LayoutMismatch(f"the stream carries messages, not records of {wanted}")
-        if (found := dtypes.restore(description)) != wanted:
-            raise LayoutMismatch(f"the stream carries records of {found}, not of {wanted}")
+    def check(description: bytes, slot_size: int) -> None:
+        nonlocal found
+        if description:
+            from ringbell import dtypes
+
+            found = dtypes.restore(description, slot_size)
+        if wanted is not None and (found is None or found != wanted):
+            carried = "messages" if found is None else f"records of {found}"
+            raise LayoutMismatch(f"the stream carries {carried}, not records of {wanted}")
 
     def take_over(
         control: socket.socket, listening: ListeningSocket | None, until_opened: ExitStack
@@ -210,13 +210,12 @@ def consume(
         return handshake.take_over(control, descriptors, policy, until_opened, check)
 
     channel = _meet(path, deadline, take_over, f"nobody produced {str(name)!r}")
-    if not described:
+    if found is None:
         return MessageConsumer(channel)
     try:
-        from ringbell import dtypes
         from ringbell.record_consumer import RecordConsumer
 
-        return RecordConsumer(channel, dtypes.restore(described))
+        return RecordConsumer(channel, found)
     except BaseException:
         channel.close()
         raise
