@@ -101,7 +101,7 @@ class RecordProducer(ProducingStream, ProducingEnd):
     def _as_rows(self, rows: ArrayLike) -> NDArray[Any]:
         base, shape = self._value
         if not isinstance(rows, np.ndarray | np.generic):
-            rows = np.array(rows, self.dtype)
+            rows = np.array(rows, base)
             if rows.ndim == len(shape):
                 rows = rows[np.newaxis]
         elif rows.dtype != base:
