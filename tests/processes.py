@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,3 +109,41 @@ def switches(pid: int) -> int:
         if line.startswith("voluntary_ctxt_switches"):
             return int(line.split()[1])
     raise AssertionError
+
+
+class Storm:
+    """SIGINTs at random moments to a process, until it is left."""
+
+    def __init__(self, pid):
+        self.pid, self.sent = pid, 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        # The pauses spread the signals over all moments of the loop; nothing waits for them.
+        while not self.stopping.wait(0.0003 + (self.sent % 17) * 1e-4):
+            os.kill(self.pid, signal.SIGINT)
+            self.sent += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join()
+
+
+# The handler only notes the signal in code that could not know whether its step was done; inside
+# of ringbell it raises, as Ctrl-C does.
+RAISES_INSIDE_RINGBELL = """
+import os, signal, sys
+folder = os.path.dirname(ringbell.__file__)
+raised = 0
+def interrupt(number, frame):
+    global raised
+    if frame is not None and frame.f_code.co_filename.startswith(folder):
+        raised += 1
+        raise KeyboardInterrupt
+signal.signal(signal.SIGINT, interrupt)
+"""
