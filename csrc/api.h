@@ -52,7 +52,8 @@ uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell
 int rb_header_check(const void *header, uint64_t segment_size);
 uint32_t rb_header_version(const void *header);
 uint64_t rb_header_dtype_bytes(const void *header);
-uint64_t rb_message_slot(void); /* the size of a message ring's slots in bytes */
+uint64_t rb_header_slot_size(const void *header); /* of the doorbell ring, in bytes */
+uint64_t rb_message_slot(void);                   /* the size of a message ring's slots in bytes */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		    const int *kick_fds, int control_fd);
 void rb_channel_close(rb_channel *channel);

@@ -31,7 +31,7 @@ struct rb_poller {
 	unsigned int vain;  /* polls for the longest budget in a row that found nothing */
 	unsigned int rest;  /* waits that sleep at once, until polling is tried again */
 	uint64_t max_share; /* of the time that polling may take, of RB_SHARE_ALL */
-	uint64_t credit_ns; /* what that share has left of the time until credited_ns */
+	int64_t credit_ns;  /* what that share has left of the time until credited_ns */
 	uint64_t credited_ns;
 };
 

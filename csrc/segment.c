@@ -114,6 +114,14 @@ uint64_t rb_header_dtype_bytes(const void *header)
 	return copy.dtype_bytes;
 }
 
+uint64_t rb_header_slot_size(const void *header)
+{
+	struct rb_header copy;
+
+	memcpy(&copy, header, sizeof(copy));
+	return copy.doorbell.slot_size;
+}
+
 uint64_t rb_message_slot(void)
 {
 	return RB_SLOT;
@@ -159,6 +167,8 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	/* An event that lies behind asks for no kick. */
 	rb_store_release(&producer->mine->space_event, first - 1);
 	rb_store_release(&producer->mine->data_event, first - 1);
+	/* A channel that was opened here before, and given up while the sides met, has closed. */
+	rb_store_release(&producer->mine->goodbye, 0);
 }
 
 static int map_both(rb_channel *channel, const struct rb_header *header, int segment_fd)

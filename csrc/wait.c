@@ -43,18 +43,19 @@ static uint64_t now_ns(void)
 
 /* ---- the poll budget: the one place that decides ---- */
 
-/* What the share of the time that polling may take has left. */
-static uint64_t poller_credit(struct rb_poller *poller, uint64_t now)
+/* What the share of the time that polling may take has left; less than nothing after a poll that
+ * took longer than it was to. */
+static int64_t poller_credit(struct rb_poller *poller, uint64_t now)
 {
 	if (poller->max_share >= RB_SHARE_ALL)
-		return UINT64_MAX;
-	uint64_t most = poller->max_ns > RB_CREDIT_MOST ? poller->max_ns : RB_CREDIT_MOST;
+		return INT64_MAX;
+	int64_t most = (int64_t)(poller->max_ns > RB_CREDIT_MOST ? poller->max_ns : RB_CREDIT_MOST);
 	uint64_t passed = now - poller->credited_ns;
 	/* So that the product has room; the share of one hour is more than can be saved up. */
 	if (passed > 3600 * 1000 * RB_MS)
 		passed = 3600 * 1000 * RB_MS;
 	poller->credited_ns = now;
-	poller->credit_ns += passed * poller->max_share / RB_SHARE_ALL;
+	poller->credit_ns += (int64_t)(passed * poller->max_share / RB_SHARE_ALL);
 	if (poller->credit_ns > most)
 		poller->credit_ns = most;
 	return poller->credit_ns;
@@ -71,11 +72,13 @@ static uint64_t poller_budget(struct rb_poller *poller, struct rb_counters *coun
 		poller->rest--;
 		return 0;
 	}
-	uint64_t credit = poller_credit(poller, now);
-	if (credit >= poller->budget_ns)
+	if (!poller->budget_ns)
+		return 0;
+	int64_t credit = poller_credit(poller, now);
+	if (credit >= (int64_t)poller->budget_ns)
 		return poller->budget_ns;
 	rb_count(&counters->polls_capped, 1);
-	return credit < RB_BUDGET_LEAST ? 0 : credit;
+	return credit < (int64_t)RB_BUDGET_LEAST ? 0 : (uint64_t)credit;
 }
 
 /* Learns from a poll. One that took the longest budget and found nothing was in vain: no permitted
@@ -85,7 +88,7 @@ static void poller_polled(struct rb_poller *poller, struct rb_counters *counters
 			  bool found)
 {
 	rb_count(&counters->polled_ns, spent_ns);
-	poller->credit_ns -= spent_ns < poller->credit_ns ? spent_ns : poller->credit_ns;
+	poller->credit_ns -= (int64_t)spent_ns;
 	if (found) {
 		rb_count(&counters->polls_found, 1);
 		poller->vain = 0;
@@ -104,6 +107,8 @@ static void poller_polled(struct rb_poller *poller, struct rb_counters *counters
  * would have found the entry, shrink when no permitted look would have. */
 static void poller_slept(struct rb_poller *poller, struct rb_counters *counters, uint64_t waited_ns)
 {
+	if (poller->polling != RB_POLL_ADAPTIVE)
+		return;
 	uint64_t before = poller->budget_ns;
 	uint64_t budget = before ? before * 2 : RB_BUDGET_LEAST;
 

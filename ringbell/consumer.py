@@ -38,7 +38,7 @@ class Consumer(ConsumingEnd):
         "_batch",
         "_batch_ends",
         "_filled",
-        "_lent",
+        "lent",
         "pieces",
         "scratch",
         "their_slots",
@@ -48,7 +48,7 @@ class Consumer(ConsumingEnd):
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel)
         # What borrow lent: the frame's index, the view, and the memory to take it back with.
-        self._lent: tuple[int, memoryview, memoryview] | None = None
+        self.lent: tuple[int, memoryview, memoryview] | None = None
         self.pieces = b""  # of a message too long for one call
         self._filled = 0  # how many bytes of it are there
         # If they are all of it, to be handed out: its index, token and kind.
@@ -75,8 +75,8 @@ class Consumer(ConsumingEnd):
             raise in_use(self)
         self.inside = True
         try:
-            if self._lent:
-                self._give_back()
+            if self.lent:
+                self.give_back()
             length = 0
             if not self.whole:
                 length = _recv(self._handle, self.taken, -1 if timeout is None else 0)
@@ -109,8 +109,8 @@ class Consumer(ConsumingEnd):
             raise in_use(self)
         self.inside = True
         try:
-            if self._lent:
-                self._give_back()
+            if self.lent:
+                self.give_back()
             deadline = deadline_after(timeout)
             count = 0
             while not self.whole:
@@ -141,7 +141,7 @@ class Consumer(ConsumingEnd):
     def borrow(self, timeout: float | None = None) -> memoryview:
         """Lend the next message where it lies in the ring, as a read-only view.
 
-        Valid until the next call that takes something from this end, which releases it; using it
+        Valid until the next call that takes something from this ring, which releases it; using it
         after that raises ValueError. A message larger than half the ring was put together in
         private memory. Blocks while there is none. Raises BufferError, and lends nothing, while a
         slice of the view lent before, or an array made from it, is alive, and what `recv` raises.
@@ -164,8 +164,8 @@ class Consumer(ConsumingEnd):
             yield view
 
     def _borrow(self, timeout: float | None) -> memoryview:
-        if self._lent:
-            self._give_back()
+        if self.lent:
+            self.give_back()
         flags = 0
         if not self.whole:
             flags = _take(self._handle, self.taken, -1 if timeout is None else 0)
@@ -173,26 +173,27 @@ class Consumer(ConsumingEnd):
             flags = self.get_frame(flags, deadline_after(timeout), not timeout, False)
         if self.whole:
             message = memoryview(self.pieces)
-            self._lent = (-1, message, message)
+            self.lent = (-1, message, message)
             self.pieces = b""
             self.whole = None
             return message
         if flags:
             message = memoryview(self.scratch[: _recv(self._handle, self.taken, 0)])
-            self._lent = (-1, message, message)
+            self.lent = (-1, message, message)
             self.taken += 1
             return message
         frame = self.frame
         index = frame.index
         view, memory = lend(self.their_slots, frame.start, frame.stop)
         # Last, and no call: a signal handler cannot come between these and the return.
-        self._lent = (index, view, memory)
+        self.lent = (index, view, memory)
         self.taken += 1
         return view
 
-    def _give_back(self) -> None:
-        assert self._lent
-        index, view, memory = self._lent
+    def give_back(self) -> None:
+        """Release what borrow lent; BufferError when somebody still looks at it."""
+        assert self.lent
+        index, view, memory = self.lent
         try:
             view.release()
             memory.release()
@@ -200,7 +201,7 @@ class Consumer(ConsumingEnd):
             raise still_in_use("the message that was borrowed") from None
         if index >= 0:
             _release(self._handle, index)
-        self._lent = None
+        self.lent = None
 
     def _take_batch(self, count: int) -> list[bytes]:
         # Not from the first one on, if a signal handler kept some of them from being taken before.

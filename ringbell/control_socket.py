@@ -76,6 +76,11 @@ class ListeningSocket(Closing):
             self.close()
             raise
 
+    @property
+    def listens(self) -> bool:
+        """Whether it has not been closed."""
+        return self._socket is not None
+
     def accept_socket(self, deadline: float | None) -> socket.socket:
         """Wait for somebody to connect.
 

@@ -54,7 +54,8 @@ class Device(Side):
         Blocks while there is none. Raises RingEmpty after `timeout` seconds; EndOfStream when the
         driver has closed, PeerLost when it died, both after all that it sent has been taken;
         RuntimeError when every slot of the ring is held by requests that were taken and not
-        completed, as then nothing can arrive; ChannelClosed after close. Beside held requests only
+        completed, as then nothing can arrive; BufferError while a part of what `doorbell.borrow`
+        lent is in use; ChannelClosed after close. Beside held requests only
         what fits into the rest of the ring can arrive: complete them before you wait for more.
         """
         doorbell = self.doorbell
@@ -62,6 +63,8 @@ class Device(Side):
             raise in_use(self)
         doorbell.inside = True
         try:
+            if doorbell.lent:
+                doorbell.give_back()
             flags = 0
             if not doorbell.whole:
                 flags = _take(self.handle, doorbell.taken, -1 if timeout is None else 0)

@@ -63,7 +63,10 @@ class Driver(Side):
         self.doorbell = Producer(channel)
         """The producing end of the doorbell ring, for messages that want no completion."""
         self.interrupt = Consumer(channel)
-        """The consuming end of the interrupt ring."""
+        """The consuming end of the interrupt ring.
+
+        What it lent by `borrow` is released when this driver takes a completion; BufferError then
+        while a part of it is in use."""
         super().__init__(channel, self.doorbell, self.interrupt)
         self._next_token = 1  # 0 is for messages that want no completion
         # By token, where the one who waits for the completion will look for it. What nobody waits
@@ -115,7 +118,11 @@ class Driver(Side):
         requests.inside = arrivals.inside = True
         try:
             polled = False
-            if timeout is None and self._for_reap and not arrivals.whole and not self._ready:
+            if (
+                timeout is None
+                and self._for_reap
+                and not (arrivals.whole or arrivals.lent or self._ready)
+            ):
                 # The short way, for a short answer of our own. What it does not take in hand is
                 # given again to the long way.
                 length = _recv(self._handle, arrivals.taken, -1)
@@ -162,7 +169,7 @@ class Driver(Side):
         requests.inside = arrivals.inside = True
         try:
             arrived: dict[int, Completion] = {}
-            if timeout is None and not arrivals.whole:
+            if timeout is None and not arrivals.whole and not arrivals.lent:
                 # The short way, for a short answer that comes next. If an exception ends it, the
                 # answer belongs to no token in flight, and is dropped.
                 token = self._next_token
@@ -303,7 +310,12 @@ class Driver(Side):
         polled: bool = False,
     ) -> bytes:
         arrivals = self.interrupt
-        if deadline is None and not polled and not arrivals.whole and not arrived:
+        if (
+            deadline is None
+            and not polled
+            and not (arrivals.whole or arrivals.lent)
+            and not arrived
+        ):
             # The short way, for the short answer that is expected.
             length = _recv_answer(self._handle, arrivals.taken, -1, token)
             if length >= 0:
@@ -355,6 +367,8 @@ class Driver(Side):
         One that nobody asked for is dropped.
         """
         arrivals = self.interrupt
+        if arrivals.lent:
+            arrivals.give_back()
         if not arrivals.whole:
             patience = -1 if deadline is None and not polled else 0
             length = _recv(self._handle, arrivals.taken, patience)

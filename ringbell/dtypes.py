@@ -38,7 +38,7 @@ def describe(dtype: np.dtype[Any]) -> bytes:
     """
     try:
         text = repr(_as_description(dtype)).encode()
-        if restore(text) == dtype:
+        if restore(text, dtype.itemsize) == dtype:
             return text
     except (ValueError, TypeError, LayoutMismatch):
         pass
@@ -54,12 +54,15 @@ def _as_description(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401  (a string or 
     return npy.dtype_to_descr(dtype)
 
 
-def restore(text: bytes) -> np.dtype[Any]:
-    """Make the dtype again that `describe` wrote; LayoutMismatch when it is none."""
+def restore(text: bytes, size: int) -> np.dtype[Any]:
+    """Make the dtype again that `describe` wrote; LayoutMismatch when it is none of that size."""
     try:
-        return record_dtype(npy.descr_to_dtype(ast.literal_eval(text.decode())))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise LayoutMismatch(
-            f"the other side describes its records by {text[:80]!r}, which is no dtype here; "
-            "install the same releases of ringbell and NumPy on both sides"
-        ) from None
+        dtype = record_dtype(npy.descr_to_dtype(ast.literal_eval(text.decode())))
+        if dtype.itemsize == size:
+            return dtype
+    except (ValueError, TypeError, LookupError, SyntaxError, MemoryError, RecursionError):
+        pass
+    raise LayoutMismatch(
+        f"the other side describes its records by {text[:80]!r}, which is no dtype of {size} bytes "
+        "here; install the same releases of ringbell and NumPy on both sides"
+    )

@@ -164,16 +164,17 @@ def take_over(
     descriptors: list[int],
     policy: Policy,
     guard: ExitStack,
-    check: Callable[[bytes], None],
+    check: Callable[[bytes, int], None],
 ) -> Channel:
     """Check and map the segment that was handed over, and say so.
 
     `check` gets the text that describes the records of the doorbell ring, b"" for messages, and
-    may raise. `guard` closes the descriptors and the socket if this fails.
+    the size of its slots, and may raise. `guard` closes the descriptors and the socket if this
+    fails.
     """
     memory, *kick_fds = descriptors
     header, description = segment.check(memory)
-    check(description)
+    check(description, lib.rb_header_slot_size(header))
     for descriptor, expected in zip(kick_fds, _KICK_FDS, strict=True):
         _check_kind(descriptor, expected)
         os.set_blocking(descriptor, False)
@@ -225,6 +226,8 @@ def _receive(control: socket.socket, guard: ExitStack) -> tuple[bytes, list[int]
         )
     except ConnectionResetError:
         return b"", [], False
+    except BlockingIOError:
+        raise TimeoutError("the other side said nothing within the timeout") from None
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             integers.frombytes(data[: len(data) - len(data) % integers.itemsize])

@@ -74,6 +74,6 @@ class Listener(ListeningSocket):
         return f"<ringbell.Listener {self.path}{'' if self._socket else ', closed'}>"
 
 
-def _check_messages(description: bytes) -> None:
+def _check_messages(description: bytes, _slot_size: int) -> None:
     if description:
         raise LayoutMismatch("the driver brought a ring of records, and requests are messages")

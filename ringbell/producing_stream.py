@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from ringbell.in_use import in_use
 from ringbell.stream import Stream
 
 
@@ -22,9 +23,11 @@ class ProducingStream(Stream):
         """Close; but after an exception without a goodbye.
 
         So a consumer gets PeerLost after what was sent, and does not take half a stream for all
-        of it.
+        of it. Raises RuntimeError when another thread is inside.
         """
         if kind is None:
             self.close()
+        elif self.inside:
+            raise in_use(self)
         else:
             self._channel.close(goodbye=False)

@@ -57,4 +57,6 @@ class RecordBlock(Reservation):
 
 def rows_at(memory: memoryview, slots: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Look at a ring's memory, two mappings of `slots` records in a row, as one array."""
-    return np.ndarray((2 * slots,), dtype=dtype, buffer=memory)
+    # By way of an array of bytes: NumPy goes past a memoryview to what that is a view of, and so
+    # would let its user make an array writable again whose memory is not.
+    return np.ndarray((2 * slots,), dtype=dtype, buffer=np.asarray(memory))

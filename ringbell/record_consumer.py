@@ -135,6 +135,8 @@ class RecordConsumer(Stream, ConsumingEnd):
     def _hand_out_copied(self, most: int) -> NDArray[Any]:
         """Give what `read` had copied when it was interrupted."""
         rows, rest = self._copied[:most], self._copied[most:]
+        count = len(rows)
+        # No call from here on, so no signal handler comes between filing and taking.
         self._copied = rest
-        self.taken += len(rows)
+        self.taken += count
         return rows

@@ -105,7 +105,7 @@ class RecordProducer(ProducingStream, ProducingEnd):
         if isinstance(rows, (np.ndarray, np.generic)):
             array = np.asarray(rows)
         else:
-            array = np.array(rows, self.dtype)
+            array = np.array(rows, base)
         if array.dtype != base:
             raise TypeError(
                 f"the rows are of dtype {array.dtype}, the stream's records of {self.dtype}; "

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.001  # seconds
 
+# Gets the socket to the other side, where it came from if this side listened, and what closes the
+# descriptors until the channel owns them. Who is no partner does not end the listening, or else
+# somebody who tries again and again under a name in use would get it.
+_OpenChannel = Callable[[socket.socket, ListeningSocket | None, ExitStack], Channel]
+
 
 @overload
 def produce(
@@ -104,11 +109,14 @@ def produce(
         pin(cpu)
         deadline = deadline_after(timeout)
 
-        def hand_over(control: socket.socket, came: bool, until_opened: ExitStack) -> Channel:
-            if came:
+        def hand_over(
+            control: socket.socket, listening: ListeningSocket | None, until_opened: ExitStack
+        ) -> Channel:
+            if listening:
                 handshake.limit_introduction(control, deadline)
                 in_use = f"another producer waits for the consumer of {str(name)!r} already"
                 handshake.receive_hello(control, until_opened, "producer", in_use)
+                listening.close()  # before the other side can think that the name is free
             return handshake.offer(control, "producer", made, policy, deadline, until_opened)
 
         channel = _meet(path, deadline, hand_over, f"nobody consumed {str(name)!r}")
@@ -174,37 +182,40 @@ def consume(
     prepare_folder(path)
     pin(cpu)
     deadline = deadline_after(timeout)
-    described = b""
+    found = None
 
-    def check(description: bytes) -> None:
-        nonlocal described
-        described = description
-        if wanted is None:
-            return
-        if not description:
-            raise LayoutMismatch(f"the stream carries messages, not records of {wanted}")
-        if (found := dtypes.restore(description)) != wanted:
-            raise LayoutMismatch(f"the stream carries records of {found}, not of {wanted}")
+    def check(description: bytes, slot_size: int) -> None:
+        nonlocal found
+        if description:
+            from ringbell import dtypes
 
-    def take_over(control: socket.socket, came: bool, until_opened: ExitStack) -> Channel:
+            found = dtypes.restore(description, slot_size)
+        if wanted is not None and (found is None or found != wanted):
+            carried = "messages" if found is None else f"records of {found}"
+            raise LayoutMismatch(f"the stream carries {carried}, not records of {wanted}")
+
+    def take_over(
+        control: socket.socket, listening: ListeningSocket | None, until_opened: ExitStack
+    ) -> Channel:
         handshake.peer_of(control)
-        if came:
+        if listening:
             handshake.limit_introduction(control, deadline)
         else:
             control.settimeout(seconds_left(deadline))
             handshake.say_hello(control, "consumer", [])
         in_use = f"another consumer waits for the producer of {str(name)!r} already"
         descriptors = handshake.receive_hello(control, until_opened, "consumer", in_use)
+        if listening:
+            listening.close()  # before the other side can think that the name is free
         return handshake.take_over(control, descriptors, policy, until_opened, check)
 
     channel = _meet(path, deadline, take_over, f"nobody produced {str(name)!r}")
-    if not described:
+    if found is None:
         return MessageConsumer(channel)
     try:
-        from ringbell import dtypes
         from ringbell.record_consumer import RecordConsumer
 
-        return RecordConsumer(channel, dtypes.restore(described))
+        return RecordConsumer(channel, found)
     except BaseException:
         channel.close()
         raise
@@ -213,41 +224,64 @@ def consume(
 def _meet(
     path: Path,
     deadline: float | None,
-    open_channel: Callable[[socket.socket, bool, ExitStack], Channel],
+    open_channel: _OpenChannel,
     nobody: str,
 ) -> Channel:
-    """Find the other side and open the channel; who goes away half-way is passed over."""
-    while True:
-        with ExitStack() as guard:
-            try:
-                control, came = _find(path, deadline)
-            except TimeoutError:
-                raise TimeoutError(f"{nobody} within the timeout") from None
-            guard.callback(control.close)
-            try:
-                return open_channel(control, came, guard)
-            except (LayoutMismatch, handshake.WrongPartner) as error:
-                with suppress(OSError):
-                    handshake.refuse(control, str(error))
-                if isinstance(error, LayoutMismatch):
-                    raise
-            except (PeerLost, ConnectionError, TimeoutError):
-                if seconds_left(deadline) == 0:
-                    raise TimeoutError(f"{nobody} within the timeout") from None
+    """Connect to who is there, or listen until somebody comes, and open the channel."""
+    try:
+        while True:
+            channel = None
+            if control := _connect(path, deadline):
+                channel = _try(control, None, open_channel, deadline)
+            elif listening := _listen(path):
+                with listening:
+                    while listening.listens and not channel:
+                        control = listening.accept_socket(deadline)
+                        channel = _try(control, listening, open_channel, deadline)
+            elif seconds_left(deadline) == 0:
+                raise TimeoutError
+            else:
+                time.sleep(_PAUSE)
+            if channel:
+                return channel
+    except TimeoutError:
+        raise TimeoutError(f"{nobody} within the timeout") from None
 
 
-def _find(path: Path, deadline: float | None) -> tuple[socket.socket, bool]:
-    """Connect to who is there, or listen until somebody comes; return whether somebody came."""
-    while True:
-        with suppress(ConnectionRefusedError):
-            return connect_socket(path, deadline), False
+def _connect(path: Path, deadline: float | None) -> socket.socket | None:
+    try:
+        return connect_socket(path, deadline)
+    except ConnectionRefusedError:
+        return None
+
+
+def _listen(path: Path) -> ListeningSocket | None:
+    """Listen; None when somebody else has locked the name, who will listen before long."""
+    try:
+        return ListeningSocket(path)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise
+
+
+def _try(
+    control: socket.socket,
+    listening: ListeningSocket | None,
+    open_channel: _OpenChannel,
+    deadline: float | None,
+) -> Channel | None:
+    """Open the channel with whoever that is; None when it is not the partner, or has gone."""
+    with ExitStack() as guard:
+        guard.callback(control.close)
         try:
-            with ListeningSocket(path) as listening:
-                return listening.accept_socket(deadline), True
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
+            return open_channel(control, listening, guard)
+        except (LayoutMismatch, handshake.WrongPartner) as error:
+            with suppress(OSError):
+                handshake.refuse(control, str(error))
+            if isinstance(error, LayoutMismatch):
                 raise
-        # Somebody else has locked the name, and will listen before long.
-        if seconds_left(deadline) == 0:
-            raise TimeoutError
-        time.sleep(_PAUSE)
+        except (PeerLost, ConnectionError, TimeoutError):
+            if seconds_left(deadline) == 0:
+                raise TimeoutError from None
+    return None

@@ -6,8 +6,9 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import Peer
@@ -57,6 +58,40 @@ def pair(path: Path) -> Iterator[Callable[..., tuple[ringbell.Driver, ringbell.D
             return driver, guard.enter_context(accepted[0])
 
         yield make_pair
+
+
+@pytest.fixture
+def produce(path: Path) -> Iterator[Callable[..., Any]]:
+    """Begin a stream to a consumer that was started before."""
+    with ExitStack() as guard:
+        yield lambda *args, **options: guard.enter_context(
+            closing(ringbell.produce(path, *args, **options))
+        )
+
+
+@pytest.fixture
+def consume(path: Path) -> Iterator[Callable[..., Any]]:
+    """Take the stream of a producer that was started before."""
+    with ExitStack() as guard:
+        yield lambda *args, **options: guard.enter_context(ringbell.consume(path, *args, **options))
+
+
+@pytest.fixture
+def stream(path: Path) -> Iterator[Callable[..., tuple[Any, Any]]]:
+    """Both ends of a stream in this process, for what needs no waiting."""
+    with ExitStack() as guard:
+
+        def make_stream(dtype=None, consume=None, **options):
+            consumed = []
+            thread = threading.Thread(
+                target=lambda: consumed.append(ringbell.consume(path, **(consume or {})))
+            )
+            thread.start()
+            producer = guard.enter_context(closing(ringbell.produce(path, dtype, **options)))
+            thread.join()
+            return producer, guard.enter_context(consumed[0])
+
+        yield make_stream
 
 
 def _descriptors() -> list[str]:

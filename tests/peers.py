@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
 """The other process of a test: opens one side of a channel, then does what the test says.
 
-    python tests/peers.py device|driver|serve|nothing PATH OPTIONS
+    python tests/peers.py device|driver|serve|producer|consumer|nothing PATH OPTIONS
 
-OPTIONS is JSON. Each line on standard input is Python code as a JSON string, run where `device` or
-`driver` is the side; each line of output is {"value": repr} or {"error": class, "text": message}.
+OPTIONS is JSON; in it a dtype is text, as Python spells it. Each line on standard input is Python
+code as a JSON string, run where `device`, `driver`, `producer` or `consumer` is the side; each line
+of output is {"value": repr} or {"error": class, "text": message}. The sides of a stream are ready
+before they have met.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 import time
@@ -84,6 +87,12 @@ def main():
     elif role == "driver":
         names["driver"] = ringbell.connect(path, **options)
         say(value="ready")
+    elif role in ("producer", "consumer"):
+        if "dtype" in options:
+            options["dtype"] = ast.literal_eval(options["dtype"])
+        say(value="ready")
+        open_stream = ringbell.produce if role == "producer" else ringbell.consume
+        names[role] = open_stream(path, **options)
     else:
         say(value="ready")
     while line := sys.stdin.readline():

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +85,12 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
+def wait_until_listening(path: Path) -> None:
+    """Wait until somebody listens on the socket: it is there a little before that."""
+    listens = re.compile(rf"^\S+ \S+ \S+ 00010000 .* {re.escape(str(path))}$", re.MULTILINE)
+    wait_until(lambda: listens.search(Path("/proc/net/unix").read_text()))
+
+
 def wait_until_blocked(mine, side: str, polling: str) -> None:
     """Wait until that side ("driver" or "device") of the channel waits for something in vain."""
 
@@ -101,3 +109,41 @@ def switches(pid: int) -> int:
         if line.startswith("voluntary_ctxt_switches"):
             return int(line.split()[1])
     raise AssertionError
+
+
+class Storm:
+    """SIGINTs at random moments to a process, until it is left."""
+
+    def __init__(self, pid):
+        self.pid, self.sent = pid, 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        # The pauses spread the signals over all moments of the loop; nothing waits for them.
+        while not self.stopping.wait(0.0003 + (self.sent % 17) * 1e-4):
+            os.kill(self.pid, signal.SIGINT)
+            self.sent += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join()
+
+
+# The handler only notes the signal in code that could not know whether its step was done; inside
+# of ringbell it raises, as Ctrl-C does.
+RAISES_INSIDE_RINGBELL = """
+import os, signal, sys
+folder = os.path.dirname(ringbell.__file__)
+raised = 0
+def interrupt(number, frame):
+    global raised
+    if frame is not None and frame.f_code.co_filename.startswith(folder):
+        raised += 1
+        raise KeyboardInterrupt
+signal.signal(signal.SIGINT, interrupt)
+"""

@@ -2,12 +2,9 @@
 """A producer and a consumer do what a plain list does, whatever is asked of them in any order."""
 
 import tempfile
-import threading
-import time
 from collections import deque
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,6 +13,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from plain_list import LONG, SETTINGS, STARTS, STEPS, TIMEOUTS, Expired, InThread, expiry
 
 import ringbell
 
@@ -23,72 +21,12 @@ RING = 4096
 SLOTS = RING // 64
 LARGEST = RING - 16
 PIECE = RING // 4 - 16  # what a message larger than the ring is sent in
-# So little below that a few messages cross it.
-STARTS = [2**power - below for power in (16, 32, 63, 64) for below in (1, 2, 10, 40)] + [0]
-STEPS = 60
 SIZES = st.one_of(
     st.integers(0, 200), st.sampled_from([47, 48, 49, 1000, LARGEST - 1, LARGEST]), st.just(3000)
 )
 TOO_LARGE = st.one_of(
     st.integers(LARGEST + 1, 20_000), st.sampled_from([LARGEST + 1, PIECE * 5, PIECE * 5 + 1])
 )
-TIMEOUTS = st.sampled_from([0, 0.0002])
-LONG = 30  # seconds; whoever waits so long hangs
-
-
-class Expired(Exception):  # noqa: N818
-    """A wait ended with its timeout, and not before it."""
-
-
-class expiry:  # noqa: N801
-    """Turn RingFull and RingEmpty into Expired, if the time is over."""
-
-    def __init__(self, timeout):
-        self.timeout = timeout
-
-    def __enter__(self):
-        self.begin = time.monotonic()
-
-    def __exit__(self, kind, error, traceback):
-        if kind and issubclass(kind, TimeoutError):
-            assert time.monotonic() - self.begin >= self.timeout
-            raise Expired from error
-
-
-class InThread:
-    """Do in a thread what blocks; `outcome` is what came of it, once the block has been left.
-
-    When it fails, `failed` ends what the block waits for; when the block fails, `abandoned` ends
-    what the thread waits for.
-    """
-
-    def __init__(self, call, *, failed, abandoned):
-        self.call = call
-        self.failed, self.abandoned = failed, abandoned
-        self.outcome = self.error = None
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        try:
-            self.outcome = self.call()
-        except BaseException as error:
-            self.error = error
-            self.failed()
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        try:
-            if not kind:
-                self.thread.join()
-        finally:
-            if self.thread.is_alive():
-                self.abandoned()
-                self.thread.join()
-            elif self.error:
-                raise self.error
 
 
 def slots_of(size):
@@ -103,6 +41,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         self.ring = deque()
         self.count = 0
         self.driver = self.device = self.frame = None
+        self.lent = None  # a message that was borrowed, and the view of it
         self.producer_closed = self.consumer_closed = False
         self.steps = 0
 
@@ -137,7 +76,8 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         return (self.count.to_bytes(4, "little") * (size // 4 + 1))[:size]
 
     def used(self):
-        return sum(slots for slots, _ in self.ring)
+        lent = slots_of(len(self.lent[0])) if self.lent else 0
+        return lent + sum(slots for slots, _ in self.ring)
 
     def fits(self, size):
         return self.used() + slots_of(size) <= SLOTS
@@ -147,6 +87,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
 
     def take(self):
         """Take what the next recv has to return; None if that is nothing."""
+        self.lent = None
         while self.ring:
             _, message = self.ring.popleft()
             if message is not None:
@@ -255,12 +196,13 @@ class ProducerAndConsumer(RuleBasedStateMachine):
     # ---- receiving ----
 
     @precondition(lambda self: self.driver)
-    @rule(timeout=TIMEOUTS)
-    def recv(self, timeout):
+    @rule(borrow=st.booleans(), timeout=TIMEOUTS)
+    def receive(self, borrow, timeout):
         expected = None if self.consumer_closed else self.take()
         try:
             with expiry(timeout):
-                message = self.consumer.recv(timeout=timeout)
+                take = self.consumer.borrow if borrow else self.consumer.recv
+                message = take(timeout=timeout)
         except Expired:
             assert not self.producer_closed
             assert not self.consumer_closed
@@ -273,6 +215,8 @@ class ProducerAndConsumer(RuleBasedStateMachine):
             assert expected is None
         else:
             assert message == expected
+            if borrow:
+                self.lent = expected, message
 
     @precondition(lambda self: self.driver and not self.what_sending_raises())
     @rule(size=SIZES)
@@ -280,6 +224,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         if not self.fits(size):
             return
         message = self.message(size)
+        self.lent = None
         with self.meanwhile(lambda: self.consumer.recv(timeout=LONG), self.consuming) as receiving:
             self.producer.send(message, timeout=LONG)
             self.put(message)
@@ -309,6 +254,9 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         if self.driver is None:
             return
         self.steps += 1
+        if self.lent:
+            message, view = self.lent
+            assert view == message
         stats = self.driver.stats()
         write, read = (stats.dwi, stats.dri) if self.doorbell else (stats.iwi, stats.iri)
         assert (write - read) % 2**64 == self.used()
@@ -323,11 +271,5 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-ProducerAndConsumer.TestCase.settings = settings(
-    max_examples=100,
-    stateful_step_count=STEPS,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
+ProducerAndConsumer.TestCase.settings = SETTINGS
 test_a_producer_and_a_consumer_behave_like_a_list = ProducerAndConsumer.TestCase

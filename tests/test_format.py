@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from memory import READ_INDEX, WRITE_INDEX, control_words
 
 import ringbell
-from ringbell._ffi import ffi, lib
 
 ROOT = Path(__file__).parent.parent
 ROW = re.compile(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \| (\d+) \|", re.MULTILINE)
@@ -62,16 +62,6 @@ def test_only_one_file_touches_an_eventfd_or_sleeps():
     for source in (ROOT / "csrc").glob("*.c"):
         calls = re.search(r"\b(read|write|p?poll|timerfd_\w+)\(", source.read_text())
         assert bool(calls) == (source.name == "wait.c"), source
-
-
-def control_words(side):
-    """What this side writes, as words: its control page lies before its slots."""
-    page = os.sysconf("SC_PAGESIZE")
-    mine = lib.rb_channel_mine(side._channel.handle)
-    return ffi.from_buffer("uint64_t[]", ffi.buffer(mine - page, page))
-
-
-WRITE_INDEX, READ_INDEX = 0, 256 // 8
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import PeerError, wait_until, wait_until_blocked
+from processes import RAISES_INSIDE_RINGBELL, PeerError, Storm, wait_until, wait_until_blocked
 
 import ringbell
 from ringbell.signal_pipe import SignalPipe
@@ -155,44 +155,6 @@ signal.signal(signal.SIGUSR1, lambda *_: None)
     device.reply()
     assert device.run("os.read(reader, 100)") == repr(bytes([signal.SIGUSR1]))
     assert device.run("signal.set_wakeup_fd(-1) == writer") == "True"
-
-
-class Storm:
-    """SIGINTs at random moments to a process, until it is left."""
-
-    def __init__(self, pid):
-        self.pid, self.sent = pid, 0
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        # The pauses spread the signals over all moments of the loop; nothing waits for them.
-        while not self.stopping.wait(0.0003 + (self.sent % 17) * 1e-4):
-            os.kill(self.pid, signal.SIGINT)
-            self.sent += 1
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.thread.join()
-
-
-# The handler only notes the signal in code that could not know whether its step was done; inside
-# of ringbell it raises, as Ctrl-C does.
-RAISES_INSIDE_RINGBELL = """
-import os, signal, sys
-folder = os.path.dirname(ringbell.__file__)
-raised = 0
-def interrupt(number, frame):
-    global raised
-    if frame is not None and frame.f_code.co_filename.startswith(folder):
-        raised += 1
-        raise KeyboardInterrupt
-signal.signal(signal.SIGINT, interrupt)
-"""
 
 
 @pytest.mark.parametrize("polling", ["adaptive", "never"])

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""What lies in shared memory, as tests read it, or spoil it as a bad peer would."""
+
+from __future__ import annotations
+
+import os
+
+from ringbell._ffi import ffi, lib
+
+WRITE_INDEX, READ_INDEX = 0, 256 // 8
+
+
+def control_words(side):
+    """What this side writes, as words: its control page lies before its slots."""
+    page = os.sysconf("SC_PAGESIZE")
+    mine = lib.rb_channel_mine(side._channel.handle)
+    return ffi.from_buffer("uint64_t[]", ffi.buffer(mine - page, page))
+
+
+def address_of_slots(consumer):
+    """Where the slots begin that this end consumes."""
+    return int(ffi.cast("uintptr_t", lib.rb_channel_theirs(consumer._channel.handle)))
