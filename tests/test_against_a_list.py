@@ -20,9 +20,11 @@ import ringbell
 RING = 4096
 SLOTS = RING // 64
 LARGEST = RING - 16
-PIECE = RING // 4 - 16  # what a message larger than the ring is sent in
+HALF = RING // 2 - 16
+PIECE = RING // 4 - 16  # what a message larger than half the ring is copied in
 SIZES = st.one_of(
-    st.integers(0, 200), st.sampled_from([47, 48, 49, 1000, LARGEST - 1, LARGEST]), st.just(3000)
+    st.integers(0, 200),
+    st.sampled_from([47, 48, 49, 1000, HALF, HALF + 1, 3000, LARGEST - 1, LARGEST]),
 )
 TOO_LARGE = st.one_of(
     st.integers(LARGEST + 1, 20_000), st.sampled_from([LARGEST + 1, PIECE * 5, PIECE * 5 + 1])
@@ -31,6 +33,13 @@ TOO_LARGE = st.one_of(
 
 def slots_of(size):
     return (16 + size + 63) // 64
+
+
+def pieces_of(size):
+    """Give the sizes of the frames that a message is copied in."""
+    if size <= HALF:
+        return [size]
+    return [PIECE] * (size // PIECE) + ([size % PIECE] if size % PIECE else [])
 
 
 class ProducerAndConsumer(RuleBasedStateMachine):
@@ -42,6 +51,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         self.count = 0
         self.driver = self.device = self.frame = None
         self.lent = None  # a message that was borrowed, and the view of it
+        self.lent_slots = 0  # none, if it came in pieces, which are put together elsewhere
         self.producer_closed = self.consumer_closed = False
         self.steps = 0
 
@@ -76,21 +86,22 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         return (self.count.to_bytes(4, "little") * (size // 4 + 1))[:size]
 
     def used(self):
-        lent = slots_of(len(self.lent[0])) if self.lent else 0
-        return lent + sum(slots for slots, _ in self.ring)
+        return self.lent_slots + sum(sum(slots) for slots, _ in self.ring)
 
-    def fits(self, size):
-        return self.used() + slots_of(size) <= SLOTS
+    def fits(self, *pieces):
+        return self.used() + sum(map(slots_of, pieces)) <= SLOTS
 
-    def put(self, message):
-        self.ring.append((slots_of(len(message)), message))
+    def put(self, message, *pieces):
+        self.ring.append(([slots_of(piece) for piece in pieces], message))
 
-    def take(self):
+    def take(self, borrow=False):
         """Take what the next recv has to return; None if that is nothing."""
-        self.lent = None
+        self.lent, self.lent_slots = None, 0
         while self.ring:
-            _, message = self.ring.popleft()
+            slots, message = self.ring.popleft()
             if message is not None:
+                if borrow and len(slots) == 1:
+                    self.lent_slots = slots[0]
                 return message
         return None
 
@@ -108,40 +119,24 @@ class ProducerAndConsumer(RuleBasedStateMachine):
     # ---- sending ----
 
     @precondition(lambda self: self.driver)
-    @rule(size=SIZES, timeout=TIMEOUTS)
+    @rule(size=st.one_of(SIZES, TOO_LARGE), timeout=TIMEOUTS)
     def send(self, size, timeout):
-        message, wrong = self.message(size), self.what_sending_raises()
+        """When it does not fit its pieces take room until they are passed by."""
+        message, wrong, pieces = self.message(size), self.what_sending_raises(), pieces_of(size)
         try:
             with expiry(timeout):
                 self.producer.send(message, timeout=timeout)
         except Expired:
             assert not wrong
-            assert not self.fits(size)
+            assert not self.fits(*pieces)
+            while self.fits(pieces[0]):
+                self.put(None, pieces.pop(0))
         except (ringbell.RingbellError, RuntimeError) as error:
             assert type(error) is wrong
         else:
             assert not wrong
-            assert self.fits(size)
-            self.put(message)
-
-    @precondition(lambda self: self.driver)
-    @rule(size=TOO_LARGE, timeout=TIMEOUTS)
-    def send_more_than_can_fit(self, size, timeout):
-        """Its pieces take room until they are passed by, and nothing of it arrives."""
-        message, wrong = self.message(size), self.what_sending_raises()
-        try:
-            with expiry(timeout):
-                self.producer.send(message, timeout=timeout)
-        except Expired:
-            assert not wrong
-            while size and self.fits(min(size, PIECE)):
-                self.ring.append((slots_of(min(size, PIECE)), None))
-                size -= min(size, PIECE)
-            assert size, "the last piece did not fit"
-        except (ringbell.RingbellError, RuntimeError) as error:
-            assert type(error) is wrong
-        else:
-            raise AssertionError("more than the ring was in the ring")
+            assert self.fits(*pieces)
+            self.put(message, *pieces)
 
     @precondition(lambda self: self.driver and not self.what_sending_raises())
     @rule(size=st.one_of(SIZES, TOO_LARGE))
@@ -185,7 +180,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
             assert type(error) is wrong
         else:
             assert not wrong
-            self.put(message)
+            self.put(message, len(message))
 
     @precondition(lambda self: self.frame)
     @rule()
@@ -198,7 +193,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
     @precondition(lambda self: self.driver)
     @rule(borrow=st.booleans(), timeout=TIMEOUTS)
     def receive(self, borrow, timeout):
-        expected = None if self.consumer_closed else self.take()
+        expected = None if self.consumer_closed else self.take(borrow)
         try:
             with expiry(timeout):
                 take = self.consumer.borrow if borrow else self.consumer.recv
@@ -221,13 +216,13 @@ class ProducerAndConsumer(RuleBasedStateMachine):
     @precondition(lambda self: self.driver and not self.what_sending_raises())
     @rule(size=SIZES)
     def recv_while_the_other_side_sends(self, size):
-        if not self.fits(size):
+        if not self.fits(*pieces_of(size)):
             return
         message = self.message(size)
-        self.lent = None
+        self.lent, self.lent_slots = None, 0
         with self.meanwhile(lambda: self.consumer.recv(timeout=LONG), self.consuming) as receiving:
             self.producer.send(message, timeout=LONG)
-            self.put(message)
+            self.put(message, *pieces_of(size))
         assert receiving.outcome == self.take()
 
     # ---- closing ----
