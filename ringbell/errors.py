@@ -19,7 +19,11 @@ class EndOfStream(RingbellError, EOFError):  # noqa: N818
 
 
 class PeerLost(RingbellError, ConnectionError):  # noqa: N818
-    """The other side died without closing the channel; all that it sent has been taken."""
+    """The other side died without closing the channel; all that it sent has been taken.
+
+    Also when an exception made a producer give its stream up, so that half of it is not taken for
+    all.
+    """
 
 
 class RequestFailed(RingbellError):  # noqa: N818
@@ -31,7 +35,10 @@ class CorruptRing(RingbellError):  # noqa: N818
 
 
 class LayoutMismatch(RingbellError):  # noqa: N818
-    """The two sides do not agree on the layout version or the geometry of the shared memory."""
+    """The two sides do not agree on what the shared memory carries.
+
+    Another layout version, geometry or dtype, or messages where records were asked for.
+    """
 
 
 class ChannelClosed(RingbellError):  # noqa: N818
