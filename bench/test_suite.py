@@ -11,8 +11,10 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ratios import connect_when_there, echo_device
+from streams import BATCH, MANY, borrow_all, other_process, recv_all, recv_many_all
 
 from ringbell.pinning import choose_pair
 
@@ -64,3 +66,46 @@ def test_reserve_in_place(benchmark, driver):
         return driver.reap()
 
     assert benchmark(exchange).payload == b"y" * 64
+
+
+@pytest.fixture(scope="module")
+def stream_to():
+    """Send with a stream's end here what another process takes in one of its ways."""
+    cpus = choose_pair()
+    if cpus is None:
+        pytest.skip("needs two CPUs")
+    with (
+        tempfile.TemporaryDirectory(prefix="rb-") as folder,
+        other_process(cpus, Path(folder)) as streams,
+    ):
+
+        def send(job, use, dtype=None):
+            def produce(stream):
+                use(stream)
+                return stream.stats().driver.producer.entries
+
+            streams.run(job, produce, dtype)
+
+        yield send
+
+
+@pytest.mark.parametrize("size", [8, 64, 1024])
+def test_write_of_1024_records(benchmark, stream_to, size):
+    rows = np.zeros(BATCH, f"V{size}")
+    stream_to((borrow_all, BATCH), lambda stream: benchmark(stream.write, rows), rows.dtype)
+
+
+def test_reserve_of_1024_records(benchmark, stream_to):
+    def reserve(stream):
+        with stream.reserve(BATCH) as rows:
+            rows[:] = 1
+
+    stream_to((borrow_all, BATCH), lambda stream: benchmark(reserve, stream), "u8")
+
+
+def test_send(benchmark, stream_to):
+    stream_to((recv_all,), lambda stream: benchmark(stream.send, b"x" * 64))
+
+
+def test_send_many(benchmark, stream_to):
+    stream_to((recv_many_all,), lambda stream: benchmark(stream.send_many, [b"x" * 64] * MANY))
