@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
@@ -43,7 +44,7 @@ class Frame(Reservation):
 
     @length.setter
     def length(self, length: int) -> None:
-        if not 0 <= length <= self._size:
+        if not 0 <= operator.index(length) <= self._size:
             raise ValueError(f"the frame holds from 0 to {self._size} bytes, not {length}")
         self._length = length
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class RecordBlock(Reservation):
 
     @count.setter
     def count(self, count: int) -> None:
-        if not 0 <= count <= len(self.rows):
+        if not 0 <= operator.index(count) <= len(self.rows):
             raise ValueError(f"the block holds from 0 to {len(self.rows)} records, not {count}")
         self._count = count
 

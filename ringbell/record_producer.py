@@ -111,6 +111,8 @@ class RecordProducer(ProducingStream, ProducingEnd):
                 f"the rows are of dtype {array.dtype}, the stream's records of {self.dtype}; "
                 "convert them, rows.astype(...)"
             )
+        if array.shape == (0,):  # a list of nothing
+            array = array.reshape(0, *shape)
         if array.ndim == len(shape):
             array = array[np.newaxis]
         if array.ndim != 1 + len(shape) or array.shape[1:] != shape:
