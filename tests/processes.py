@@ -58,8 +58,8 @@ class Peer:
         os.kill(self.pid, number)
 
     def state(self) -> str:
-        """R is running, S sleeps, T is stopped, Z has ended."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        """Give its `state_of`."""
+        return state_of(self.pid)
 
     def stop(self) -> None:
         """Send SIGSTOP, and wait until it stands still (or has ended)."""
@@ -77,6 +77,11 @@ class Peer:
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
+
+
+def state_of(pid: int) -> str:
+    """R is running, S sleeps, T is stopped, Z has ended."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def wait_until(condition: Callable[[], object]) -> None:

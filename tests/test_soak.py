@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from numbered import ANSWER, REQUEST, Traffic, Wrong
+from processes import state_of, wait_until
 
 TESTS = Path(__file__).parent
 SOAK = TESTS / "soak.py"
@@ -104,6 +105,7 @@ def test_a_stop_of_all_is_the_reason_for_the_wait_it_was_in_and_no_other(soak_in
     )
     try:
         assert soak.stdout.readline().startswith("device pauses")
+        wait_until(lambda: state_of(soak.pid) == "S")  # the driver waits for the device
         os.killpg(soak.pid, signal.SIGSTOP)
         # At least; and at least half of a wait that has all of the pause before it.
         time.sleep(2.5)
