@@ -68,7 +68,8 @@ char *rb_channel_scratch(rb_channel *channel);
 uint64_t rb_channel_scratch_bytes(void);
 char *rb_channel_batch(rb_channel *channel);
 uint64_t rb_channel_batch_bytes(void);
-char *rb_channel_batch_ends(rb_channel *channel);
+char *rb_channel_batch_format(rb_channel *channel);
+uint64_t rb_channel_batch_format_bytes(void);
 uint64_t rb_channel_batch_messages(void);
 rb_frame *rb_channel_frame(rb_channel *channel);
 /* dwi, dri, iwi, iri; then the counters of layout.h for the driver's producer and consumer and

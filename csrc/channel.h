@@ -18,9 +18,13 @@
 /* Messages up to this size are copied out and released in one call. */
 #define RB_SCRATCH 4096U
 
+static_assert(RB_SCRATCH < 10000, "four digits");
+
 /* What one call takes of many messages, at most. */
 #define RB_BATCH_BYTES 65536U
 #define RB_BATCH_MESSAGES 1024U
+/* Room for the size of one in text, and an s. */
+#define RB_BATCH_SIZE 5U
 
 /* How long an end looks before it sleeps, and what it learnt from how that went. */
 struct rb_poller {
@@ -80,6 +84,8 @@ struct rb_hold {
 struct rb_batch {
 	uint64_t messages;                    /* 0: the last call took none so */
 	uint32_t ends[RB_BATCH_MESSAGES + 1]; /* message i lies in [ends[i], ends[i + 1]) */
+	uint64_t format_bytes;
+	char format[RB_BATCH_MESSAGES * RB_BATCH_SIZE]; /* the size of each, for Python's struct */
 	uint8_t bytes[RB_BATCH_BYTES];
 };
 

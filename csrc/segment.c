@@ -300,9 +300,14 @@ uint64_t rb_channel_batch_bytes(void)
 	return RB_BATCH_BYTES;
 }
 
-char *rb_channel_batch_ends(rb_channel *channel)
+char *rb_channel_batch_format(rb_channel *channel)
 {
-	return (char *)channel->consumer.batch.ends;
+	return channel->consumer.batch.format;
+}
+
+uint64_t rb_channel_batch_format_bytes(void)
+{
+	return sizeof(((struct rb_batch *)NULL)->format);
 }
 
 uint64_t rb_channel_batch_messages(void)

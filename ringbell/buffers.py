@@ -56,10 +56,12 @@ def join(payloads: list[ReadableBuffer], most: int) -> tuple[bytes, array[int]]:
     """
     try:
         sizes = list(map(len, payloads))  # type: ignore[arg-type]
-        first = bisect_right(list(accumulate(sizes)), most)
-        joined = b"".join(payloads[:first])
-        if len(joined) == sum(sizes[:first]):
-            return joined, array("Q", sizes[:first])
+        if sum(sizes) > most:
+            first = bisect_right(list(accumulate(sizes)), most)
+            payloads, sizes = payloads[:first], sizes[:first]
+        joined = b"".join(payloads)
+        if len(joined) == sum(sizes):
+            return joined, array("Q", sizes)
     except (TypeError, BufferError):
         pass
     # The len() of one of them counts something else than bytes, or there is none.

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Iterator
-from itertools import pairwise
 
 from ringbell._ffi import ffi, lib
 from ringbell.buffers import lend, still_in_use, unfilled_bytes
@@ -36,7 +36,7 @@ class Consumer(ConsumingEnd):
 
     __slots__ = (
         "_batch",
-        "_batch_ends",
+        "_batch_format",
         "_filled",
         "lent",
         "pieces",
@@ -59,10 +59,9 @@ class Consumer(ConsumingEnd):
         self.their_slots = channel.their_slots()
         handle = channel.handle
         self._batch = channel.memory(lib.rb_channel_batch(handle), lib.rb_channel_batch_bytes())
-        ends = channel.memory(
-            lib.rb_channel_batch_ends(handle), 4 * (lib.rb_channel_batch_messages() + 1)
+        self._batch_format = channel.memory(
+            lib.rb_channel_batch_format(handle), lib.rb_channel_batch_format_bytes()
         )
-        self._batch_ends = memoryview(ends).cast("I")
 
     def recv(self, timeout: float | None = None) -> bytes:
         """Take the next message, as a copy.
@@ -204,11 +203,10 @@ class Consumer(ConsumingEnd):
         self.lent = None
 
     def _take_batch(self, count: int) -> list[bytes]:
+        frame = self.frame
+        sizes, batch = self._batch_format[: frame.stop], self._batch[: frame.start]
         # Not from the first one on, if a signal handler kept some of them from being taken before.
-        first = self.frame.index
-        ends = self._batch_ends[first : first + count + 1].tolist()
-        batch = self._batch[: ends[-1]]
-        messages = [batch[start:stop] for start, stop in pairwise(ends)]
+        messages = list(struct.unpack(sizes, batch))[frame.index :]
         self.taken += count
         return messages
 
