@@ -40,6 +40,9 @@ LARGE = 4 << 20
 LARGE_RING = 16 << 20
 SIZES = (1 << 16, 1 << 18, 1 << 20, LARGE)
 IDLE_SECONDS = 10.0
+MAX_SHARE = 0.05
+APART = 50e-6  # seconds
+STEP = 20e-6
 RATES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 Job = Callable[..., object]
@@ -51,8 +54,8 @@ Job = Callable[..., object]
 def consumer(path: str, cpu: int, jobs: Connection) -> None:
     """Do one job after the other, each with a stream of its own; say how many and when."""
     while (job := jobs.recv()) is not None:
-        function, *arguments = job
-        with ringbell.consume(path, cpu=cpu) as stream:
+        (function, *arguments), options = job
+        with ringbell.consume(path, cpu=cpu, **options) as stream:
             jobs.send((*function(stream, *arguments), time.monotonic()))
 
 
@@ -64,6 +67,18 @@ def borrow_all(stream: ringbell.RecordConsumer, most: int | None) -> tuple[int, 
             batches += 1
     except ringbell.EndOfStream:
         return records, batches
+
+
+def borrow_slowly(stream: ringbell.RecordConsumer, seconds: float) -> tuple[int, int]:
+    """Borrow everything, and work for so long on each array, however long that is."""
+    records = batches = 0
+    for rows in stream:
+        over = time.monotonic() + seconds
+        records += len(rows)
+        batches += 1
+        while time.monotonic() < over:
+            pass
+    return records, batches
 
 
 def sum_all(stream: ringbell.RecordConsumer) -> tuple[int, int]:
@@ -129,10 +144,15 @@ class Streams:
         job: tuple[object, ...],
         produce: Callable[[object], int],
         dtype: object = None,
+        *,
+        consume: dict[str, object] | None = None,
         **options: object,
     ) -> tuple[float, tuple[float, float]]:
-        """Return entries a second, from the first to when all have been taken, and what it said."""
-        self._jobs.send(job)
+        """Return entries a second, from the first to when all have been taken, and what it said.
+
+        The options are those of produce, those in `consume` of consume.
+        """
+        self._jobs.send((job, consume or {}))
         with ringbell.produce(self._path, dtype, cpu=self._cpu, **options) as stream:
             begin = time.monotonic()
             sent = produce(stream)
@@ -238,8 +258,29 @@ def idle_share(streams: Streams, seconds: float) -> float:
     return streams.run((be_idle, seconds), produce, dtype="u8")[1][0]
 
 
+def poll(stream: ringbell.RecordConsumer) -> tuple[int, float]:
+    """Borrow everything; say what percentage of the time went into polling."""
+    begin = time.monotonic()
+    records = sum(map(len, stream))
+    polled = stream.stats().device.consumer.polling.time_ns / 1e9
+    return records, 100 * polled / (time.monotonic() - begin)
+
+
+def polled_share(streams: Streams, max_share: float) -> float:
+    """Write a record each 50 us, for which adaptive polling would poll all the time."""
+
+    def produce(stream: ringbell.RecordProducer) -> int:
+        done, begin = 0, time.monotonic()
+        while (now := time.monotonic() - begin) < 3 * SECONDS:
+            if done < now / APART:
+                done += stream.write([0])
+        return done
+
+    return streams.run((poll,), produce, "u8", consume={"max_share": max_share})[1][1]
+
+
 def batch_length(streams: Streams, rate: float) -> float:
-    """Records in a borrow, on average, when so many a second are written one at a time or more."""
+    """Records in a borrow, on average, with so many written a second and steps of 20 us."""
     step = max(1, round(rate / 100_000))  # what one write carries at most 100,000 times a second
     rows = np.zeros(step, "u8")
 
@@ -250,7 +291,7 @@ def batch_length(streams: Streams, rate: float) -> float:
                 done += stream.write(rows)
         return done
 
-    _, (taken, batches) = streams.run((borrow_all, None), produce, dtype="u8")
+    _, (taken, batches) = streams.run((borrow_slowly, STEP), produce, dtype="u8")
     return taken / max(batches, 1)
 
 
@@ -289,17 +330,23 @@ def measure(streams: Streams, bench: Bench, rounds: int) -> list[Row]:
         compare("send_many, recv_many of 64 bytes, /s", "send, recv", lists, 2.5),
         compare("4 MiB copied in and out, bytes/s", "memcpy", large, 0.4),
     ]
-    times = {size: statistics.median(in_place(streams, size) for _ in turns) for size in SIZES}
-    flat = [(times[SIZES[0]], times[LARGE])]
+    times = [{size: in_place(streams, size) for size in SIZES} for _ in turns]
+    flat = [(of[SIZES[0]], of[LARGE]) for of in times]
     rows.append(compare("64 KiB reserved and borrowed, us", "4 MiB", flat, 0.5))
     rows.append(at_most("kicks for a deferred burst of 1,000", [burst_kicks(streams)], 1))
     idle = [idle_share(streams, IDLE_SECONDS)]
     rows.append(at_most(f"CPU of an idle consumer, % of {IDLE_SECONDS:.0f} s", idle, 0.1))
+    shares = [polled_share(streams, MAX_SHARE) for _ in turns]
+    what = f"polled, % of the time, max_share={MAX_SHARE:g}"
+    rows.append(at_most(what, shares, 104 * MAX_SHARE))
+    rows.append(Row("the same without a bound", polled_share(streams, 1)))
     rows.append(Row("records of 8 bytes summed by the consumer, /s", statistics.median(sums)))
-    rows += [Row(f"{size >> 10} KiB reserved and borrowed, us", times[size]) for size in SIZES]
+    for size in SIZES:
+        time_of = statistics.median(of[size] for of in times)
+        rows.append(Row(f"{size >> 10} KiB reserved and borrowed, us", time_of))
     for rate in RATES:
         length = statistics.median(batch_length(streams, rate) for _ in turns)
-        rows.append(Row(f"records in a borrow, at {rate:,} written a second", length))
+        rows.append(Row(f"records in a borrow, {rate:,} written a second", length))
     return rows
 
 
