@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * A driver and a device exchange numbered requests of random sizes, with random pauses, so that
- * both fall asleep and wake each other all the time. Every entry is checked for loss, repetition,
- * order and content; every wait for its length.
+ * A driver and a device exchange numbered requests of random sizes, or with --record records one
+ * way, with random pauses, so that both fall asleep and wake each other all the time. Every entry
+ * is checked for loss, repetition, order and content; every wait for its length.
  *
  *   stress [--threads] [--sleeps N] [--ring BYTES] [--least BYTES] [--size BYTES] [--window N]
  *          [--polling never] [--max-poll NANOSECONDS] [--skew NANOSECONDS] [--first INDEX]
  *          [--seed N] [--cpus A,B] [--coalesce ENTRIES] [--moderation ENTRIES]
- *          [--pauses N] [--pause NANOSECONDS]
+ *          [--record BYTES] [--pauses N] [--pause NANOSECONDS]
  *
  * Ends when both sides together have slept N times. Exits with 1, and says what it saw, when an
  * entry is wrong, when a sleep lasts for 10 seconds (nothing here pauses for more than
@@ -32,6 +32,7 @@ static struct {
 	bool threads;
 	uint64_t sleeps, ring, least, size, window, max_poll, skew, first, seed;
 	uint64_t coalesce, moderation; /* entries */
+	uint64_t record;               /* bytes of one; 0: messages */
 	uint64_t pauses, pause;
 	int polling;
 	int cpus[2];
@@ -134,7 +135,7 @@ static void wait_for(struct side *side, int want)
 		if (!ready || clock_ns() - began >= HANG_NS)
 			lost_wake_up(side, want);
 	}
-	if (ready < 0 && ready != -EINTR)
+	if (ready < 0 && ready != -EINTR && !(ready == -EPIPE && options.record))
 		fail(side, "wait", 0, (uint64_t)-ready);
 	uint64_t waited = clock_ns() - began;
 	if (waited > side->longest_ns)
@@ -371,6 +372,130 @@ static void serve(struct side *side)
 	free(pieces);
 }
 
+/* ---- records, one way: the driver writes and reserves, the device borrows and reads ---- */
+
+static void fill_records(uint8_t *records, uint64_t count, uint64_t number)
+{
+	for (uint64_t i = 0; i < count; i++, number++, records += options.record) {
+		memcpy(records, &number, sizeof(number));
+		memcpy(records + options.record - sizeof(number), &number, sizeof(number));
+	}
+}
+
+static void check_records(const struct side *side, const uint8_t *records, uint64_t count,
+			  uint64_t number)
+{
+	uint64_t first, last;
+
+	for (uint64_t i = 0; i < count; i++, number++, records += options.record) {
+		memcpy(&first, records, sizeof(first));
+		memcpy(&last, records + options.record - sizeof(last), sizeof(last));
+		if (first != number || last != number)
+			fail(side, "record", number, first != number ? first : last);
+	}
+}
+
+static uint64_t write_records(struct side *side, uint8_t *records, uint64_t count)
+{
+	uint64_t written = 0;
+
+	fill_records(records, count, side->entries);
+	while (written < count) {
+		int64_t more = rb_write(side->channel, records + written * options.record,
+					count - written);
+		if (more == -EAGAIN)
+			wait_for(side, RB_SPACE);
+		else if (more < 0)
+			fail(side, "write", 0, (uint64_t)-more);
+		else
+			written += (uint64_t)more;
+	}
+	return count;
+}
+
+/* Publishes some of what it reserves, or none. */
+static uint64_t reserve_records(struct side *side, uint64_t count)
+{
+	rb_channel *channel = side->channel;
+	uint64_t published = next_random(side) % (count + 1);
+	int64_t slot;
+
+	while ((slot = rb_reserve_records(channel, count)) == -EAGAIN)
+		wait_for(side, RB_SPACE);
+	if (slot < 0)
+		fail(side, "reserve", 0, (uint64_t)-slot);
+	uint8_t *records = channel->producer.slots + (uint64_t)slot * options.record;
+	fill_records(records, count, side->entries);
+	if (published)
+		rb_commit_records(channel, rb_reservation(channel), published);
+	else
+		rb_unreserve(channel, rb_reservation(channel));
+	return published;
+}
+
+static void drive_records(struct side *side)
+{
+	uint64_t slots = rb_channel_my_slots(side->channel);
+	uint8_t *records = malloc(slots * options.record);
+
+	if (!records)
+		die("malloc");
+	while (__atomic_load_n(&driver_side->sleeps, __ATOMIC_RELAXED) +
+		       __atomic_load_n(&device_side->sleeps, __ATOMIC_RELAXED) <
+	       options.sleeps) {
+		uint64_t count = 1 + next_random(side) % slots;
+		pause_at_random(side);
+		coalesce_at_random(side);
+		side->entries += next_random(side) % 2 ? write_records(side, records, count)
+						       : reserve_records(side, count);
+	}
+	rb_defer_end(side->channel);
+	rb_channel_close(side->channel);
+	/* Its end is what a sleeping device sees of the goodbye. */
+	shutdown(side->channel->control_fd, SHUT_RDWR);
+	free(records);
+}
+
+/* Releases some of what was lent, or reads it, which releases it as well. */
+static void use_records(struct side *side, uint8_t *copy, uint64_t lent)
+{
+	rb_channel *channel = side->channel;
+	const uint8_t *records =
+		channel->consumer.slots + channel->consumer.frame.start * options.record;
+	uint64_t used = 1 + next_random(side) % lent;
+
+	check_records(side, records, lent, side->entries);
+	if (next_random(side) % 2) {
+		int64_t read = rb_read(channel, side->entries, copy, used);
+		if (read != (int64_t)used)
+			fail(side, "read", used, (uint64_t)read);
+		check_records(side, copy, used, side->entries);
+	}
+	side->entries += used;
+}
+
+static void serve_records(struct side *side)
+{
+	rb_channel *channel = side->channel;
+	uint64_t slots = channel->consumer.count;
+	uint8_t *copy = malloc(slots * options.record);
+	int64_t lent;
+
+	if (!copy)
+		die("malloc");
+	while ((lent = rb_borrow(channel, side->entries, 1 + next_random(side) % slots, 0)) !=
+	       -EPIPE) {
+		if (lent == -EAGAIN)
+			wait_for(side, RB_DATA);
+		else if (lent < 0)
+			fail(side, "borrow", 0, (uint64_t)-lent);
+		else
+			use_records(side, copy, (uint64_t)lent);
+		pause_at_random(side);
+	}
+	free(copy);
+}
+
 /* ---- both ---- */
 
 static void pin(const struct side *side)
@@ -396,7 +521,7 @@ static void run_side(struct side *side, void (*exchange)(struct side *))
 static void *run_device(void *unused)
 {
 	(void)unused;
-	run_side(device_side, serve);
+	run_side(device_side, options.record ? serve_records : serve);
 	return NULL;
 }
 
@@ -409,7 +534,7 @@ static void run(struct pair *pair)
 		share_mapping(pair);
 		if (pthread_create(&thread, NULL, run_device, NULL))
 			die("pthread_create");
-		run_side(driver_side, drive);
+		run_side(driver_side, options.record ? drive_records : drive);
 		pthread_join(thread, NULL);
 		return;
 	}
@@ -423,7 +548,7 @@ static void run(struct pair *pair)
 		_exit(0);
 	}
 	close(pair->control[1]);
-	run_side(driver_side, drive);
+	run_side(driver_side, options.record ? drive_records : drive);
 	int status;
 	if (waitpid(child, &status, 0) != child || status) {
 		fprintf(stderr, "the device process failed: %d\n", status);
@@ -461,6 +586,8 @@ static void parse(int argc, char **argv)
 			options.pauses = value;
 		else if (!strcmp(name, "--pause") && value > LONG_NS)
 			options.pause = value;
+		else if (!strcmp(name, "--record") && value >= 8)
+			options.record = value;
 		else if (!strcmp(name, "--skew"))
 			options.skew = value;
 		else if (!strcmp(name, "--first"))
@@ -510,6 +637,12 @@ static uint64_t *share_reports(void)
 	return &shared->late;
 }
 
+static void check_that_all_arrived(void)
+{
+	if (options.record && device_side->entries != driver_side->entries)
+		fail(device_side, "records at the end", driver_side->entries, device_side->entries);
+}
+
 static void say_numbers(const struct pair *pair, double seconds)
 {
 	uint64_t longest = driver_side->longest_ns > device_side->longest_ns
@@ -535,7 +668,9 @@ int main(int argc, char **argv)
 	/* Each line is whole, and comes when it is said, whoever says it. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	pid_t watching = start_watching(share_reports());
-	struct pair pair = open_pair(options.ring, options.first);
+	struct pair pair = options.record ? open_pair_of(options.ring / options.record,
+							 options.record, 1, options.first)
+					  : open_pair(options.ring, options.first);
 	rb_channel_policy(pair.driver, options.polling, options.max_poll, RB_SHARE_ALL, 0);
 	rb_channel_policy(pair.device, options.polling, options.max_poll, RB_SHARE_ALL, 0);
 	rb_channel_moderation(pair.driver, options.moderation, MODERATION_NS);
@@ -543,6 +678,7 @@ int main(int argc, char **argv)
 
 	uint64_t began = clock_ns();
 	run(&pair);
+	check_that_all_arrived();
 	say_numbers(&pair, (double)(clock_ns() - began) / 1e9);
 	stop_watching(watching);
 	close_pair(&pair);

@@ -24,6 +24,9 @@ SOAKS = [
     (1, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "never"]),
     (1, ["--ring", "65536", "--size", "30", "--window", "50", "--polling", "never"]),
     (1, ["--size", "40", "--polling", "never", "--first", str(2**64 - 5)]),
+    (1, ["--record", "64", "--ring", "4096", "--polling", "never"]),
+    (0.5, ["--record", "8", "--ring", "4096", "--polling", "never", "--first", str(2**64 - 99)]),
+    (0.5, ["--record", "64", "--polling", "never", "--coalesce", "50", "--moderation", "9"]),
     # So short a budget is spent in vain nearly always; the usual one nearly never.
     (1, ["--size", "200", "--window", "2", "--polling", "adaptive", "--max-poll", "1000"]),
     (0.05, ["--ring", "4096", "--size", "200", "--window", "2", "--polling", "adaptive"]),
