@@ -120,8 +120,10 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, uint64_t max_share,
 		       int always_kick);
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
-int rb_defer_begin(rb_channel *channel, uint64_t max_entries, uint64_t max_delay_ns);
-void rb_defer_end(rb_channel *channel);
+int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries,
+		   uint64_t max_delay_ns);
+void rb_defer_end(rb_channel *channel, uint64_t block);
+int rb_peer_lost(rb_channel *channel);
 int rb_pollable(rb_channel *channel);
 void rb_in_hand(rb_channel *channel, int in_hand);
 int rb_timer_make(void);

@@ -41,7 +41,7 @@ struct rb_poller {
 
 /* Kicks that a producer holds back for a while, to send one for many entries. */
 struct rb_deferral {
-	bool on;
+	uint64_t block;       /* the caller's name for this while; 0: kicks are not held back */
 	bool owed;            /* the consumer sleeps; any thread of this side may pay */
 	uint64_t entries;     /* published since it began, or since there were max_entries */
 	uint64_t max_entries; /* a kick that is owed is sent after so many; 0: no bound */
@@ -84,6 +84,8 @@ struct rb_hold {
 struct rb_batch {
 	uint64_t messages;                    /* 0: the last call took none so */
 	uint32_t ends[RB_BATCH_MESSAGES + 1]; /* message i lies in [ends[i], ends[i + 1]) */
+	uint64_t tokens[RB_BATCH_MESSAGES];
+	uint16_t kinds[RB_BATCH_MESSAGES];
 	uint64_t format_bytes;
 	char format[RB_BATCH_MESSAGES * RB_BATCH_SIZE]; /* the size of each, for Python's struct */
 	uint8_t bytes[RB_BATCH_BYTES];
@@ -123,6 +125,7 @@ struct rb_channel {
 	int dead;              /* 0, -EBADF or -EPROTO: no call does anything from then on */
 	int peer_gone;         /* 0, -EPIPE or -ECONNRESET: it will publish no more */
 	uint64_t life_seen_ns; /* when the control socket was last looked at */
+	uint64_t kicks_seen;   /* kicks sent when it was looked at because of them */
 	struct rb_area {
 		uint8_t *start;
 		size_t bytes;
@@ -162,7 +165,7 @@ bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read);
 
 /* ends.c */
 int rb_corrupt(rb_channel *channel);
-int rb_may_produce(const rb_channel *channel);
+int rb_may_produce(rb_channel *channel);
 int rb_make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns);
 void rb_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries, uint64_t bytes);
 uint64_t rb_begin_reservation(struct rb_producer *producer, uint64_t slots);
@@ -173,5 +176,6 @@ int rb_await_entry(rb_channel *channel, int64_t patience_ns);
 void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries);
 void rb_producer_ring_full(struct rb_producer *producer);
 void rb_consumer_kick(struct rb_consumer *consumer, bool asleep);
+void rb_look_for_peer(rb_channel *channel);
 
 #endif

@@ -10,10 +10,17 @@ int rb_corrupt(rb_channel *channel)
 	return -EPROTO;
 }
 
-int rb_may_produce(const rb_channel *channel)
+int rb_may_produce(rb_channel *channel)
 {
+	uint64_t kicks = rb_load_relaxed(&channel->producer.mine->producer.kicks_sent);
+
 	if (channel->dead)
 		return channel->dead;
+	/* Who died asleep is kicked, and never wakes up. */
+	if (kicks != channel->kicks_seen) {
+		channel->kicks_seen = kicks;
+		rb_look_for_peer(channel);
+	}
 	if (channel->peer_gone)
 		return channel->peer_gone;
 	if (rb_load_relaxed(&channel->producer.theirs->goodbye))

@@ -264,6 +264,8 @@ static int64_t give_from_batch(struct rb_consumer *consumer, uint64_t message)
 	memcpy(consumer->scratch, batch->bytes + batch->ends[message], length);
 	consumer->frame.start = 0;
 	consumer->frame.stop = length;
+	consumer->frame.token = batch->tokens[message];
+	consumer->frame.kind = batch->kinds[message];
 	return (int64_t)length;
 }
 
@@ -318,15 +320,15 @@ static void describe_batch(struct rb_batch *batch)
 	batch->format_bytes = (uint64_t)(text - batch->format);
 }
 
-/* Gives the last messages of the batch to the caller; returns how many. */
-static int64_t give_batch(struct rb_consumer *consumer, uint64_t messages)
+/* Gives what is left of the batch to the caller, but not more than `most`; returns how many. */
+static int64_t give_batch(struct rb_consumer *consumer, uint64_t left, uint64_t most)
 {
 	const struct rb_batch *batch = &consumer->batch;
 
-	consumer->frame.index = batch->messages - messages;
+	consumer->frame.index = batch->messages - left;
 	consumer->frame.start = batch->ends[batch->messages];
 	consumer->frame.stop = batch->format_bytes;
-	return (int64_t)messages;
+	return (int64_t)(left < most ? left : most);
 }
 
 /* Copies all short messages that have arrived, but not more than `most`, and not more than there is
@@ -345,7 +347,7 @@ int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t
 		return channel->dead;
 	if (taken != consumer->given) {
 		uint64_t left = left_of_batch(consumer, taken);
-		return left ? give_batch(consumer, left) : -EMSGSIZE;
+		return left ? give_batch(consumer, left, most) : -EMSGSIZE;
 	}
 	if (most > RB_BATCH_MESSAGES)
 		most = RB_BATCH_MESSAGES;
@@ -359,6 +361,8 @@ int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t
 			break;
 		memcpy(batch->bytes + batch->ends[messages], consumer->slots + frame->start,
 		       length);
+		batch->tokens[messages] = frame->token;
+		batch->kinds[messages] = frame->kind;
 		batch->ends[++messages] = (uint32_t)end;
 		hold(consumer, slots);
 		rb_consumer_mark_released(consumer, frame->index);
@@ -370,7 +374,7 @@ int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t
 	consumer->given_copy = true;
 	rb_consumer_kick(consumer, rb_consumer_free_released(consumer));
 	describe_batch(batch);
-	return give_batch(consumer, messages);
+	return give_batch(consumer, messages, most);
 }
 
 /* rb_recv for one who waits for the answer to one request, and for nothing else. */

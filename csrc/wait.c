@@ -223,7 +223,7 @@ void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t 
 
 	if (wake == RB_WAKE_LATER)
 		kick_later(producer, rb_load_relaxed(&producer->theirs->moderation_ns));
-	if (producer->deferral.on) {
+	if (producer->deferral.block) {
 		rb_count(&counters->kicks_saved, 1);
 		defer(producer, wake, entries);
 	} else if (wake == RB_WAKE_NOW || wake == RB_WAKE_ENOUGH || producer->always_kick) {
@@ -235,26 +235,30 @@ void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t 
 
 /* Holds kicks back until rb_defer_end, or until `max_entries` entries have been published, or
  * `max_delay_ns` are over after one was due; 0 of either is no bound. A timer that the kernel
- * keeps sees to the delay, so the caller need not come back for it. */
-int rb_defer_begin(rb_channel *channel, uint64_t max_entries, uint64_t max_delay_ns)
+ * keeps sees to the delay, so the caller need not come back for it. `block` is the caller's name
+ * for it, so that nobody ends another's. */
+int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries, uint64_t max_delay_ns)
 {
 	struct rb_deferral *deferral = &channel->producer.deferral;
 
 	if (channel->dead)
 		return channel->dead;
-	if (deferral->on)
+	if (deferral->block)
 		return -EALREADY;
 	/* Not `owed`, which is false outside of a block: the other end's thread may look at it. */
-	deferral->on = true;
+	deferral->block = block;
 	deferral->entries = 0;
 	deferral->max_entries = max_entries;
 	deferral->max_ns = max_delay_ns;
 	return 0;
 }
 
-void rb_defer_end(rb_channel *channel)
+/* Ends that block; nothing when another one has begun, or none. */
+void rb_defer_end(rb_channel *channel, uint64_t block)
 {
-	channel->producer.deferral.on = false;
+	if (channel->producer.deferral.block != block)
+		return;
+	channel->producer.deferral.block = 0;
 	if (!channel->dead)
 		kick_if_owed(&channel->producer);
 }
@@ -297,6 +301,26 @@ static void note_peer_gone(rb_channel *channel)
 	bool closed = rb_load_acquire(&channel->consumer.theirs->goodbye) != 0;
 
 	channel->peer_gone = closed ? -EPIPE : -ECONNRESET;
+}
+
+void rb_look_for_peer(rb_channel *channel)
+{
+	if (!channel->peer_gone && control_socket_hung_up(channel))
+		note_peer_gone(channel);
+}
+
+/* For one who has published its last: -ECONNRESET when the peer died before it took all of it, and
+ * no call has said so yet. */
+int rb_peer_lost(rb_channel *channel)
+{
+	const struct rb_producer *producer = &channel->producer;
+
+	if (channel->dead || channel->peer_gone)
+		return 0;
+	rb_look_for_peer(channel);
+	if (channel->peer_gone != -ECONNRESET)
+		return 0;
+	return rb_load_acquire(&producer->theirs->read_index) == producer->write ? 0 : -ECONNRESET;
 }
 
 /* `needed` is the room that is enough. */

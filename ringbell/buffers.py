@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ringbell._ffi import CData
 
 _new_bytes: Any = None
+# What has a len() that is its size; that of others may count something else.
+_COUNT_BYTES = {bytes, bytearray}
 
 
 def as_buffer(payload: ReadableBuffer) -> CData:
@@ -54,18 +56,13 @@ def join(payloads: list[ReadableBuffer], most: int) -> tuple[bytes, array[int]]:
     Returns them and the size of each in bytes; none when the first is longer. Raises what
     `as_buffer` raises.
     """
-    try:
-        sizes = list(map(len, payloads))  # type: ignore[arg-type]
-        if sum(sizes) > most:
-            first = bisect_right(list(accumulate(sizes)), most)
-            payloads, sizes = payloads[:first], sizes[:first]
-        joined = b"".join(payloads)
-        if len(joined) == sum(sizes):
-            return joined, array("Q", sizes)
-    except (TypeError, BufferError):
-        pass
-    # The len() of one of them counts something else than bytes, or there is none.
-    return join([memoryview(ffi.buffer(as_buffer(payload))) for payload in payloads], most)
+    if not set(map(type, payloads)) <= _COUNT_BYTES:
+        payloads = [memoryview(ffi.buffer(as_buffer(payload))) for payload in payloads]
+    sizes = list(map(len, payloads))  # type: ignore[arg-type]
+    if sum(sizes) > most:
+        first = bisect_right(list(accumulate(sizes)), most)
+        payloads, sizes = payloads[:first], sizes[:first]
+    return b"".join(payloads), array("Q", sizes)
 
 
 def unfilled_bytes(size: int) -> bytes:

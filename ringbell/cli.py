@@ -191,6 +191,7 @@ def run_produce(
     """
     from ringbell import pipeline  # loads NumPy
 
+    signal.signal(signal.SIGTERM, _end_on_sigterm)
     with _shown_errors():
         sources = files or [Path("-")]
         records = pipeline.dtype_of(sources, dtype)
@@ -223,6 +224,7 @@ def run_consume(
     """
     from ringbell import pipeline
 
+    signal.signal(signal.SIGTERM, _end_on_sigterm)
     with _shown_errors():
         wanted = None if dtype is None else pipeline.parse_dtype(dtype)
         pipeline.check_target(file)
@@ -320,7 +322,7 @@ def _stream_bar(
 def _progress(
     title: str, total: int | None, quiet: bool, *columns: ProgressColumn
 ) -> Iterator[Callable[[int], None]]:
-    first = (TextColumn("{task.description:24}"), BarColumn())
+    first = (TextColumn("{task.description:24}", markup=False), BarColumn())
     console = Console(stderr=True)
     with Progress(*first, *columns, console=console, disable=quiet) as progress:
         task = progress.add_task(title, total=total)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import operator
 from types import TracebackType
@@ -13,16 +14,17 @@ from ringbell._ffi import lib
 from ringbell.channel import Channel
 
 _LONGEST = 3600.0
+_blocks = itertools.count(1)
 
 
 class Coalescing:
     """Holds back the kicks of a producer while its `with` block runs; made by `coalesce`."""
 
-    __slots__ = ("_active", "_bounds", "_channel")
+    __slots__ = ("_block", "_bounds", "_channel")
 
     def __init__(self, channel: Channel, max_entries: int | None, max_delay: float | None) -> None:
-        self._active = False
         self._channel = channel
+        self._block = next(_blocks)
         if max_entries is not None and not 1 <= operator.index(max_entries) < 2**63:
             raise ValueError(f"max_entries is at least 1, or None, not {max_entries}")
         if max_delay is not None and not (math.isfinite(max_delay) and 0 < max_delay <= _LONGEST):
@@ -35,11 +37,8 @@ class Coalescing:
 
     def __enter__(self) -> Self:
         """Begin to hold kicks back. Raises RuntimeError inside another such block."""
-        # Before the call, so that whatever a signal handler cuts off, __del__ undoes it.
-        self._active = True
-        status = lib.rb_defer_begin(self._channel.handle, *self._bounds)
-        if status:
-            self._active = False
+        # A signal handler may cut this off after the call; __del__ ends the block then.
+        status = lib.rb_defer_begin(self._channel.handle, self._block, *self._bounds)
         if status == -errno.EALREADY:
             raise RuntimeError("this end coalesces already; one coalesce() block at a time")
         if status:
@@ -56,9 +55,7 @@ class Coalescing:
         self._end()
 
     def _end(self) -> None:
-        if self._active:
-            lib.rb_defer_end(self._channel.handle)
-            self._active = False
+        lib.rb_defer_end(self._channel.handle, self._block)  # no other's
 
     def __del__(self) -> None:
         # A signal handler that raised at the entry of __exit__ has kept it from its work.

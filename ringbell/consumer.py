@@ -206,7 +206,8 @@ class Consumer(ConsumingEnd):
         frame = self.frame
         sizes, batch = self._batch_format[: frame.stop], self._batch[: frame.start]
         # Not from the first one on, if a signal handler kept some of them from being taken before.
-        messages = list(struct.unpack(sizes, batch))[frame.index :]
+        first = frame.index
+        messages = list(struct.unpack(sizes, batch)[first : first + count])
         self.taken += count
         return messages
 

@@ -60,7 +60,15 @@ def restore(text: bytes, size: int) -> np.dtype[Any]:
         dtype = record_dtype(npy.descr_to_dtype(ast.literal_eval(text.decode())))
         if dtype.itemsize == size:
             return dtype
-    except (ValueError, TypeError, LookupError, SyntaxError, MemoryError, RecursionError):
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        LookupError,
+        SyntaxError,
+        MemoryError,
+        RecursionError,
+    ):
         pass
     raise LayoutMismatch(
         f"the other side describes its records by {text[:80]!r}, which is no dtype of {size} bytes "

@@ -114,11 +114,12 @@ def offer(
         say_hello(control, role, [made.descriptor, *kick_fds])
         receive_welcome(control, _PARTNERS[role])
         control.settimeout(None)
-    except BlockingIOError:
-        channel.close()
-        raise TimeoutError(f"the {_PARTNERS[role]} did not answer within the timeout") from None
-    except BaseException:
-        channel.close()
+    except BaseException as error:
+        # The consumer may have taken it already, and this is no end of the stream.
+        channel.close(goodbye=role != "producer")
+        if isinstance(error, BlockingIOError):
+            text = f"the {_PARTNERS[role]} did not answer within the timeout"
+            raise TimeoutError(text) from None
         raise
     return channel
 

@@ -7,6 +7,7 @@ import ast
 import errno
 import os
 import stat
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from ringbell._ffi import ffi
 from ringbell.dtypes import record_dtype
@@ -42,15 +42,22 @@ def parse_dtype(text: str) -> np.dtype[Any]:
     try:
         wanted = ast.literal_eval(text) if text.lstrip()[:1] in ("[", "{", "(") else text
         return record_dtype(wanted)
-    except (TypeError, SyntaxError) as error:
+    except (TypeError, ArithmeticError, LookupError, SyntaxError) as error:
         raise ValueError(f"{text!r} is no dtype: {error}") from None
 
 
 def size_of(files: Iterable[Path]) -> int | None:
-    """Say how many bytes will come; None when a pipe or a terminal is among the files."""
+    """Say how many bytes will come; None when a pipe or a terminal is among the files.
+
+    Raises OSError when one cannot be read.
+    """
     total = 0
     for file in files:
         status = os.fstat(_STANDARD_INPUT) if file == _STANDARD else file.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "this is a folder; name a file", str(file))
+        if file != _STANDARD and not os.access(file, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
         if not stat.S_ISREG(status.st_mode):
             return None
         total += status.st_size
@@ -80,7 +87,11 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
 
 
 def _load(file: Path) -> NDArray[Any]:
-    rows: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    try:
+        rows: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"{file} cannot be read as an array file: {why}") from None
     return rows if rows.ndim else rows.reshape(1)
 
 
@@ -205,8 +216,9 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
         rows += octets // consumer.dtype.itemsize
         advance(octets)
 
+    header = _npy_header(consumer.dtype, 0)
     with file.open("wb", buffering=0) as target:
-        size = target.write(_npy_header(consumer.dtype, 0))
+        size = target.write(header)
         try:
             _write_all(consumer, target.fileno(), count)
         finally:  # what has come is a whole file, whatever ended the stream
@@ -216,11 +228,15 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
 
 
 def _npy_header(dtype: np.dtype[Any], rows: int) -> bytes:
+    """Give the header of an array file; as long for any number of rows.
+
+    NumPy writes it for none and leaves room for the number to grow.
+    """
     written = BytesIO()
-    described = npy.dtype_to_descr(dtype.base)
-    header = {"descr": described, "fortran_order": False, "shape": (rows, *dtype.shape)}
-    try:
-        npy.write_array_header_1_0(written, header)
-    except ValueError:  # it is longer than the first version of the format allows
-        npy.write_array_header_2_0(written, header)
-    return written.getvalue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # names of any script want a new version of the format
+        np.save(written, np.empty(0, dtype))
+    header = written.getvalue()
+    before, shape, after = header.rpartition(b"'shape': (0,")
+    grown = before + shape.replace(b"0", b"%d" % rows) + after
+    return grown.rstrip(b" \n").ljust(len(header) - 1) + b"\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from ringbell._ffi import lib
 from ringbell.in_use import in_use
 from ringbell.stream import Stream
 
@@ -13,6 +14,19 @@ class ProducingStream(Stream):
     """A stream that is given up, not closed, when an exception leaves its `with` block."""
 
     __slots__ = ()
+
+    def close(self) -> None:
+        """Say goodbye: the consumer takes what was sent, then gets EndOfStream.
+
+        Never blocks; what was sent stays in shared memory until the consumer has taken it. Raises
+        PeerLost, when all is closed, if the consumer died before it took everything and no call
+        has said so: that is lost.
+        Closing twice does nothing more. Raises RuntimeError when another thread is inside.
+        """
+        lost = 0 if self._channel.closed or self.inside else lib.rb_peer_lost(self._channel.handle)
+        super().close()
+        if lost:
+            self._channel.fail(lost)
 
     def __exit__(
         self,

@@ -67,7 +67,9 @@ class RecordConsumer(Stream, ConsumingEnd):
         try:
             count = self._lend(most, timeout)
             if count == _EALREADY:
-                return self._hand_out_copied(most)
+                copied = self._hand_out_copied(most)
+                copied.flags.writeable = False
+                return copied
             start = self.frame.start
             rows = self._their_rows[start : start + count]
             # Last, and no call: a signal handler cannot come between this and the return.

@@ -30,15 +30,13 @@ class RecordProducer(ProducingStream, ProducingEnd):
     An exception that leaves its `with` block gives the stream up: the consumer gets PeerLost.
     """
 
-    __slots__ = ("_my_rows", "_plain", "dtype")
+    __slots__ = ("_my_rows", "dtype")
 
     def __init__(self, channel: Channel, dtype: np.dtype[Any]) -> None:
         super().__init__(channel)
         self.dtype = dtype
         """Of one record."""
         self._my_rows = rows_at(channel.my_slots(), self.capacity, dtype)
-        # What an array of records has as its dtype, if there is nothing else to say about it.
-        self._plain = None if dtype.shape else dtype
 
     @property
     def capacity(self) -> int:
@@ -59,7 +57,7 @@ class RecordProducer(ProducingStream, ProducingEnd):
             raise in_use(self)
         self.inside = True
         try:
-            if type(rows) is not np.ndarray or rows.dtype != self._plain or rows.ndim != 1:
+            if type(rows) is not np.ndarray or rows.dtype != self.dtype or rows.ndim != 1:
                 rows = self._as_rows(rows)
             whole = np.ascontiguousarray(rows)
             count = len(whole)
@@ -102,9 +100,12 @@ class RecordProducer(ProducingStream, ProducingEnd):
     def _as_rows(self, rows: ArrayLike) -> NDArray[Any]:
         # NumPy takes an array of sub-arrays apart: their shape becomes the array's.
         base, shape = self.dtype.base, self.dtype.shape
+        if isinstance(rows, np.ma.MaskedArray):
+            raise TypeError("the rows are a masked array, and a mask is not sent; use filled()")
         if isinstance(rows, (np.ndarray, np.generic)):
             array = np.asarray(rows)
         else:
+            _check_values(rows, base)
             array = np.array(rows, base)
         if array.dtype != base:
             raise TypeError(
@@ -142,3 +143,12 @@ class RecordProducer(ProducingStream, ProducingEnd):
                         return written
                     raise
             status = _write(self._handle, start + written * size, count - written)
+
+
+def _check_values(rows: ArrayLike, dtype: np.dtype[Any]) -> None:
+    """Refuse fractions where NumPy would make whole numbers of them without a word."""
+    if dtype.kind in "biu" and np.size(rows) and np.asarray(rows).dtype.kind in "fc":
+        raise TypeError(
+            f"the rows are fractions, the stream's records {dtype}; convert them, "
+            f"np.array(rows, {str(dtype)!r})"
+        )

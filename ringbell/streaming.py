@@ -85,8 +85,10 @@ def produce(
     waits for the other, `timeout` seconds, None for ever. Once the two have met the name is free
     again, for the next two.
 
-    Makes the shared memory, a ring of `ring_size` bytes, a power of two (for records: of as many
-    as fit there, a power of two, in whole pages). The other options are those of `connect`.
+    Makes the shared memory, a ring of `ring_size` bytes, a power of two. For records: of as many as
+    fit there, a power of two, but of whole pages at least, so that a ring of records whose size has
+    no factor in common with the page's takes 4,096 times that size. The other options are those of
+    `connect`.
 
     Raises TimeoutError, LayoutMismatch when the consumer wants another dtype, OSError (EADDRINUSE)
     when another producer waits under this name, OSError (ENOSPC) when /dev/shm is too full,
@@ -113,6 +115,7 @@ def produce(
             control: socket.socket, listening: ListeningSocket | None, until_opened: ExitStack
         ) -> Channel:
             if listening:
+                handshake.peer_of(control)
                 handshake.limit_introduction(control, deadline)
                 in_use = f"another producer waits for the consumer of {str(name)!r} already"
                 handshake.receive_hello(control, until_opened, "producer", in_use)
@@ -281,6 +284,11 @@ def _try(
                 handshake.refuse(control, str(error))
             if isinstance(error, LayoutMismatch):
                 raise
+        except PermissionError as error:  # another user's
+            if not listening or not listening.listens:
+                raise
+            with suppress(OSError):
+                handshake.refuse(control, str(error))
         except (PeerLost, ConnectionError, TimeoutError):
             if seconds_left(deadline) == 0:
                 raise TimeoutError from None

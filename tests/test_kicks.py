@@ -574,3 +574,29 @@ def test_a_closed_channel_has_no_descriptor(pair):
         os.fstat(fd)
     with pytest.raises(ringbell.ChannelClosed):
         driver.interrupt.fileno()
+
+
+def test_entering_a_block_again_inside_itself_is_an_error_and_holds_nothing_back_for_ever(asleep):
+    driver, device = asleep()
+    block = driver.doorbell.coalesce()
+    with block:
+        driver.doorbell.send(b"x")
+        with pytest.raises(RuntimeError, match="coalesces already"), block:
+            pass
+        assert kicks(driver) == (0, 0)
+    assert kicks(driver) == (1, 0)
+    finish(driver, device)
+
+
+def test_a_block_that_could_not_begin_ends_no_other(asleep):
+    driver, device = asleep()
+    with driver.doorbell.coalesce():
+        other = driver.doorbell.coalesce()
+        with pytest.raises(RuntimeError, match="coalesces already"):
+            other.__enter__()
+        other.__exit__(None, None, None)
+        del other
+        driver.doorbell.send(b"x")
+        assert kicks(driver) == (0, 0)
+    assert kicks(driver) == (1, 0)
+    finish(driver, device)

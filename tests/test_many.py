@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from processes import wait_until
+from processes import interruption, wait_until
 
 import ringbell
 
@@ -175,3 +175,38 @@ def test_signals_lose_no_message_of_a_batch(pair):
         signal.signal(signal.SIGALRM, before)
     assert got == messages
     assert interrupted > 10
+
+
+def test_payloads_whose_lengths_are_not_their_sizes_are_not_cut_wrongly(pair):
+    driver, device = pair()
+    driver.doorbell.send_many([array.array("H", [1] * 5), np.zeros((5, 0)), np.zeros(3, "u2")])
+    assert list(map(len, device.doorbell.recv_many())) == [10, 0, 6]
+
+
+def test_no_more_is_given_again_after_an_interrupt_than_is_asked_for(pair):
+    driver, device = pair()
+    for place in range(1, 10):
+        messages = [b"%d %d" % (place, i) for i in range(5)]
+        driver.doorbell.send_many(messages)
+        with interruption(place) as interrupted:
+            expected = device.doorbell.recv_many()
+        if interrupted.happened:
+            taken = [device.doorbell.recv_many(max=2, timeout=0) for _ in range(3)]
+            assert list(map(len, taken)) == [2, 2, 1]
+            expected = [message for some in taken for message in some]
+        assert expected == messages
+
+
+def test_a_completion_given_again_after_an_interrupt_is_still_that_of_its_request(pair):
+    driver, device = pair()
+    for place in range(1, 10):
+        token = driver.submit(b"x")
+        device.interrupt.send(b"of nobody")
+        device.take().complete(b"answer")
+        with interruption(place) as interrupted:
+            assert driver.interrupt.recv_many() == [b"of nobody", b"answer"]
+        if not interrupted.happened:
+            return
+        completion = driver.reap(timeout=0)
+        assert (completion.token, completion.payload) == (token, b"answer")
+    raise AssertionError("it has fewer places than that")

@@ -98,8 +98,11 @@ def test_a_name_is_free_when_its_process_is_killed_though_a_forked_child_lives_o
 
 def opens(pid, path):
     """Whether the process has the file open, as a child has what its parent had at first."""
-    links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
-    return os.fspath(path) in links
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if os.readlink(link) == os.fspath(path):
+                return True
+    return False
 
 
 @pytest.mark.parametrize("timeout", [float("inf"), 1e300, None])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`ringbell produce` and `ringbell consume`, between files and pipes."""
 
+import io
 import os
 import pty
 import re
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from ringbell import cli
 
+HUGE_OFFSET = {"names": ["a"], "formats": ["f8"], "offsets": [10**20]}
 RINGBELL = [sys.executable, "-m", "ringbell"]
 CSRC = Path(__file__).parent.parent / "csrc"
 RECORD = [("t", "M8[ns]"), ("x", "<f4", (3,)), ("n", [("a", "u1"), ("b", "S3")])]
@@ -111,6 +113,35 @@ def test_an_array_file_arrives_as_an_array_file(run, rows, tmp_path):
         assert here.read_bytes() == there.read_bytes()
 
 
+def test_an_array_file_with_names_of_any_script_arrives(run, tmp_path):
+    rows = np.zeros(5, [("\u4fa1\u683c", "f8")])
+    np.save(tmp_path / "there.npy", rows)
+    producer, consumer = (
+        run("produce", tmp_path / "there.npy"),
+        run("consume", tmp_path / "here.npy"),
+    )
+    assert finish(producer)[0] == finish(consumer)[0] == 0
+    assert np.load(tmp_path / "here.npy").dtype == rows.dtype
+
+
+def test_a_consumer_that_is_terminated_leaves_a_whole_array_file(run, tmp_path):
+    reader, writer = os.pipe()
+    copy = tmp_path / "copy.npy"
+    try:
+        run("produce", "--dtype", "f8", stdin=reader)
+        consumer = run("consume", copy)
+        os.write(writer, np.arange(3.0).tobytes())
+        empty = io.BytesIO()
+        np.save(empty, np.zeros(0))
+        wait_until(lambda: copy.exists() and copy.stat().st_size == len(empty.getvalue()) + 24)
+        consumer.send_signal(signal.SIGTERM)
+        assert consumer.wait() == 128 + signal.SIGTERM
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert np.load(copy).tolist() == [0, 1, 2]
+
+
 def test_raw_records_arrive_as_they_are(run, tmp_path):
     rows = np.arange(200_000, dtype="<i4")
     source, copy = tmp_path / "source", tmp_path / "copy"
@@ -189,6 +220,7 @@ def test_another_dtype_is_refused_on_both_sides(run, content):
         ("produce", ["--dtype", "S0"], "have no bytes"),
         ("produce", ["--dtype", "[('a',"], "is no dtype"),
         ("produce", ["--dtype", "nonsense"], "is no dtype"),
+        ("produce", ["--dtype", str(HUGE_OFFSET)], "is no dtype"),
         ("produce", ["/nowhere/to/be/found"], "No such file or directory"),
         ("produce", ["/nowhere/to/be/found.npy"], "No such file or directory"),
         ("produce", ["--ring-size", "5000"], "ring_size is a power of two"),
@@ -201,6 +233,14 @@ def test_bad_input_is_one_line(path, command, arguments, message):
     done = CliRunner().invoke(cli.app, [command, str(path), *arguments])
     assert done.exit_code == 2
     assert re.fullmatch(rf"ringbell: .*{re.escape(message)}.*\n", done.stderr)
+
+
+def test_files_that_cannot_be_read_are_refused_before_anybody_is_met(path, tmp_path):
+    (tmp_path / "empty.npy").touch()
+    for file, message in (("empty.npy", "cannot be read as an array file"), (".", "is a folder")):
+        done = CliRunner().invoke(cli.app, ["produce", str(path), str(tmp_path / file)])
+        assert done.exit_code == 2
+        assert re.fullmatch(rf"ringbell: .*{message}.*\n", done.stderr)
 
 
 def test_array_files_of_two_dtypes_are_refused(path, tmp_path):

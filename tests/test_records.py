@@ -10,14 +10,13 @@ import random
 import select
 import signal
 import socket
-import sys
 import threading
 import warnings
 
 import numpy as np
 import pytest
 from memory import READ_INDEX, WRITE_INDEX, address_of_slots, control_words
-from processes import RAISES_INSIDE_RINGBELL, Storm, wait_until, wait_until_listening
+from processes import RAISES_INSIDE_RINGBELL, Storm, interruption, wait_until, wait_until_listening
 
 import ringbell
 from ringbell import dtypes, handshake, segment
@@ -341,6 +340,29 @@ def test_records_that_are_arrays_may_be_written(stream):
             producer.write(wrong)
 
 
+def test_one_record_that_is_an_array_of_floats_is_one(stream):
+    # NumPy takes float64 and None for the same dtype.
+    producer, consumer = stream(np.dtype(("f8", (3,))))
+    assert producer.write(np.arange(3.0)) == 1
+    assert consumer.read().tolist() == [[0, 1, 2]]
+
+
+def test_fractions_are_not_cut_off_without_a_word(stream):
+    producer, consumer = stream("i2")
+    for wrong in ([1.9, 2.7], 2.5, [1j]):
+        with pytest.raises(TypeError, match="are fractions"):
+            producer.write(wrong)
+    with pytest.raises(TypeError, match="masked array"):
+        producer.write(np.ma.masked_array([1, 2], [True, False], "i2"))
+    assert producer.write([]) == 0
+    assert producer.stats().driver.producer.entries == 0
+
+
+def test_nothing_is_written_of_a_list_of_nothing(stream):
+    producer, _ = stream(np.dtype(("i4", (2,))))
+    assert producer.write([]) == producer.write(np.zeros((0, 2), "i4")) == 0
+
+
 def test_what_is_of_another_dtype_or_shape_is_refused(stream):
     producer, consumer = stream("i4")
     for wrong in (
@@ -655,37 +677,6 @@ def test_stats_count_records_and_bytes(stream):
 
 
 # ---- interrupts ----
-
-
-class Interruption(Exception):  # noqa: N818
-    pass
-
-
-class interruption:  # noqa: N801
-    """Raise at the n-th place in the block where a signal handler could run.
-
-    CPython runs one when a Python function begins and after a call into C returns.
-    """
-
-    def __init__(self, number):
-        self.left = number
-        self.happened = False
-
-    def __enter__(self):
-        sys.setprofile(self.event)
-        return self
-
-    def event(self, frame, kind, _argument):
-        if kind in ("call", "c_return") and "ringbell" in frame.f_code.co_filename:
-            self.left -= 1
-            if self.left == 0:
-                sys.setprofile(None)
-                self.happened = True
-                raise Interruption
-
-    def __exit__(self, kind, error, traceback):
-        sys.setprofile(None)
-        return kind is Interruption
 
 
 RECORD_STEPS = {

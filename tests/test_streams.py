@@ -13,6 +13,7 @@ import pytest
 from processes import PeerError, wait_until, wait_until_blocked, wait_until_listening
 
 import ringbell
+from ringbell import handshake
 
 SMALL_RING = 4096
 SMALL_RING_MESSAGES = 64
@@ -786,3 +787,62 @@ def waits_again(producer, before, polling):
     if polling == "always":
         return now.times_empty > before.times_empty
     return now.sleeps > before.sleeps
+
+
+# ---- a consumer that dies unseen ----
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_consumer_that_died_asleep_is_missed_by_the_next_call_but_one(start, produce, path, kind):
+    consumer = start("consumer", wait=False, polling="never")
+    producer = produce(**KINDS[kind])
+    assert consumer.reply() == "ready"
+    consumer.begin("consumer.borrow()")
+    wait_until(lambda: producer.stats().device.consumer.sleeps == 1)
+    consumer.kill()
+    put(producer, kind, 1)  # wakes nobody
+    with pytest.raises(ringbell.PeerLost):
+        put(producer, kind, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_consumer_that_died_has_not_taken_is_an_error_of_the_close(
+    start, produce, path, kind
+):
+    consumer = start("consumer", wait=False)
+    producer = produce(**KINDS[kind])
+    assert consumer.reply() == "ready"
+    put(producer, kind, 1)
+    consumer.kill()
+    with pytest.raises(ringbell.PeerLost):
+        producer.close()
+    producer.close()
+    with pytest.raises(ringbell.ChannelClosed):
+        put(producer, kind, 2)
+
+
+def test_a_consumer_that_died_with_all_in_hand_is_no_error_of_the_close(start, produce):
+    consumer = start("consumer", wait=False)
+    producer = produce()
+    assert consumer.reply() == "ready"
+    producer.send(b"x")
+    consumer.run("consumer.recv()")
+    consumer.kill()
+    producer.close()
+
+
+def test_a_producer_that_ends_while_it_meets_its_consumer_has_ended_no_stream(path, monkeypatch):
+    def interrupted(control, partner):
+        receive_welcome(control, partner)
+        raise KeyboardInterrupt
+
+    receive_welcome = handshake.receive_welcome
+    monkeypatch.setattr(handshake, "receive_welcome", interrupted)
+    consumed = []
+    thread = threading.Thread(target=lambda: consumed.append(ringbell.consume(path)))
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        ringbell.produce(path)
+    thread.join()
+    with consumed[0] as consumer, pytest.raises(ringbell.PeerLost):
+        consumer.recv()

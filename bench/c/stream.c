@@ -104,7 +104,7 @@ static uint64_t send_all(rb_channel *driver, uint64_t began)
 	uint64_t due = began, sent = 0, now;
 
 	if (defer_entries)
-		rb_defer_begin(driver, defer_entries, defer_ns);
+		rb_defer_begin(driver, 1, defer_entries, defer_ns);
 	while ((now = clock_ns()) < began + time_ns) {
 		if (gap_ns && now < due) {
 			rb_cpu_relax();
@@ -113,7 +113,7 @@ static uint64_t send_all(rb_channel *driver, uint64_t began)
 		send_one(driver, gap_ns ? due : now, ++sent);
 		due += next_gap();
 	}
-	rb_defer_end(driver);
+	rb_defer_end(driver, 1);
 	send_one(driver, now, END_TOKEN);
 	return sent;
 }

@@ -99,10 +99,10 @@ static void coalesce_at_random(struct side *side)
 
 	if (!options.coalesce || chance % 4)
 		return;
-	if (side->channel->producer.deferral.on)
-		rb_defer_end(side->channel);
+	if (side->channel->producer.deferral.block)
+		rb_defer_end(side->channel, 1);
 	else
-		rb_defer_begin(side->channel, chance / 4 % (options.coalesce + 1),
+		rb_defer_begin(side->channel, 1, chance / 4 % (options.coalesce + 1),
 			       chance % 8 ? 0 : 1 + chance / 64 % 20000);
 }
 
@@ -276,7 +276,7 @@ static void drive(struct side *side)
 	}
 	fill(payload, 8, number);
 	send_request(side, &answers, payload, 8, END_TOKEN);
-	rb_defer_end(side->channel);
+	rb_defer_end(side->channel, 1);
 	free(payload);
 }
 
@@ -368,7 +368,7 @@ static void serve(struct side *side)
 			held[chosen] = held[--count];
 		}
 	}
-	rb_defer_end(side->channel);
+	rb_defer_end(side->channel, 1);
 	free(pieces);
 }
 
@@ -449,7 +449,7 @@ static void drive_records(struct side *side)
 		side->entries += next_random(side) % 2 ? write_records(side, records, count)
 						       : reserve_records(side, count);
 	}
-	rb_defer_end(side->channel);
+	rb_defer_end(side->channel, 1);
 	rb_channel_close(side->channel);
 	/* Its end is what a sleeping device sees of the goodbye. */
 	shutdown(side->channel->control_fd, SHUT_RDWR);
