@@ -23,8 +23,9 @@ int rb_may_produce(rb_channel *channel)
 	}
 	if (channel->peer_gone)
 		return channel->peer_gone;
-	if (rb_load_relaxed(&channel->producer.theirs->goodbye))
-		return -EPIPE;
+	/* Acquired, and noted, as whoever looks for data next takes it from there. */
+	if (rb_load_acquire(&channel->producer.theirs->goodbye))
+		return channel->peer_gone = -EPIPE;
 	return channel->producer.reserved ? -EBUSY : 0;
 }
 

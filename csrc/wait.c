@@ -309,8 +309,8 @@ void rb_look_for_peer(rb_channel *channel)
 		note_peer_gone(channel);
 }
 
-/* For one who has published its last: -ECONNRESET when the peer died before it took all of it, and
- * no call has said so yet. */
+/* For one who has published its last: -EPIPE or -ECONNRESET when the peer closed or died before it
+ * took all of it, and no call has said so yet. */
 int rb_peer_lost(rb_channel *channel)
 {
 	const struct rb_producer *producer = &channel->producer;
@@ -318,9 +318,10 @@ int rb_peer_lost(rb_channel *channel)
 	if (channel->dead || channel->peer_gone)
 		return 0;
 	rb_look_for_peer(channel);
-	if (channel->peer_gone != -ECONNRESET)
-		return 0;
-	return rb_load_acquire(&producer->theirs->read_index) == producer->write ? 0 : -ECONNRESET;
+	if (!channel->peer_gone && rb_load_acquire(&producer->theirs->goodbye))
+		channel->peer_gone = -EPIPE;
+	bool taken = rb_load_acquire(&producer->theirs->read_index) == producer->write;
+	return taken ? 0 : channel->peer_gone;
 }
 
 /* `needed` is the room that is enough. */

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import TracebackType
 
 from ringbell._ffi import lib
@@ -25,7 +26,15 @@ class ProducingStream(Stream):
         """
         lost = 0 if self._channel.closed or self.inside else lib.rb_peer_lost(self._channel.handle)
         super().close()
-        if lost:
+        if lost == -errno.ECONNRESET:  # one that closed has said that it wants no more
+            self._channel.fail(lost)
+
+    def check_consumer(self) -> None:
+        """Raise if the consumer went away before it took all that was sent.
+
+        EndOfStream when it closed, PeerLost when it died, if no call has said so yet. Never blocks.
+        """
+        if not self._channel.closed and (lost := lib.rb_peer_lost(self._channel.handle)):
             self._channel.fail(lost)
 
     def __exit__(

@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -194,6 +195,26 @@ def test_a_consumer_that_is_interrupted_ends_the_producer(run, content):
     code, _, messages = finish(producer)
     assert code == 1
     assert "closed the channel" in messages
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_consumer_that_leaves_with_bytes_unread_is_an_error_of_an_idle_producer(run, number):
+    reader, writer = os.pipe()
+    try:
+        producer = run("produce", stdin=reader)
+        os.close(reader)
+        consumer = run("consume", stdout=subprocess.PIPE)
+        # More than the output's pipe holds, so that the rest stays in the ring.
+        for _ in range(10):
+            os.write(writer, b"x" * 60_000)
+        wait_until(lambda: select.select([consumer.stdout], [], [], 0)[0])
+        consumer.send_signal(number)
+        consumer.wait()
+    finally:
+        os.close(writer)
+    code, _, messages = finish(producer)
+    assert code == 1
+    assert re.search("closed the channel|died without closing", messages)
 
 
 def test_a_reader_that_wants_no_more_is_no_traceback(run, content):
