@@ -94,6 +94,9 @@ void rb_unreserve(rb_channel *channel, uint64_t reservation);
 /* message.c: consuming. `taken` is how many frames the caller has safely in hand: what was given
  * beyond that is given again, so that an exception raised between the call and the caller's next
  * step loses nothing. */
+int rb_peek(rb_channel *channel, int64_t patience_ns);
+void rb_skip(rb_channel *channel);
+void rb_give_back(rb_channel *channel);
 int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns);
 int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t patience_ns);
 int64_t rb_recv_answer(rb_channel *channel, uint64_t taken, int64_t patience_ns, uint64_t token);

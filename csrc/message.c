@@ -236,15 +236,50 @@ static int64_t next_frame(rb_channel *channel, int64_t patience_ns)
 	return status ? status : look_at_frame(channel);
 }
 
+/* Notes what is still to come of the message of which the frame is a piece. */
+static void note_piece(struct rb_consumer *consumer)
+{
+	const rb_frame *frame = &consumer->frame;
+	uint64_t left = frame->flags & RB_FLAG_CONTINUED ? consumer->pieces_left : frame->token;
+
+	consumer->pieces_left =
+		frame->flags & RB_FLAG_MORE ? left - (frame->stop - frame->start) : 0;
+}
+
+/* Looks at the next frame within the patience, and takes nothing: the same frame comes again until
+ * rb_skip or rb_take. Returns 0, or -errno. */
+int rb_peek(rb_channel *channel, int64_t patience_ns)
+{
+	if (channel->dead)
+		return channel->dead;
+	int64_t slots = next_frame(channel, patience_ns);
+	return slots < 0 ? (int)slots : 0;
+}
+
+/* The caller is done with the frame that rb_peek found. Its slots stay in use until
+ * rb_give_back. */
+void rb_skip(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	uint64_t length = consumer->frame.stop - consumer->frame.start;
+
+	rb_consumer_skip(consumer, slots_of(length), (uint32_t)length);
+	note_piece(consumer);
+}
+
+/* Gives the slots of all that was skipped back to the producer, and kicks it if it sleeps. */
+void rb_give_back(rb_channel *channel)
+{
+	rb_consumer_kick(&channel->consumer, rb_consumer_free_released(&channel->consumer));
+}
+
 static void hold(struct rb_consumer *consumer, int64_t slots)
 {
 	const rb_frame *frame = &consumer->frame;
 
 	rb_consumer_hold(consumer, (uint64_t)slots, frame->token,
 			 (uint32_t)(frame->stop - frame->start));
-	uint64_t left = frame->flags & RB_FLAG_CONTINUED ? consumer->pieces_left : frame->token;
-	consumer->pieces_left =
-		frame->flags & RB_FLAG_MORE ? left - (frame->stop - frame->start) : 0;
+	note_piece(consumer);
 	consumer->batch.messages = 0;
 	consumer->given++;
 }
