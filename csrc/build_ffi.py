@@ -6,8 +6,17 @@ from pathlib import Path
 from cffi import FFI
 
 CSRC = Path(__file__).parent
-SOURCES = ("ring.c", "ends.c", "message.c", "record.c", "wait.c", "segment.c")
-HEADERS = ("api.h", "channel.h", "layout.h", "ordering.h")
+SOURCES = (
+    "ring.c",
+    "kick.c",
+    "wait.c",
+    "ends.c",
+    "message.c",
+    "record.c",
+    "segment.c",
+    "channel.c",
+)
+HEADERS = ("api.h", "channel.h", "layout.h", "life.h", "ordering.h", "poller.h")
 
 ffibuilder = FFI()
 ffibuilder.cdef((CSRC / "api.h").read_text())

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "channel.h"
+#include "life.h"
 
 #define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
 /* Of a message, in bytes: more than any memory holds, and nonsense beyond that. */

@@ -40,7 +40,7 @@ class RecordConsumer(Stream, ConsumingEnd):
         super().__init__(channel)
         self.dtype = dtype
         """Of one record; the producer chose it."""
-        self.capacity = lib.rb_channel_their_bytes(self._handle) // dtype.itemsize
+        self.capacity = lib.rb_channel_memory(self._handle).their_slots
         """How many records the ring holds."""
         self._their_rows = rows_at(channel.their_slots(), self.capacity, dtype)
         self._lent = 0  # how many of the records after `taken` the user has been lent
