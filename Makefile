@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	done)
 VENV := .venv
 BIN := $(VENV)/bin
-C_SOURCES := $(wildcard csrc/*.c csrc/*.h)
+C_SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/python/*.c csrc/python/*.h)
 C_TESTS := $(wildcard tests/c/*.c tests/c/*.h tests/c/relacy/*.cpp tests/c/relacy/*.h bench/c/*.c bench/c/*.h)
 C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check

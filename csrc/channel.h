@@ -11,20 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "api.h"
+#include "ends.h"
 #include "layout.h"
 #include "ordering.h"
-
-/* Messages up to this size are copied out and released in one call. */
-#define RB_SCRATCH 4096U
-
-static_assert(RB_SCRATCH < 10000, "four digits");
-
-/* What one call takes of many messages, at most. */
-#define RB_BATCH_BYTES 65536U
-#define RB_BATCH_MESSAGES 1024U
-/* Room for the size of one in text, and an s. */
-#define RB_BATCH_SIZE 5U
 
 /* How long an end looks before it sleeps, and what it learnt from how that went. */
 struct rb_poller {
@@ -59,7 +48,6 @@ struct rb_producer {
 	uint64_t reservation;     /* counts them */
 	uint64_t reserved;        /* slots handed out to be written in place */
 	uint64_t needed;          /* slots that the last message turned away wanted */
-	uint64_t last_token;      /* of the last message that was published whole */
 	bool in_pieces;           /* a message has been sent in part */
 	bool always_kick;         /* a kick for every entry: only to show what that costs */
 	uint64_t moderated_event; /* what a consumer with moderation had armed when we passed it */
@@ -80,17 +68,6 @@ struct rb_hold {
 	bool released;
 };
 
-/* Messages that were copied out and released together. */
-struct rb_batch {
-	uint64_t messages;                    /* 0: the last call took none so */
-	uint32_t ends[RB_BATCH_MESSAGES + 1]; /* message i lies in [ends[i], ends[i + 1]) */
-	uint64_t tokens[RB_BATCH_MESSAGES];
-	uint16_t kinds[RB_BATCH_MESSAGES];
-	uint64_t format_bytes;
-	char format[RB_BATCH_MESSAGES * RB_BATCH_SIZE]; /* the size of each, for Python's struct */
-	uint8_t bytes[RB_BATCH_BYTES];
-};
-
 struct rb_consumer {
 	struct rb_control *mine;
 	const struct rb_control *theirs;
@@ -102,8 +79,6 @@ struct rb_consumer {
 	uint64_t write_seen;         /* the peer's write_index when last looked at, checked */
 	struct rb_hold *holds;       /* of a message ring */
 	uint64_t held;               /* frames that were taken and not yet released */
-	uint64_t given;              /* frames handed to the caller; of records, released */
-	bool given_copy;             /* the last one was copied out and released */
 	uint64_t pieces_left;        /* bytes of the message of which the last frame was a piece */
 	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */
 	uint64_t moderation_ns;
@@ -113,8 +88,6 @@ struct rb_consumer {
 	int timer_fd;   /* slept on as well */
 	int space_fd;   /* kicked when the producer sleeps */
 	rb_frame frame; /* the last one */
-	uint8_t scratch[RB_SCRATCH];
-	struct rb_batch batch;
 	struct rb_poller poller;
 };
 

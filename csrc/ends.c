@@ -110,3 +110,13 @@ int rb_await_entry(rb_channel *channel, int64_t patience_ns)
 		return ready;
 	return ready ? 0 : -EAGAIN;
 }
+
+/* The index up to which entries have arrived by now. */
+uint64_t rb_arrived(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (rb_consumer_look(consumer) < 0)
+		return consumer->next; /* the next take says what is wrong */
+	return consumer->write_seen;
+}
