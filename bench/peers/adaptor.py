@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 PATIENCE = 5.0
 """Seconds that a receiver waits for a message before it says that the rest is lost."""
@@ -171,16 +171,7 @@ class _TwoWays(Near, Far):
 
 
 class Adaptor(ABC):
-    """One library."""
-
-    name: ClassVar[str]
-    """As the tables print it."""
-    package: ClassVar[str | None] = None
-    """On PyPI; None if there is nothing to be installed."""
-    jobs: ClassVar[frozenset[str]] = frozenset({"one way", "echo", "in flight", "idle"})
-    """What it has a way for."""
-    most: ClassVar[int] = 1_000_000
-    """Messages of one measurement: fewer for who needs memory for all of them."""
+    """One library; what the tables need to know of it is in registry.py."""
 
     @abstractmethod
     def sender(self, place: Place) -> Sender: ...

@@ -49,10 +49,6 @@ class _Receiver(Receiver):
 
 
 class Peer(Adaptor):
-    name = "cloudtoid"
-    package = "cloudtoid-interprocess"
-    jobs = Adaptor.jobs | {"lists", "spinning"}
-
     def sender(self, place: Place) -> _Sender:
         return _Sender(place)
 

@@ -19,9 +19,6 @@ class _End(Sender, Receiver):
 
 
 class Peer(Adaptor):
-    name = "hyperq"
-    package = "hyperq"
-
     def receiver(self, place: Place) -> _End:
         end = _End(BytesHyperQ(_CAPACITY, place.token))
         place.announce()

@@ -113,10 +113,6 @@ class _Receiver(Receiver):
 
 
 class Peer(Adaptor):
-    name = "iceoryx2"
-    package = "iceoryx2"
-    jobs = Adaptor.jobs | {"views", "spinning"}
-
     def sender(self, place: Place) -> _Sender:
         return _Sender(place)
 

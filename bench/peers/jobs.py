@@ -63,7 +63,7 @@ def send(adaptor: Adaptor, place: Place, job: Job, meet: Meet) -> Result:
     meet()  # everything has arrived; threads of the library may have worked until now
     cpu = time.process_time() - cpu
     sender.close()
-    return {"began": began, "cpu": cpu}
+    return {"began": began, "sending": cpu}
 
 
 def _sending(sender: Sender, what: str, messages: list[bytes]) -> Callable[[], None]:
@@ -95,7 +95,7 @@ def receive(adaptor: Adaptor, place: Place, job: Job, meet: Meet) -> Result:
     ended, cpu = time.perf_counter(), time.process_time() - cpu
     meet()
     receiver.close()
-    return {"ended": ended, "cpu": cpu, "wrong": wrong, "lost": lost}
+    return {"ended": ended, "receiving": cpu, "wrong": wrong, "lost": lost}
 
 
 def _taking(receiver: Receiver, what: str) -> Callable[[int], bytes]:

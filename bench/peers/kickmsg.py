@@ -66,11 +66,6 @@ class _Receiver(Receiver):
 
 
 class Peer(Adaptor):
-    name = "kickmsg"
-    package = "kickmsg"
-    jobs = Adaptor.jobs | {"views", "spinning"}
-    most = 250_000
-
     def sender(self, place: Place) -> _Sender:
         return _Sender(place)
 

@@ -120,9 +120,6 @@ _SERVED = ("call", "in flight")
 
 
 class Peer(Adaptor):
-    name = "ringbell"
-    jobs = Adaptor.jobs | {"call", "views", "lists", "spinning"}
-
     def sender(self, place: Place) -> _Sender:
         return _Sender(ringbell.produce(place.path))
 

@@ -33,9 +33,6 @@ class _Side(Sender, Receiver, Near, Far):
 
 
 class Peer(Adaptor):
-    name = "Pipe"
-    jobs = Adaptor.jobs | {"pickled lists"}
-
     def receiver(self, place: Place) -> _Side:
         with Listener(place.path, "AF_UNIX") as listener:
             return _Side(listener.accept())

@@ -37,10 +37,6 @@ class _Side(Sender, Receiver, Near, Far):
 
 
 class Peer(Adaptor):
-    name = "pyzmq"
-    package = "pyzmq"
-    jobs = Adaptor.jobs | {"lists"}
-
     def sender(self, place: Place) -> _Side:
         return _Side(zmq.PUSH, place, bind=False)
 

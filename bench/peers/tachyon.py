@@ -112,10 +112,6 @@ def _polling(bus: Any, place: Place) -> Any:
 
 
 class Peer(Adaptor):
-    name = "tachyon"
-    package = "tachyon-ipc"
-    jobs = Adaptor.jobs | {"call", "views", "lists", "spinning"}
-
     def receiver(self, place: Place) -> _Receiver:
         return _Receiver(_polling(tachyon.Bus.listen(place.path, _CAPACITY), place))
 

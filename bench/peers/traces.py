@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+# Of files that the adaptors make, not the libraries.
+OUR_MARKS = frozenset({".made", ".pid"})
 _PLACES = (Path("/dev/shm"), Path("/tmp"))
 
 
@@ -19,7 +21,7 @@ def traces_of(token: str, folder: str | None = None) -> list[Path]:
     if folder:
         for where, _, names in os.walk(folder):
             found += [Path(where) / name for name in names]
-    return found
+    return [path for path in found if path.suffix not in OUR_MARKS]
 
 
 def remove_traces(token: str) -> None:

@@ -20,10 +20,6 @@ class _End(Sender, Receiver):
 
 
 class Peer(Adaptor):
-    name = "zeroq"
-    package = "zeroq"
-    jobs = Adaptor.jobs | {"spinning"}
-
     def receiver(self, place: Place) -> _End:
         end = _End(zeroq.Queue(place.token, place.size, _CAPACITY, create=True), place)
         place.announce()
