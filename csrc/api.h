@@ -76,7 +76,7 @@ rb_frame *rb_channel_frame(rb_channel *channel);
  * for the device's producer and consumer. Returns how many words it wrote. */
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
 
-/* frame.c: producing */
+/* message.c: producing */
 uint64_t rb_payload_max(rb_channel *channel);
 int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
 	    int64_t patience_ns);
@@ -91,9 +91,12 @@ uint64_t rb_reservation(rb_channel *channel);
 int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token);
 void rb_unreserve(rb_channel *channel, uint64_t reservation);
 
-/* frame.c: consuming. `taken` is how many frames the caller has safely in hand: what was given
+/* message.c: consuming. `taken` is how many frames the caller has safely in hand: what was given
  * beyond that is given again, so that an exception raised between the call and the caller's next
  * step loses nothing. */
+int rb_peek(rb_channel *channel, int64_t patience_ns);
+void rb_skip(rb_channel *channel);
+void rb_give_back(rb_channel *channel);
 int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns);
 int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t patience_ns);
 int64_t rb_recv_answer(rb_channel *channel, uint64_t taken, int64_t patience_ns, uint64_t token);

@@ -6,7 +6,7 @@ from pathlib import Path
 from cffi import FFI
 
 CSRC = Path(__file__).parent
-SOURCES = ("ring.c", "ends.c", "frame.c", "record.c", "wait.c", "segment.c")
+SOURCES = ("ring.c", "ends.c", "message.c", "record.c", "wait.c", "segment.c")
 HEADERS = ("api.h", "channel.h", "layout.h", "ordering.h")
 
 ffibuilder = FFI()

@@ -101,6 +101,7 @@ struct rb_consumer {
 	uint64_t next;               /* the next to take; what lies in [read, next) is held */
 	uint64_t write_seen;         /* the peer's write_index when last looked at, checked */
 	struct rb_hold *holds;       /* of a message ring */
+	uint64_t held;               /* frames that were taken and not yet released */
 	uint64_t given;              /* frames handed to the caller; of records, released */
 	bool given_copy;             /* the last one was copied out and released */
 	uint64_t pieces_left;        /* bytes of the message of which the last frame was a piece */
@@ -159,6 +160,7 @@ int rb_consumer_look(struct rb_consumer *consumer);
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes);
 bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index);
 void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index);
+void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes);
 bool rb_consumer_free_released(struct rb_consumer *consumer);
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
 bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read);

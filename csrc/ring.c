@@ -90,6 +90,7 @@ void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t tok
 	hold->bytes = bytes;
 	hold->released = false;
 	consumer->next += slots;
+	consumer->held++;
 }
 
 bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index)
@@ -106,8 +107,25 @@ void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index)
 	struct rb_hold *hold = &consumer->holds[index & (consumer->count - 1)];
 
 	hold->released = true;
+	consumer->held--;
 	rb_count(&consumer->mine->consumer.entries, 1);
 	rb_count(&consumer->mine->consumer.bytes, hold->bytes);
+}
+
+/* Takes the next slots as one frame that is no longer needed. Where nothing is held before it, no
+ * entry is kept of it: all before `next` may be given back. */
+void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes)
+{
+	uint64_t index = consumer->next;
+
+	if (consumer->held) {
+		rb_consumer_hold(consumer, slots, 0, bytes);
+		rb_consumer_mark_released(consumer, index);
+		return;
+	}
+	consumer->next += slots;
+	rb_count(&consumer->mine->consumer.entries, 1);
+	rb_count(&consumer->mine->consumer.bytes, bytes);
 }
 
 /* Gives the slots before `read` back. True when the producer sleeps and must be kicked. */
@@ -134,6 +152,8 @@ bool rb_consumer_free_released(struct rb_consumer *consumer)
 	uint64_t mask = consumer->count - 1;
 	uint64_t read = consumer->read;
 
+	if (!consumer->held)
+		return rb_consumer_release_to(consumer, consumer->next);
 	while (read != consumer->next) {
 		struct rb_hold *hold = &consumer->holds[read & mask];
 		if (!hold->released)

@@ -15,10 +15,12 @@ with ringbell.consume("ticks") as ticks:                                     # p
 
 from typing import TYPE_CHECKING, Any
 
-from ringbell.completion import Completion
-from ringbell.consumer import Consumer
-from ringbell.device import Device
-from ringbell.driver import Driver
+from ringbell.calls.completion import Completion
+from ringbell.calls.device import Device, Request
+from ringbell.calls.driver import Driver
+from ringbell.calls.listener import Listener
+from ringbell.calls.opening import connect, listen
+from ringbell.calls.serving import serve
 from ringbell.errors import (
     ChannelClosed,
     CorruptRing,
@@ -30,22 +32,18 @@ from ringbell.errors import (
     RingEmpty,
     RingFull,
 )
-from ringbell.frame import Frame
-from ringbell.listener import Listener
-from ringbell.meeting import connect, listen
-from ringbell.message_consumer import MessageConsumer
-from ringbell.message_producer import MessageProducer
-from ringbell.moderation import Moderation
-from ringbell.producer import Producer
-from ringbell.request import Request
-from ringbell.serving import serve
+from ringbell.policy import Moderation
+from ringbell.ring.consumer import Consumer
+from ringbell.ring.frame import Frame
+from ringbell.ring.producer import Producer
 from ringbell.stats import ConsumerCounters, PollingCounters, ProducerCounters, SideStats, Stats
-from ringbell.streaming import consume, produce
+from ringbell.streams.messages import MessageConsumer, MessageProducer
+from ringbell.streams.opening import consume, produce
 
 if TYPE_CHECKING:
-    from ringbell.record_block import RecordBlock
-    from ringbell.record_consumer import RecordConsumer
-    from ringbell.record_producer import RecordProducer
+    from ringbell.streams.record_block import RecordBlock
+    from ringbell.streams.record_consumer import RecordConsumer
+    from ringbell.streams.record_producer import RecordProducer
 
 __version__ = "0.1.0"
 
@@ -87,9 +85,9 @@ __all__ = [
 
 # NumPy takes longer to load than all the rest, and only records need it.
 _WITH_NUMPY = {
-    "RecordBlock": "record_block",
-    "RecordConsumer": "record_consumer",
-    "RecordProducer": "record_producer",
+    "RecordBlock": "streams.record_block",
+    "RecordConsumer": "streams.record_consumer",
+    "RecordProducer": "streams.record_producer",
 }
 
 

@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """Run the command line, or say what is missing for it."""
     try:
-        from ringbell.cli import app
+        from ringbell.command.cli import app
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise

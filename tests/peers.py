@@ -79,7 +79,7 @@ def main():
         handler = globals()[options.pop("handler")]
         with ringbell.listen(path, **options) as listener:
             say(value="ready")
-            ringbell.serving.serve_on(listener, handler)
+            ringbell.calls.serving.serve_on(listener, handler)
     if role == "device":
         names["listener"] = ringbell.listen(path, **options)
         say(value="ready")

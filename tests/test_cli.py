@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ringbell
-from ringbell import cli, demo
+from ringbell.command import cli, demo
 
 COMMAND = [sys.executable, "-m", "ringbell"]
 

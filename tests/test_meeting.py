@@ -17,8 +17,8 @@ import pytest
 from processes import PeerError, wait_until
 
 import ringbell
-from ringbell import handshake, segment
 from ringbell._ffi import ffi, lib
+from ringbell.meeting import handshake, segment
 
 HEADER = struct.Struct("<Q I I Q Q Q")  # magic, version, ready, features, segment_size, first_index
 
@@ -138,7 +138,7 @@ def test_plain_names_live_in_the_runtime_folder(monkeypatch, path):
         assert listener.path.parent.stat().st_mode & 0o777 == 0o700
         assert listener.path.stat().st_mode & 0o777 == 0o600
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert str(ringbell.address.socket_path("a")) == f"/tmp/ringbell-{os.geteuid()}/a.sock"
+    assert str(ringbell.meeting.address.socket_path("a")) == f"/tmp/ringbell-{os.geteuid()}/a.sock"
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
@@ -461,7 +461,7 @@ def test_the_header_is_made_for_message_rings_of_the_size_asked_for():
 
 def test_sigterm_ends_a_server_and_frees_its_name(path):
     server = subprocess.Popen(
-        [sys.executable, "-m", "ringbell", "serve", str(path), "ringbell.demo:sha256"],
+        [sys.executable, "-m", "ringbell", "serve", str(path), "ringbell.command.demo:sha256"],
         stdout=subprocess.PIPE,
     )
     with server:

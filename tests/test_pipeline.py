@@ -18,7 +18,7 @@ import pytest
 from processes import wait_until
 from typer.testing import CliRunner
 
-from ringbell import cli
+from ringbell.command import cli
 
 HUGE_OFFSET = {"names": ["a"], "formats": ["f8"], "offsets": [10**20]}
 RINGBELL = [sys.executable, "-m", "ringbell"]

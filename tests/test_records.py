@@ -19,7 +19,8 @@ from memory import READ_INDEX, WRITE_INDEX, address_of_slots, control_words
 from processes import RAISES_INSIDE_RINGBELL, Storm, interruption, wait_until, wait_until_listening
 
 import ringbell
-from ringbell import dtypes, handshake, segment
+from ringbell.meeting import handshake, segment
+from ringbell.streams import dtypes
 
 SMALL_RING = 4096
 SMALL_RING_RECORDS = 1024  # of 4 bytes
@@ -82,7 +83,7 @@ def take_all():
         assert rows.flags.c_contiguous
         digest.update(np.ndarray((rows.nbytes,), "u1", buffer=rows))
         count += len(rows)
-    return count, ringbell.dtypes.describe(consumer.dtype), digest.hexdigest()
+    return count, ringbell.streams.dtypes.describe(consumer.dtype), digest.hexdigest()
 """)
     rng = random.Random(1)
     for dtype in map(np.dtype, DTYPES.values()):

@@ -12,7 +12,7 @@ import pytest
 from processes import RAISES_INSIDE_RINGBELL, PeerError, Storm, wait_until, wait_until_blocked
 
 import ringbell
-from ringbell.signal_pipe import SignalPipe
+from ringbell.channel.signal_pipe import SignalPipe
 
 WAITS = {
     "call": ("driver", "driver.call(b'x')"),

@@ -13,7 +13,7 @@ import pytest
 from processes import PeerError, wait_until, wait_until_blocked, wait_until_listening
 
 import ringbell
-from ringbell import handshake
+from ringbell.meeting import handshake
 
 SMALL_RING = 4096
 SMALL_RING_MESSAGES = 64

@@ -342,7 +342,7 @@ inline rb_producer_publish(side, content, word, wake)
 #endif
 }
 
-/* frame.c: look_at_frame, and the use of the payload */
+/* message.c: look_at_frame, and the use of the payload */
 inline use_entry(side, word)
 {
 	atomic {

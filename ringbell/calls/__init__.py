@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Requests and answers: a driver and a device."""

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""`connect` and `listen`: how a driver and a device come to share a channel."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack
+
+from ringbell.calls.driver import Driver
+from ringbell.calls.listener import Listener
+from ringbell.deadlines import deadline_after
+from ringbell.meeting import handshake, segment
+from ringbell.meeting.address import check_folder, prepare_folder, socket_path
+from ringbell.meeting.control_socket import connect_socket
+from ringbell.pinning import pin
+from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+
+CONNECT_SECONDS = 10.0
+"""How long `connect` waits for the device to take the channel, unless asked for otherwise."""
+
+
+def connect(
+    name: str | os.PathLike[str],
+    *,
+    ring_size: int = segment.RING_SIZE,
+    timeout: float | None = CONNECT_SECONDS,
+    cpu: int | None = None,
+    polling: Polling = "adaptive",
+    max_poll: float = MAX_POLL,
+    max_share: float = MAX_SHARE,
+    kick: Kick = "asleep",
+    moderation: Moderation | None = None,
+    first_index: int = 0,
+) -> Driver:
+    """Open a channel to the device that listens under `name`, and drive it.
+
+    Makes the shared memory: two rings of `ring_size` bytes, a power of two. Blocks until the
+    device accepts. Options:
+
+    - `timeout`: seconds to wait for that, None for ever. A device serves one driver after the
+      other, so it may be busy.
+    - `cpu`: pins the calling thread to this CPU; it stays pinned.
+    - `polling`: how this side waits. `"adaptive"` looks at shared memory for up to `max_poll`
+      seconds before it sleeps, for longer or shorter as that pays (the scheme of QEMU's
+      AioContext); `"never"` sleeps at once; `"always"` never sleeps and takes a whole CPU.
+    - `max_share`: the share of the time, from 0 to 1, that adaptive polling may take at most, in
+      each end of this side; a wait for which nothing is left of it sleeps at once.
+    - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
+      to its eventfd for every entry, to show what that costs.
+    - `moderation`: when this side wants to be woken once it sleeps; None is at once.
+    - `first_index`: where the indices start; for tests of wrap-around.
+
+    Raises ConnectionRefusedError when nobody listens, TimeoutError, PeerLost when the device goes
+    away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is another
+    version's, OSError (ENOSPC) when /dev/shm is too full, ValueError for bad options.
+    """
+    policy = Policy(polling, max_poll, max_share, kick, moderation)
+    path = socket_path(name)
+    check_folder(path)
+    pin(cpu)
+    deadline = deadline_after(timeout)
+    with ExitStack() as guard:
+        made = segment.create(ring_size, first_index)
+        guard.callback(os.close, made.descriptor)
+        until_opened = guard.enter_context(ExitStack())
+        try:
+            control = until_opened.enter_context(connect_socket(path, deadline))
+        except ConnectionRefusedError:
+            raise ConnectionRefusedError(
+                errno.ECONNREFUSED,
+                f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
+                f"with ringbell.serve({str(name)!r}, ...)",
+            ) from None
+        try:
+            channel = handshake.offer(control, "driver", made, policy, deadline, until_opened)
+        except TimeoutError:
+            raise TimeoutError(
+                f"{str(name)!r} listens but did not accept within {timeout} seconds; it serves "
+                "one driver at a time and may be busy with another"
+            ) from None
+        return Driver(channel)
+
+
+def listen(
+    name: str | os.PathLike[str],
+    *,
+    cpu: int | None = None,
+    polling: Polling = "adaptive",
+    max_poll: float = MAX_POLL,
+    max_share: float = MAX_SHARE,
+    kick: Kick = "asleep",
+    moderation: Moderation | None = None,
+) -> Listener:
+    """Listen for drivers under `name`; what has a slash is the path of the Unix socket itself.
+
+    Does not block; `Listener.accept` does. `cpu`, `polling`, `max_poll`, `max_share`,
+    `kick` and `moderation` are as for `connect`, for this side. A name that a killed process left
+    behind is taken over.
+
+    Raises OSError (EADDRINUSE) when somebody listens there, PermissionError when the socket folder
+    is not this user's alone, ValueError for bad options.
+    """
+    policy = Policy(polling, max_poll, max_share, kick, moderation)
+    path = socket_path(name)
+    prepare_folder(path)
+    pin(cpu)
+    return Listener(path, policy)

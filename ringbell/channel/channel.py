@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""One side of a channel: its mapping, its descriptors, and how it waits."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ringbell import stats
+from ringbell._ffi import ffi, lib
+from ringbell.channel import forks
+from ringbell.channel.signal_pipe import SignalPipe, in_main_thread
+from ringbell.deadlines import nanoseconds_left
+from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
+from ringbell.policy import Moderation, Policy, moderation_arguments
+
+if TYPE_CHECKING:
+    from ringbell._ffi import CData
+
+
+class Channel:
+    """What the producing and the consuming end of one side share.
+
+    It owns the descriptors; the memory belongs to `handle` and stays mapped as long as a view on
+    it exists, however long after `close`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_always_polls",
+        "_closed",
+        "_control",
+        "_descriptors",
+        "_forked",
+        "_pollable",
+        "_side",
+        "_signal_pipe",
+        "frame",
+        "handle",
+        "moderation",
+        "peer_pid",
+    )
+
+    def __init__(
+        self,
+        header: bytes,
+        side: int,
+        segment: int,
+        kick_fds: Sequence[int],
+        control: socket.socket,
+        peer_pid: int,
+        policy: Policy,
+        guard: ExitStack,
+    ) -> None:
+        """Map a segment whose header has been checked, and own the descriptors and the socket.
+
+        `guard` closes them until the mapping has been made; then it is emptied.
+        """
+        self._closed = True  # until there is something to close
+        self._forked = False
+        opened = ffi.new("rb_channel **")
+        status = lib.rb_channel_open(
+            opened, header, side, segment, ffi.new("int[]", list(kick_fds)), control.fileno()
+        )
+        if status:
+            raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
+        self.handle = ffi.gc(opened[0], lib.rb_channel_free)
+        lib.rb_channel_policy(self.handle, *policy.as_arguments())
+        self.moderate(policy.moderation)
+        self.frame = lib.rb_channel_frame(self.handle)
+        self.peer_pid = peer_pid
+        self._always_polls = policy.polling == "always"
+        self._control = control
+        self._side = side
+        self._descriptors = list(kick_fds)
+        self._signal_pipe: SignalPipe | None = None
+        self._pollable: select.epoll | None = None
+        guard.pop_all()
+        self._closed = False
+        forks.watch(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed it."""
+        return self._closed
+
+    def my_slots(self) -> memoryview:
+        """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
+        size = 2 * lib.rb_channel_my_bytes(self.handle)
+        return memoryview(self.memory(lib.rb_channel_mine(self.handle), size))
+
+    def their_slots(self) -> memoryview:
+        """Give the slots that the peer writes, twice in a row, as a read-only view of bytes."""
+        size = 2 * lib.rb_channel_their_bytes(self.handle)
+        return memoryview(self.memory(lib.rb_channel_theirs(self.handle), size)).toreadonly()
+
+    def memory(self, start: CData, size: int) -> Any:  # noqa: ANN401  (cffi's buffer has no type)
+        """Give a cffi buffer that keeps the handle, and so the mapping, alive."""
+        handle = self.handle
+        return ffi.buffer(ffi.gc(start, lambda _: handle), size)
+
+    def wait(self, want: int, deadline: float | None, polled: bool = False) -> bool:
+        """Poll, then sleep, until something of `want` (RB_DATA, RB_SPACE) is ready.
+
+        With `polled` the caller has polled already. Returns False when the deadline has passed.
+        Raises what `fail` raises.
+        """
+        while True:
+            left = nanoseconds_left(deadline)
+            ready = 0 if polled else lib.rb_wait_poll(self.handle, want, left)
+            polled = False
+            if ready == 0 and left == 0:
+                return False
+            if ready == 0 and not self._always_polls:
+                ready = self._sleep(want, nanoseconds_left(deadline))
+            if ready > 0:
+                return True
+            if ready < 0 and ready != -errno.EINTR:
+                self.fail(ready)
+
+    def _sleep(self, want: int, left: int) -> int:
+        if not in_main_thread():
+            return lib.rb_wait_sleep(self.handle, want, left, -1)
+        if self._signal_pipe is None:
+            self._signal_pipe = SignalPipe()
+        handle = self.handle
+        return self._signal_pipe.sleep(lambda fd: lib.rb_wait_sleep(handle, want, left, fd))
+
+    def moderate(self, moderation: Moderation | None) -> None:
+        """Say when this side wants to be woken for data, from its next sleep on."""
+        lib.rb_channel_moderation(self.handle, *moderation_arguments(moderation))
+        self.moderation = moderation
+
+    def pollable(self) -> int:
+        """Give a descriptor that is readable while there is something to take.
+
+        Raises ChannelClosed after close.
+        """
+        if self._closed:
+            self.fail(-errno.EBADF)
+        if self._pollable is None:
+            # The ring that this side consumes: the interrupt ring comes second.
+            ring = lib.RB_KICK_FDS if self._side == lib.RB_DRIVER else 0
+            epoll = select.epoll()
+            epoll.register(self._descriptors[ring + lib.RB_DATA_FD], select.EPOLLIN)
+            epoll.register(self._descriptors[ring + lib.RB_TIMER_FD], select.EPOLLIN)
+            epoll.register(self._control.fileno(), select.EPOLLRDHUP)
+            self._pollable = epoll
+            # Whatever is wrong, the next take will say so.
+            lib.rb_pollable(self.handle)
+        return self._pollable.fileno()
+
+    @property
+    def is_pollable(self) -> bool:
+        """Whether an event loop may sleep on the descriptor of `pollable`."""
+        return self._pollable is not None
+
+    def fail(self, status: int) -> NoReturn:
+        """Raise the exception for what C returned: the one place where -errno becomes one."""
+        if status == -errno.EBADF:
+            if self._forked:
+                raise ChannelClosed(
+                    "this channel belongs to the process that this one was forked from; "
+                    "connect again in this process"
+                )
+            raise ChannelClosed("this side has closed the channel; connect again to go on")
+        if status == -errno.EPIPE:
+            raise EndOfStream(f"the other side (process {self.peer_pid}) closed the channel")
+        if status == -errno.ECONNRESET:
+            raise PeerLost(
+                f"the other side (process {self.peer_pid}) died without closing the channel, or "
+                "gave it up"
+            )
+        if status == -errno.EPROTO:
+            raise CorruptRing(
+                f"the other side (process {self.peer_pid}) wrote what no ringbell writes into the "
+                "shared memory; close this channel and connect again"
+            )
+        if status == -errno.EBUSY:
+            raise RuntimeError(
+                "what this end reserved is still being written: leave the with block of reserve() "
+                "before you send or reserve more"
+            )
+        raise OSError(-status, os.strerror(-status))
+
+    def stats(self) -> stats.Stats:
+        """Read the indices and the counters of both sides; also possible after close."""
+        words = ffi.new("uint64_t[]", stats.WORDS)
+        lib.rb_channel_stats(self.handle, words)
+        return stats.from_words(list(words))
+
+    def close(self, goodbye: bool = True) -> None:
+        """Say goodbye and give back the descriptors. Closing twice does nothing.
+
+        Without a goodbye the other side takes this one for lost, as it is when it ends half-way.
+        """
+        if self._closed:
+            return
+        # Each step may be done twice: a signal handler may end this anywhere.
+        if goodbye:
+            lib.rb_channel_close(self.handle)
+        else:
+            lib.rb_channel_disown(self.handle)
+        # Also wakes the peer, and does so even if a forked child still holds a copy.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        self._close_descriptors()
+        self._closed = True
+
+    def leave_to_parent(self) -> None:
+        """After a fork, in the child: give back the copies, without a word to the peer."""
+        if self._closed:
+            return
+        self._forked = True
+        self._closed = True
+        lib.rb_channel_disown(self.handle)
+        if self._signal_pipe is not None:
+            self._signal_pipe.forget_in_child()
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        forks.forget(self)
+        if self._pollable is not None:
+            self._pollable.close()
+        self._control.close()
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+        if self._signal_pipe is not None:
+            self._signal_pipe.close()
+
+    def __del__(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        # What lives on in a cycle with it must not use the descriptors any longer.
+        lib.rb_channel_disown(self.handle)
+        # No goodbye: nobody closed it, so to the peer this side was lost.
+        self._close_descriptors()
+        warnings.warn(
+            "a ringbell channel was not closed; use a with block or close()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )

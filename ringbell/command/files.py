@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""Streams between files and pipes: what `ringbell produce` and `ringbell consume` do."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ringbell._ffi import ffi
+from ringbell.streams.dtypes import record_dtype
+from ringbell.streams.messages import MessageConsumer, MessageProducer
+from ringbell.streams.record_consumer import RecordConsumer
+from ringbell.streams.record_producer import RecordProducer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Advance = Callable[[int], None]
+
+_STANDARD = Path("-")
+_STANDARD_INPUT, _STANDARD_OUTPUT = 0, 1
+_PART = 4  # of the ring, so that both sides work at the same time
+_LONGEST_READ = 1 << 18
+
+
+def parse_dtype(text: str) -> np.dtype[Any]:
+    """Read a dtype from the command line: `f8`, `i4,f8`, or a list or dict as NumPy takes it.
+
+    Raises ValueError when it is none, or none for records.
+    """
+    try:
+        wanted = ast.literal_eval(text) if text.lstrip()[:1] in ("[", "{", "(") else text
+        return record_dtype(wanted)
+    except (TypeError, ArithmeticError, LookupError, SyntaxError) as error:
+        raise ValueError(f"{text!r} is no dtype: {error}") from None
+
+
+def size_of(files: Iterable[Path]) -> int | None:
+    """Say how many bytes will come; None when a pipe or a terminal is among the files.
+
+    Raises OSError when one cannot be read.
+    """
+    total = 0
+    for file in files:
+        status = os.fstat(_STANDARD_INPUT) if file == _STANDARD else file.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "this is a folder; name a file", str(file))
+        if file != _STANDARD and not os.access(file, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        total += status.st_size
+    return total
+
+
+def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
+    """Say what the stream will carry: records of this dtype, or messages.
+
+    Raises ValueError when the files do not agree, OSError when one cannot be read.
+    """
+    if dtype is not None:
+        return parse_dtype(dtype)
+    arrays = [file for file in files if file.suffix == ".npy"]
+    if not arrays:
+        return None
+    if len(arrays) != len(files):
+        raise ValueError(
+            ".npy files go as records, others as bytes: not both in one stream (with --dtype all "
+            "of them go as raw records)"
+        )
+    dtypes = {file: _rows_dtype(_load(file)) for file in files}
+    for file, found in dtypes.items():
+        if found != dtypes[files[0]]:
+            raise ValueError(f"{file} has the dtype {found}, {files[0]} has {dtypes[files[0]]}")
+    return record_dtype(dtypes[files[0]])
+
+
+def _load(file: Path) -> NDArray[Any]:
+    try:
+        rows: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"{file} cannot be read as an array file: {why}") from None
+    return rows if rows.ndim else rows.reshape(1)
+
+
+def _rows_dtype(rows: NDArray[Any]) -> np.dtype[Any]:
+    """Say what one row is: a value, or a sub-array where there are more dimensions."""
+    return np.dtype((rows.dtype, rows.shape[1:]))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[int]:
+    if file == _STANDARD:
+        yield _STANDARD_INPUT
+        return
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def produce_files(
+    producer: MessageProducer | RecordProducer, files: list[Path], raw: bool, advance: Advance
+) -> None:
+    """Send the files, one after the other; `raw` when records are read as they lie in memory."""
+    for file in files:
+        if isinstance(producer, RecordProducer) and not raw:
+            _send_array(producer, _load(file), advance)
+            continue
+        with _opened(file) as source:
+            if isinstance(producer, RecordProducer):
+                _send_records(producer, source, file, advance)
+            else:
+                _send_bytes(producer, source, advance)
+    producer.check_consumer()
+
+
+def _send_bytes(producer: MessageProducer, source: int, advance: Advance) -> None:
+    """Read right into the ring, as much at a time as there is."""
+    size = min(_LONGEST_READ, producer.max_payload // _PART)
+    while True:
+        with producer.reserve(size) as frame:
+            frame.length = os.readv(source, [frame.payload])
+            if not frame.length:
+                frame.abandon()
+                return
+        advance(frame.length)
+
+
+def _send_records(producer: RecordProducer, source: int, file: Path, advance: Advance) -> None:
+    """Read whole records right into the ring; raise ValueError when a part of one is left."""
+    size = producer.dtype.itemsize
+    most = max(min(_LONGEST_READ // size, producer.capacity // _PART), 1)
+    got = size
+    while got:
+        block = producer.reserve(most)
+        with block as rows:
+            octets = rows.reshape(-1).view("u1").data
+            got = _read_whole(source, octets, size)
+            block.count = got // size
+        advance(got)
+        if got % size:
+            raise ValueError(
+                f"{file} ends with {got % size} bytes that are no whole record of {size} bytes"
+            )
+
+
+def _read_whole(source: int, octets: memoryview, size: int) -> int:
+    """Read at least one record, and none in part unless it is the end; return the bytes."""
+    got = 0
+    while got == 0 or got % size:
+        more = os.readv(source, [octets[got:]])
+        if not more:
+            break
+        got += more
+    return got
+
+
+def _send_array(producer: RecordProducer, rows: NDArray[Any], advance: Advance) -> None:
+    step = max(producer.capacity // _PART, 1)
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        producer.write(part)
+        advance(part.nbytes)
+
+
+def check_target(file: Path) -> None:
+    """Refuse a file that cannot be written, before anybody sends; it is not touched."""
+    if file == _STANDARD:
+        return
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a folder; name a file", str(file))
+    if not file.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(file.parent))
+
+
+def consume_into(consumer: MessageConsumer | RecordConsumer, file: Path, advance: Advance) -> None:
+    """Write what comes to a file, or to the standard output, until the producer closes."""
+    if file == _STANDARD:
+        _write_all(consumer, _STANDARD_OUTPUT, advance)
+    elif isinstance(consumer, RecordConsumer) and file.suffix == ".npy":
+        _write_array(consumer, file, advance)
+    else:
+        with file.open("wb", buffering=0) as target:
+            _write_all(consumer, target.fileno(), advance)
+
+
+def _write_all(consumer: MessageConsumer | RecordConsumer, target: int, advance: Advance) -> None:
+    for entries in consumer:
+        octets = memoryview(ffi.buffer(ffi.from_buffer(entries)))
+        written = 0
+        while written < len(octets):
+            written += os.write(target, octets[written:])
+        octets.release()
+        advance(written)
+
+
+def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None:
+    """Write a `.npy` file, whose header gets the number of rows at the end."""
+    rows = 0
+
+    def count(octets: int) -> None:
+        nonlocal rows
+        rows += octets // consumer.dtype.itemsize
+        advance(octets)
+
+    header = _npy_header(consumer.dtype, 0)
+    with file.open("wb", buffering=0) as target:
+        size = target.write(header)
+        try:
+            _write_all(consumer, target.fileno(), count)
+        finally:  # what has come is a whole file, whatever ended the stream
+            header = _npy_header(consumer.dtype, rows)
+            assert len(header) == size, "NumPy leaves room for the number of rows"
+            os.pwrite(target.fileno(), header, 0)
+
+
+def _npy_header(dtype: np.dtype[Any], rows: int) -> bytes:
+    """Give the header of an array file; as long for any number of rows.
+
+    NumPy writes it for none and leaves room for the number to grow.
+    """
+    written = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # names of any script want a new version of the format
+        np.save(written, np.empty(0, dtype))
+    header = written.getvalue()
+    before, shape, after = header.rpartition(b"'shape': (0,")
+    grown = before + shape.replace(b"0", b"%d" % rows) + after
+    return grown.rstrip(b" \n").ljust(len(header) - 1) + b"\n"

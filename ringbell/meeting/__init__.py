@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""How two processes come to share memory."""

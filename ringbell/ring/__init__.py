@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The two ends of a ring."""

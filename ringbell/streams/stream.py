@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""One end of a one-way stream, and how its producing side ends."""
+
+from __future__ import annotations
+
+import errno
+from types import TracebackType
+
+from ringbell._ffi import lib
+from ringbell.channel.channel import Channel
+from ringbell.channel.closing import Closing
+from ringbell.ring.ends import in_use
+from ringbell.stats import Stats
+
+
+class Stream(Closing):
+    """One end of a one-way stream, which has a channel of its own."""
+
+    __slots__ = ()
+
+    _channel: Channel
+    inside: bool
+
+    @property
+    def peer_pid(self) -> int:
+        """The process id of the other side."""
+        return self._channel.peer_pid
+
+    def stats(self) -> Stats:
+        """Read the indices and counters of both sides; also possible after close.
+
+        The producer is the driver and its ring the doorbell ring: `stats().driver.producer` and
+        `stats().device.consumer` are the two ends.
+        """
+        return self._channel.stats()
+
+    def close(self) -> None:
+        """Say goodbye: the other side takes what was sent, then gets EndOfStream.
+
+        Never blocks; what was sent stays in shared memory until the other side has taken it.
+        Closing twice does nothing. Raises RuntimeError when another thread is inside.
+        """
+        if self.inside:
+            raise in_use(self)
+        self._channel.close()
+
+    def __repr__(self) -> str:
+        state = ", closed" if self._channel.closed else ""
+        return f"<ringbell.{type(self).__name__}, other side is process {self.peer_pid}{state}>"
+
+
+class ProducingStream(Stream):
+    """A stream that is given up, not closed, when an exception leaves its `with` block."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Say goodbye: the consumer takes what was sent, then gets EndOfStream.
+
+        Never blocks; what was sent stays in shared memory until the consumer has taken it. Raises
+        PeerLost, when all is closed, if the consumer died before it took everything and no call
+        has said so: that is lost.
+        Closing twice does nothing more. Raises RuntimeError when another thread is inside.
+        """
+        lost = 0 if self._channel.closed or self.inside else lib.rb_peer_lost(self._channel.handle)
+        super().close()
+        if lost == -errno.ECONNRESET:  # one that closed has said that it wants no more
+            self._channel.fail(lost)
+
+    def check_consumer(self) -> None:
+        """Raise if the consumer went away before it took all that was sent.
+
+        EndOfStream when it closed, PeerLost when it died, if no call has said so yet. Never blocks.
+        """
+        if not self._channel.closed and (lost := lib.rb_peer_lost(self._channel.handle)):
+            self._channel.fail(lost)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close; but after an exception without a goodbye.
+
+        So a consumer gets PeerLost after what was sent, and does not take half a stream for all
+        of it. Raises RuntimeError when another thread is inside.
+        """
+        if kind is None:
+            self.close()
+        elif self.inside:
+            raise in_use(self)
+        else:
+            self._channel.close(goodbye=False)

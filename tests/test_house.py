@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""A folder of the package imports only from folders below it, never from one beside or above."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ringbell
+
+ROOT = Path(ringbell.__file__).parent
+# From top to bottom; what lies in no folder is the ground, except for the public names.
+FLOORS = [{"command"}, {"calls", "streams"}, {"ring", "meeting"}, {"channel"}]
+FILES = sorted(f for f in ROOT.rglob("*.py") if f.parent != ROOT or f.stem[:2] != "__")
+
+
+def room_of(module):
+    """The folder that a module lies in; "" is the ground."""
+    room = module.split(".")[1]
+    return room if any(room in floor for floor in FLOORS) else ""
+
+
+def floor_of(room):
+    return next((i for i, floor in enumerate(FLOORS) if room in floor), len(FLOORS))
+
+
+def imported(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports name the whole way"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def uphill(room, source):
+    """The imports of a file in `room` that lead beside or above it."""
+    for name in imported(source):
+        if name.startswith("ringbell."):
+            there = room_of(name)
+            if there != room and floor_of(there) <= floor_of(room):
+                yield name
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_a_folder_imports_only_from_below(file):
+    room = file.parent.name if file.parent != ROOT else ""
+    assert list(uphill(room, file.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("ring", "from ringbell.calls.driver import Driver"),
+        ("calls", "import ringbell.streams.opening"),
+        ("meeting", "def f():\n    from ringbell.ring import producer"),
+        ("", "from ringbell.channel.channel import Channel"),
+    ],
+)
+def test_the_check_of_imports_sees_those_that_lead_up_or_beside(room, source):
+    assert list(uphill(room, source)) != []
+
+
+def test_every_folder_says_what_is_in_it_and_nothing_else():
+    for folder in set().union(*FLOORS):
+        tree = ast.parse((ROOT / folder / "__init__.py").read_text())
+        assert ast.get_docstring(tree)
+        assert len(tree.body) == 1
