@@ -58,9 +58,12 @@ def hold_receiver(module: str, place: Place, parent: Connection) -> None:
     receiver.recv()
     parent.send("blocks")
     try:
-        said = f"returned {receiver.recv()!r}"
-    except BaseException as error:
-        said = type(error).__name__
+        try:
+            said = f"returned {receiver.recv()!r}"
+        except BaseException as error:
+            said = type(error).__name__
+    except KeyboardInterrupt as error:
+        said = type(error).__name__  # after an error of the library's own
     parent.send(said)
 
 
@@ -212,6 +215,5 @@ def print_table(behaviours: list[Behaviour]) -> None:
         cpu = "?" if one.idle_cpu is None else f"{one.idle_cpu:.2f}"
         wakeups = "?" if one.wakeups is None else f"{one.wakeups:.0f}"
         print(
-            f"{one.peer:20}{cpu:>8}{wakeups:>12}  {one.interrupted:32}{one.death:30}"
-            f"{one.leftovers}"
+            f"{one.peer:20}{cpu:>8}{wakeups:>12}  {one.interrupted:32}{one.death:30}{one.leftovers}"
         )

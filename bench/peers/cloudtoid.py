@@ -7,6 +7,7 @@ It sends lists; it has no call that receives more than one message.
 from __future__ import annotations
 
 from cloudtoid_interprocess import Publisher, Subscriber
+
 from peers.adaptor import Adaptor, Place, Receiver, Sender, spin
 
 _CAPACITY = 1 << 20

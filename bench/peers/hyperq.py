@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from hyperq import BytesHyperQ
+
 from peers.adaptor import Adaptor, Place, Receiver, Sender
 
 _CAPACITY = 1024 * 1024

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 
 import iceoryx2 as iox2
+
 from peers.adaptor import Adaptor, Place, Receiver, Sender
 
 _BUFFER = 4096  # samples
@@ -76,9 +77,7 @@ class _Sender(Sender):
 class _Receiver(Receiver):
     def __init__(self, place: Place) -> None:
         self._service = _Service(place)
-        self._subscriber = (
-            self._service.samples.subscriber_builder().buffer_size(_BUFFER).create()
-        )
+        self._subscriber = self._service.samples.subscriber_builder().buffer_size(_BUFFER).create()
         if self._service.events:
             self._listener = self._service.events.listener_builder().create()
             self.recv = self._await_one

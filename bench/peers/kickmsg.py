@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import kickmsg
+
 from peers.adaptor import PATIENCE, Adaptor, Lost, Place, Receiver, Sender, spin
 
 _TOPIC = "t"

@@ -118,9 +118,7 @@ class Comparison:
             return max(2 * jobs.DEPTH, round(messages))
         return max(4, math.ceil(messages / jobs.BLOCK))
 
-    def _try(
-        self, name: str, what: Measurement, pair: Pair, job: Job
-    ) -> dict[str, float] | None:
+    def _try(self, name: str, what: Measurement, pair: Pair, job: Job) -> dict[str, float] | None:
         peer = self._peers[pair.module].name
         try:
             result = pair.run(job, what.size)
@@ -143,4 +141,3 @@ def _values(job: Job, result: Result) -> dict[str, float]:
         "rate": messages / (result["ended"] - result["began"]),
         "cpu": cpu * 1e9 / messages,
     }
-

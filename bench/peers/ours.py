@@ -10,9 +10,8 @@ from itertools import islice
 from pathlib import Path
 from types import FrameType
 
-from peers.adaptor import Adaptor, Far, Near, Place, Receiver, Sender, handler, when_there
-
 import ringbell
+from peers.adaptor import Adaptor, Far, Near, Place, Receiver, Sender, handler, when_there
 
 
 class _Sender(Sender):

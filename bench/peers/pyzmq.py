@@ -7,6 +7,7 @@ A list goes as a message of many parts, which arrives whole.
 from __future__ import annotations
 
 import zmq
+
 from peers.adaptor import Adaptor, Far, Near, Place, Receiver, Sender
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import tachyon
+
 from peers.adaptor import Adaptor, Far, Near, Place, Receiver, Sender, handler, when_there
 
 _CAPACITY = 1 << 20

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zeroq
+
 from peers.adaptor import Adaptor, Place, Receiver, Sender, spin
 
 _CAPACITY = 4096
