@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -49,6 +50,8 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
+    # As an exception it removes what a run has made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = parse()
     cpus = choose_pair()
     if cpus is None:
@@ -62,7 +65,7 @@ def main() -> int:
         if sys.stderr.isatty():
             print(f"\r\033[K{what} ...", end="", file=sys.stderr, flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="rb-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rb-", ignore_cleanup_errors=True) as folder:
         state = MachineState(Path(folder), cpus)
         peers = {module: PEERS[module] for module in modules}
         comparison = Comparison(peers, state, options.rounds, options.scale)

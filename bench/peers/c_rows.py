@@ -62,7 +62,13 @@ class CRows:
         commands.append([cxx, "-o", str(program), str(boost), *objects, "-lm"])
         for command in commands:
             try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                done = subprocess.run(
+                    command,
+                    env=os.environ | {"TMPDIR": str(self._folder)},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
             except FileNotFoundError as error:
                 self.notes.append(f"the rows in C are left out: {error}")
                 return None

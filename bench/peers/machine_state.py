@@ -19,7 +19,12 @@ class MachineState:
         compiler = os.environ.get("CC", "cc")
         build = [compiler, "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-pthread", "-o", str(program)]
         try:
-            subprocess.run([*build, str(_SOURCE)], check=True, capture_output=True)
+            subprocess.run(
+                [*build, str(_SOURCE)],
+                env=os.environ | {"TMPDIR": str(folder)},  # the compiler's files go with it
+                check=True,
+                capture_output=True,
+            )
         except (OSError, subprocess.CalledProcessError):
             return
         self._command = [str(program), *map(str, cpus)]
