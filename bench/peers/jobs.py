@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from peers.adaptor import Adaptor, Lost, Near, Place, Receiver, Sender
+from peers.adaptor import PATIENCE, Adaptor, Lost, Near, Place, Receiver, Sender
 
 BLOCK = 1024
 LIST = 64
@@ -80,7 +80,7 @@ def receive(adaptor: Adaptor, place: Place, job: Job, meet: Meet) -> Result:
     meet()
     wrong = _compare(receiver, job.what, payloads, 0, BLOCK)
     meet()
-    lost, messages = 0, job.count * BLOCK
+    lost, waited, messages = 0, 0.0, job.count * BLOCK
     cpu = time.process_time()
     try:
         if job.compare_all:
@@ -90,9 +90,10 @@ def receive(adaptor: Adaptor, place: Place, job: Job, meet: Meet) -> Result:
                 if take(BLOCK) != payloads[last % _PAYLOADS]:
                     wrong += 1
     except Lost as error:
-        # Of the blocks before this one all came.
-        lost = messages - (last + 1 - 2 * BLOCK) - error.got if not job.compare_all else 1
-    ended, cpu = time.perf_counter(), time.process_time() - cpu
+        # Of the blocks before this one all came; of the first round it is enough to know.
+        lost = 1 if job.compare_all else messages - (last + 1 - 2 * BLOCK) - error.got
+        waited = PATIENCE
+    ended, cpu = time.perf_counter() - waited, time.process_time() - cpu
     meet()
     receiver.close()
     return {"ended": ended, "receiving": cpu, "wrong": wrong, "lost": lost}

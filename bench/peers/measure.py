@@ -31,6 +31,9 @@ class Findings:
     states: dict[str, list[float | None]] = field(default_factory=dict)
     """Of the machine, by measurement: one for each round."""
     notes: list[str] = field(default_factory=list)
+    runs: int = 0
+    spoiled: int = 0
+    """Runs in which a message was lost or a payload wrong."""
 
     def of(self, measurement: str, module: str, what: str) -> list[float] | None:
         return self.values.get((measurement, module, what))
@@ -125,10 +128,16 @@ class Comparison:
         except PeerFailed as error:
             self.findings.notes.append(f"{peer} is left out of {name!r}: {error}")
             return None
-        if result.get("wrong"):
-            self.findings.notes.append(f"{peer} in {name!r}: {result['wrong']} wrong payloads")
-        if result.get("lost"):
-            self.findings.notes.append(f"{peer} in {name!r}: {result['lost']} messages lost")
+        self.findings.runs += 1
+        # After a loss all payloads are others than were expected.
+        for count, what in (
+            (result.get("lost"), "messages lost"),
+            (result["wrong"], "wrong payloads"),
+        ):
+            if count:
+                self.findings.spoiled += 1
+                self.findings.notes.append(f"{peer} in {name!r}: {count} {what}")
+                break
         return _values(job, result)
 
 

@@ -115,5 +115,9 @@ def print_everything(
     if behaviours:
         behaviour.print_table(behaviours)
         print()
+    if findings.runs:
+        print(
+            f"{findings.runs} runs; messages lost or payloads wrong in {findings.spoiled} of them"
+        )
     for note in notes:
         print(note)
