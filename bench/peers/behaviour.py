@@ -43,6 +43,7 @@ class Behaviour:
 
 def hold_sender(module: str, place: Place, parent: Connection) -> None:
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the receiver's is the one that is watched
     sender = registry.load(module).sender(place)
     parent.recv()  # the receiver is there, too: before that some drop what is sent
     sender.send(bytes(_SIZE))

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from peers import jobs
 from peers.jobs import Job, Result
@@ -73,38 +74,50 @@ class Comparison:
             pairs = {module: Pair(module, cpus) for module in self._peers}
             for pair in pairs.values():
                 guard.callback(pair.end)
-            for name in names:
-                say(name)
-                self._measure(name, MEASUREMENTS[name], pairs)
+            for _, group in groupby(names, key=lambda name: MEASUREMENTS[name].group or name):
+                together = list(group)
+                say(", ".join(together))
+                self._measure(together, pairs)
         return self.findings
 
-    def _measure(self, name: str, what: Measurement, pairs: dict[str, Pair]) -> None:
-        counts = {}
+    def _measure(self, names: list[str], pairs: dict[str, Pair]) -> None:
+        """Measure those whose figures are compared with each other, all of them in each round."""
+        counts = {name: self._first_round(name, pairs) for name in names}
+        for _ in range(self.findings.rounds):
+            for name in names:
+                self.findings.states.setdefault(name, []).append(self._state.now())
+                self._round(name, pairs, counts[name])
+
+    def _first_round(self, name: str, pairs: dict[str, Pair]) -> dict[str, int]:
+        """Find how many make a run, for each that has a way to do it."""
+        what, counts = MEASUREMENTS[name], {}
         for module, pair in pairs.items():
             if what.job in self._peers[module].jobs:
                 first = Job(what.job, self._first(what.job), compare_all=True)
                 values = self._try(name, what, pair, first)
                 if values is not None:
                     counts[module] = self._enough(what, module, values)
-        states = self.findings.states[name] = []
-        for _ in range(self.findings.rounds):
-            states.append(self._state.now())
-            # Ours before and after them, as the machine may have changed meanwhile.
-            for module in [*counts, *([OURS] if len(counts) > 1 and OURS in counts else [])]:
-                values = self._try(name, what, pairs[module], Job(what.job, counts[module]))
-                if values is None:
-                    self.findings.forget(name, module)
-                    counts = {other: counts[other] for other in counts if other != module}
-                    continue
-                for key, value in values.items():
-                    self.findings.values.setdefault((name, module, key), []).append(value)
-        if len(counts) > 1:
-            self._average_ours(name)
+        return counts
 
-    def _average_ours(self, name: str) -> None:
-        for (where, module, _), values in self.findings.values.items():
-            if (where, module) == (name, OURS):
-                values[:] = [(a + b) / 2 for a, b in zip(values[::2], values[1::2], strict=False)]
+    def _round(self, name: str, pairs: dict[str, Pair], counts: dict[str, int]) -> None:
+        what, found = MEASUREMENTS[name], {}
+        # Ours before and after them, as the machine may have changed meanwhile.
+        again = [OURS] if OURS in counts and len(counts) > 1 else []
+        for module in [*counts, *again]:
+            if module not in counts:
+                continue
+            values = self._try(name, what, pairs[module], Job(what.job, counts[module]))
+            if values is None:
+                # Its rounds would not be those of the others any more.
+                self.findings.forget(name, module)
+                del counts[module]
+                found.pop(module, None)
+                continue
+            found.setdefault(module, []).append(values)
+        for module, runs in found.items():
+            for key in runs[0]:
+                mean = statistics.fmean(values[key] for values in runs)
+                self.findings.values.setdefault((name, module, key), []).append(mean)
 
     def _first(self, job: str) -> int:
         return _FIRST.get(job, _FIRST_BLOCKS if job in jobs.ONE_WAY else _FIRST_EXCHANGES)

@@ -88,7 +88,7 @@ def print_states(states_of: dict[str, list[float | None]]) -> None:
 
 def number(value: float) -> str:
     """Write it with about three digits that mean something."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def _ratio(value: float) -> str:

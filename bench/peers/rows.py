@@ -19,17 +19,19 @@ class Measurement:
     size: int = 64
     seconds: float = 0.15
     """Of each run, about."""
+    group: str = ""
+    """Measurements that follow each other with the same group share their rounds."""
 
 
 MEASUREMENTS = {
     "one way": Measurement("one way"),
     "one way 1024": Measurement("one way", size=1024),
     "views": Measurement("views"),
-    "lists": Measurement("lists"),
-    "pickled lists": Measurement("pickled lists"),
-    "echo": Measurement("echo"),
-    "spinning": Measurement("spinning"),
-    "call": Measurement("call"),
+    "lists": Measurement("lists", group="lists"),
+    "pickled lists": Measurement("pickled lists", group="lists"),
+    "echo": Measurement("echo", group="echo"),
+    "spinning": Measurement("spinning", group="echo"),
+    "call": Measurement("call", group="echo"),
     "in flight": Measurement("in flight"),
     "idle": Measurement("idle", seconds=0.5),
 }
