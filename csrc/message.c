@@ -82,8 +82,8 @@ int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t 
 	return send_whole(channel, payload, length, token, RB_MESSAGE, patience_ns);
 }
 
-/* Copies messages into the ring, as many as fit there, and publishes them at once. Returns how many;
- * -EMSGSIZE when the first has to go in pieces. */
+/* Copies messages into the ring, as many as fit there, and publishes them at once. Returns how
+ * many; -EMSGSIZE when the first has to go in pieces. */
 int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uint64_t count)
 {
 	struct rb_producer *producer = &channel->producer;

@@ -28,7 +28,8 @@ bool arguments_read(const struct signature *signature, PyObject *const *args, Py
 	Py_ssize_t named = kwnames ? PyTuple_Size(kwnames) : 0;
 
 	if (nargs > signature->positional) {
-		PyErr_Format(PyExc_TypeError, "%s() takes %d positional arguments but %zd were given",
+		PyErr_Format(PyExc_TypeError,
+			     "%s() takes %d positional arguments but %zd were given",
 			     signature->name, signature->positional, nargs);
 		return false;
 	}

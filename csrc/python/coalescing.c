@@ -5,8 +5,7 @@
 #include "python.h"
 
 struct coalescing {
-	PyObject_HEAD
-	struct end *end;
+	PyObject_HEAD struct end *end;
 	uint64_t block; /* its name, so that nobody ends another's */
 	uint64_t max_entries;
 	uint64_t max_delay_ns;

@@ -5,8 +5,7 @@
 #include "python.h"
 
 struct completion {
-	PyObject_HEAD
-	uint64_t token;
+	PyObject_HEAD uint64_t token;
 	PyObject *payload;
 	char ok;
 };

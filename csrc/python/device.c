@@ -128,9 +128,9 @@ static bool serve_one(PyObject *self, PyObject *handler, PyObject *failed)
 		return false;
 	PyObject *payload = ((struct request *)request)->payload;
 	PyObject *answer = as_bytes(PyObject_CallFunctionObjArgs(handler, payload, NULL));
-	bool good = answer ? request_complete((struct request *)request, answer, RB_MESSAGE,
-					      &patience)
-			   : answer_failure(request, failed);
+	bool good =
+		answer ? request_complete((struct request *)request, answer, RB_MESSAGE, &patience)
+		       : answer_failure(request, failed);
 	Py_XDECREF(answer);
 	Py_DECREF(request);
 	return good;
@@ -138,8 +138,7 @@ static bool serve_one(PyObject *self, PyObject *handler, PyObject *failed)
 
 static void let_others_run(void)
 {
-	Py_BEGIN_ALLOW_THREADS
-	Py_END_ALLOW_THREADS
+	Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS
 }
 
 /* `_serve(handler, failed)`: for ever, until an exception ends it. */

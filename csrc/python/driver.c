@@ -158,9 +158,9 @@ static bool wait_for_room(PyObject *who, struct patience *patience)
 	/* Also before the wait: what is there already is no news that would end it. */
 	if (!set_aside(driver))
 		return false;
-	int ready = patience->last_try ? 0
-				       : end_wait(&driver->side.producer->end, RB_SPACE | RB_DATA,
-						  patience);
+	int ready = patience->last_try
+			    ? 0
+			    : end_wait(&driver->side.producer->end, RB_SPACE | RB_DATA, patience);
 	if (!ready)
 		ring_full();
 	/* What woke us may be data each time, so the time has to be looked at here as well. */
@@ -215,14 +215,15 @@ bool driver_publish(struct driver *driver, struct answer *answer, uint64_t reser
 
 static const struct signature submit_signature = {"submit", 1, 2, {"payload", "timeout"}};
 
-PyDoc_STRVAR(submit_doc,
-	     "submit($self, /, payload, timeout=None)\n--\n\n"
-	     "Copy one request (any contiguous buffer, of any size) into the ring; return its token.\n\n"
-	     "Blocks while the doorbell ring is full; completions that arrive meanwhile are set\n"
-	     "aside for `reap`, so that a device which waits for room itself goes on. Raises\n"
-	     "RingFull after `timeout` seconds (the request was not sent), EndOfStream or PeerLost\n"
-	     "when the device is gone, TypeError for what is not a buffer, ChannelClosed after\n"
-	     "close.");
+PyDoc_STRVAR(
+	submit_doc,
+	"submit($self, /, payload, timeout=None)\n--\n\n"
+	"Copy one request (any contiguous buffer, of any size) into the ring; return its token.\n\n"
+	"Blocks while the doorbell ring is full; completions that arrive meanwhile are set\n"
+	"aside for `reap`, so that a device which waits for room itself goes on. Raises\n"
+	"RingFull after `timeout` seconds (the request was not sent), EndOfStream or PeerLost\n"
+	"when the device is gone, TypeError for what is not a buffer, ChannelClosed after\n"
+	"close.");
 
 static PyObject *driver_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 			       PyObject *kwnames)
@@ -243,13 +244,14 @@ static PyObject *driver_submit(PyObject *self, PyObject *const *args, Py_ssize_t
 
 static const struct signature reserve_signature = {"reserve", 1, 2, {"size", "timeout"}};
 
-PyDoc_STRVAR(reserve_doc,
-	     "reserve($self, /, size, timeout=None)\n--\n\n"
-	     "Give room for a request of up to `size` bytes, to be written in place.\n\n"
-	     "`with driver.reserve(4096) as frame: frame.payload[:] = ...` submits it at the end of\n"
-	     "the block as `frame.token`; an exception abandons it. Set `frame.length` to send fewer\n"
-	     "bytes. Blocks as `submit` does. Raises ValueError when `size` is larger than\n"
-	     "`max_payload`, and what `submit` raises.");
+PyDoc_STRVAR(
+	reserve_doc,
+	"reserve($self, /, size, timeout=None)\n--\n\n"
+	"Give room for a request of up to `size` bytes, to be written in place.\n\n"
+	"`with driver.reserve(4096) as frame: frame.payload[:] = ...` submits it at the end of\n"
+	"the block as `frame.token`; an exception abandons it. Set `frame.length` to send fewer\n"
+	"bytes. Blocks as `submit` does. Raises ValueError when `size` is larger than\n"
+	"`max_payload`, and what `submit` raises.");
 
 static PyObject *driver_reserve(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				PyObject *kwnames)
@@ -313,13 +315,14 @@ static PyObject *driver_call(PyObject *self, PyObject *const *args, Py_ssize_t n
 
 static const struct signature map_signature = {"map", 1, 3, {"payloads", "depth", "timeout"}};
 
-PyDoc_STRVAR(map_doc,
-	     "map($self, /, payloads, depth=128, timeout=None)\n--\n\n"
-	     "Submit each payload and yield the answers in the same order, `depth` in flight.\n\n"
-	     "Payloads are drawn from the iterable as room is there, so it may be endless. `timeout`\n"
-	     "is for each step, in seconds. Raises, at the place of the answer, what `call` raises;\n"
-	     "what is still in flight then, or when the iterator is dropped, is dropped when it\n"
-	     "arrives.");
+PyDoc_STRVAR(
+	map_doc,
+	"map($self, /, payloads, depth=128, timeout=None)\n--\n\n"
+	"Submit each payload and yield the answers in the same order, `depth` in flight.\n\n"
+	"Payloads are drawn from the iterable as room is there, so it may be endless. `timeout`\n"
+	"is for each step, in seconds. Raises, at the place of the answer, what `call` raises;\n"
+	"what is still in flight then, or when the iterator is dropped, is dropped when it\n"
+	"arrives.");
 
 static PyObject *driver_map(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 			    PyObject *kwnames)
@@ -343,8 +346,7 @@ static PyObject *nothing_to_reap(struct driver *driver)
 	if (interrupt->core->consumer.pollable && !set_aside(driver))
 		return NULL;
 	settle(driver);
-	PyErr_SetString(errors.ring_empty,
-			"no request is in flight, so no completion can arrive");
+	PyErr_SetString(errors.ring_empty, "no request is in flight, so no completion can arrive");
 	return NULL;
 }
 
@@ -438,7 +440,8 @@ static PyMemberDef driver_members[] = {
 	 "The producing end of the doorbell ring, for messages that want no completion."},
 	{"interrupt", T_OBJECT_EX, offsetof(struct driver, side.consumer), READONLY,
 	 "The consuming end of the interrupt ring.\n\n"
-	 "What it lent by `borrow` is released when this driver takes a completion; BufferError then\n"
+	 "What it lent by `borrow` is released when this driver takes a completion; BufferError "
+	 "then\n"
 	 "while a part of it is in use."},
 	{NULL, 0, 0, 0, NULL},
 };

@@ -91,10 +91,8 @@ static int poll_for(rb_channel *core, int want, int64_t left)
 
 	if (ready)
 		return ready;
-	Py_BEGIN_ALLOW_THREADS
-	ready = rb_wait_poll(core, want, left);
-	Py_END_ALLOW_THREADS
-	return ready;
+	Py_BEGIN_ALLOW_THREADS ready = rb_wait_poll(core, want, left);
+	Py_END_ALLOW_THREADS return ready;
 }
 
 /* Polls, then sleeps, until something of `want` (RB_DATA, RB_SPACE) is ready: 1. Returns 0 when the
@@ -286,8 +284,7 @@ PyType_Spec taking_spec = {
 /* ---- taking in a loop ---- */
 
 struct iterator {
-	PyObject_HEAD
-	PyObject *end;
+	PyObject_HEAD PyObject *end;
 	PyObject *(*take)(PyObject *end);
 };
 

@@ -3,15 +3,14 @@
  * Memory of a ring that is lent out, and taken back.
  *
  * What the user gets is a memoryview of a loan. To release that view does not tell whether a slice
- * of it, or an array made from it, is still alive; but the loan counts how often its memory has been
- * exported, and all that came from the view hangs on its one export. So memory is taken back when
- * the view has been released and nothing is exported any longer.
+ * of it, or an array made from it, is still alive; but the loan counts how often its memory has
+ * been exported, and all that came from the view hangs on its one export. So memory is taken back
+ * when the view has been released and nothing is exported any longer.
  */
 #include "python.h"
 
 struct loan {
-	PyObject_HEAD
-	PyObject *memory; /* keeps it alive */
+	PyObject_HEAD PyObject *memory; /* keeps it alive */
 	void *start;
 	Py_ssize_t length;
 	Py_ssize_t exported;

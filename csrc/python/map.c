@@ -5,8 +5,7 @@
 #include "python.h"
 
 struct map {
-	PyObject_HEAD
-	struct driver *driver;
+	PyObject_HEAD struct driver *driver;
 	PyObject *payloads; /* an iterator; NULL when it is exhausted */
 	PyObject *payload;  /* drawn and not sent yet */
 	PyObject *gone[3];  /* that the device is: raised after what it answered before */

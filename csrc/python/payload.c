@@ -37,10 +37,10 @@ static PyObject *through_dlpack(PyObject *object)
 	PyObject *array = numpy ? PyObject_CallMethod(numpy, "from_dlpack", "(O)", object) : NULL;
 
 	Py_XDECREF(numpy);
-	if (!array && (PyErr_ExceptionMatches(PyExc_AttributeError) ||
-		       PyErr_ExceptionMatches(PyExc_TypeError) ||
-		       PyErr_ExceptionMatches(PyExc_BufferError) ||
-		       PyErr_ExceptionMatches(PyExc_RuntimeError))) {
+	if (!array &&
+	    (PyErr_ExceptionMatches(PyExc_AttributeError) ||
+	     PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_BufferError) ||
+	     PyErr_ExceptionMatches(PyExc_RuntimeError))) {
 		PyErr_Clear();
 		no_buffer(object);
 	}
@@ -102,7 +102,6 @@ void copy_bytes(void *target, const void *source, uint64_t length)
 		memcpy(target, source, length);
 		return;
 	}
-	Py_BEGIN_ALLOW_THREADS
-	memcpy(target, source, length);
+	Py_BEGIN_ALLOW_THREADS memcpy(target, source, length);
 	Py_END_ALLOW_THREADS
 }

@@ -34,10 +34,8 @@ int producer_send_once(struct producer *producer, const struct payload *payload,
 
 	if (payload->length < MUCH)
 		return rb_send(core, payload->start, payload->length, token, 0);
-	Py_BEGIN_ALLOW_THREADS
-	status = rb_send(core, payload->start, payload->length, token, 0);
-	Py_END_ALLOW_THREADS
-	return status;
+	Py_BEGIN_ALLOW_THREADS status = rb_send(core, payload->start, payload->length, token, 0);
+	Py_END_ALLOW_THREADS return status;
 }
 
 static int64_t send_piece(rb_channel *core, const struct payload *payload, uint64_t done,
@@ -45,10 +43,9 @@ static int64_t send_piece(rb_channel *core, const struct payload *payload, uint6
 {
 	int64_t sent;
 
-	Py_BEGIN_ALLOW_THREADS
-	sent = rb_send_piece(core, payload->start, payload->length, done, token, kind);
-	Py_END_ALLOW_THREADS
-	return sent;
+	Py_BEGIN_ALLOW_THREADS sent =
+		rb_send_piece(core, payload->start, payload->length, done, token, kind);
+	Py_END_ALLOW_THREADS return sent;
 }
 
 /* Sends a message larger than half the ring; the other side puts it together again. */
@@ -88,17 +85,17 @@ bool producer_send_on(struct producer *producer, int64_t status, const struct pa
 	return !status || end_fail(&producer->end, status);
 }
 
-static const struct signature send_signature = {
-	"send", 1, 3, {"payload", "token", "timeout"}};
+static const struct signature send_signature = {"send", 1, 3, {"payload", "token", "timeout"}};
 
-PyDoc_STRVAR(send_doc,
-	     "send($self, /, payload, token=0, timeout=None)\n--\n\n"
-	     "Copy one message (any contiguous buffer, of any size) into the ring.\n\n"
-	     "Blocks while the ring is full, whatever arrives meanwhile (`Driver.submit` takes that\n"
-	     "in); a message larger than half the ring goes through it in pieces.\n"
-	     "Raises RingFull after `timeout` seconds (then nothing of the message arrives),\n"
-	     "EndOfStream or PeerLost when nobody will take it, TypeError for what is not a buffer,\n"
-	     "ChannelClosed after close.");
+PyDoc_STRVAR(
+	send_doc,
+	"send($self, /, payload, token=0, timeout=None)\n--\n\n"
+	"Copy one message (any contiguous buffer, of any size) into the ring.\n\n"
+	"Blocks while the ring is full, whatever arrives meanwhile (`Driver.submit` takes that\n"
+	"in); a message larger than half the ring goes through it in pieces.\n"
+	"Raises RingFull after `timeout` seconds (then nothing of the message arrives),\n"
+	"EndOfStream or PeerLost when nobody will take it, TypeError for what is not a buffer,\n"
+	"ChannelClosed after close.");
 
 static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 			       PyObject *kwnames)
@@ -150,8 +147,7 @@ static bool batch_open(struct batch *batch, PyObject *list, Py_ssize_t first, Py
 			batch_close(batch);
 			return false;
 		}
-		batch->offered[batch->count] =
-			(struct rb_payload){payload->start, payload->length};
+		batch->offered[batch->count] = (struct rb_payload){payload->start, payload->length};
 	}
 	return true;
 }
@@ -169,8 +165,8 @@ static Py_ssize_t batch_send(struct producer *producer, const struct batch *batc
 	Py_ssize_t sent = 0;
 
 	while (sent < batch->count) {
-		int64_t status = offer(producer->end.core, batch->offered + sent,
-				       batch->count - sent);
+		int64_t status =
+			offer(producer->end.core, batch->offered + sent, batch->count - sent);
 		if (status > 0) {
 			sent += (Py_ssize_t)status;
 			continue;
@@ -202,16 +198,16 @@ static Py_ssize_t list_send(struct producer *producer, PyObject *list, struct ba
 	return sent;
 }
 
-static const struct signature send_many_signature = {
-	"send_many", 1, 2, {"payloads", "timeout"}};
+static const struct signature send_many_signature = {"send_many", 1, 2, {"payloads", "timeout"}};
 
-PyDoc_STRVAR(send_many_doc,
-	     "send_many($self, /, payloads, timeout=None)\n--\n\n"
-	     "Copy many messages into the ring, as many at a time as it has room for.\n\n"
-	     "The other side sees those at once, and is kicked at most once for them. Blocks while\n"
-	     "the ring is full. Returns how many were sent: all of them, or those that were sent\n"
-	     "when `timeout` seconds are over. Raises RingFull when none was, TypeError for what is\n"
-	     "not a buffer, and what `send` raises; what was sent before an exception arrives.");
+PyDoc_STRVAR(
+	send_many_doc,
+	"send_many($self, /, payloads, timeout=None)\n--\n\n"
+	"Copy many messages into the ring, as many at a time as it has room for.\n\n"
+	"The other side sees those at once, and is kicked at most once for them. Blocks while\n"
+	"the ring is full. Returns how many were sent: all of them, or those that were sent\n"
+	"when `timeout` seconds are over. Raises RingFull when none was, TypeError for what is\n"
+	"not a buffer, and what `send` raises; what was sent before an exception arrives.");
 
 static PyObject *producer_send_many(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				    PyObject *kwnames)

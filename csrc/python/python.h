@@ -11,9 +11,9 @@
  * here no handler comes between taking a message and returning it; they run only in end_wait, when
  * nothing is in hand. What is left is the step from a method to its caller: after a call the
  * interpreter looks for signals before it stores what the call returned. It does not after a
- * subscription, or when a `for` loop takes its next item. So what takes something is a subscription,
- * `self._recv[timeout]`, inside of a Python method that returns it at once; see struct taking. What
- * only sends has nothing to hand over and is a plain method.
+ * subscription, or when a `for` loop takes its next item. So what takes something is a
+ * subscription, `self._recv[timeout]`, inside of a Python method that returns it at once; see
+ * struct taking. What only sends has nothing to hand over and is a plain method.
  */
 #ifndef RB_PYTHON_H
 #define RB_PYTHON_H
@@ -60,9 +60,8 @@ bool patience_goes_on(struct patience *patience, rb_channel *core);
 
 /* One end of a ring; what all of them have in common. */
 struct end {
-	PyObject_HEAD
-	PyObject *channel; /* the Channel of Python, which owns the descriptors */
-	PyObject *memory;  /* what keeps the mapping alive, however long after a close */
+	PyObject_HEAD PyObject *channel; /* the Channel of Python, which owns the descriptors */
+	PyObject *memory; /* what keeps the mapping alive, however long after a close */
 	rb_channel *core;
 	bool inside; /* a thread is in one of its methods */
 };
@@ -81,8 +80,7 @@ bool is_end_of_stream(void);
 /* Takes something when it is subscribed, `taking[key]`; see the page above. It belongs to `end`,
  * which forgets it when it goes. */
 struct taking {
-	PyObject_HEAD
-	PyObject *end; /* borrowed; NULL once that has gone */
+	PyObject_HEAD PyObject *end; /* borrowed; NULL once that has gone */
 	PyObject *(*take)(PyObject *end, PyObject *key);
 };
 
@@ -153,15 +151,15 @@ struct reservation;
 struct reservation_kind {
 	bool (*enter)(struct reservation *reservation);
 	void (*leave)(struct reservation *reservation);
-	bool (*take_back)(struct reservation *reservation); /* from the user; or false, BufferError */
+	bool (*take_back)(
+		struct reservation *reservation); /* from the user; or false, BufferError */
 	bool (*publish)(struct reservation *reservation);
 };
 
 /* Room in a ring that is written in place: published when its `with` block ends, abandoned when an
  * exception leaves it, or when it is dropped. */
 struct reservation {
-	PyObject_HEAD
-	const struct reservation_kind *kind;
+	PyObject_HEAD const struct reservation_kind *kind;
 	struct end *end;
 	uint64_t number; /* the core's name for it */
 	bool ended;
@@ -181,11 +179,11 @@ PyObject *frame_new(struct producer *producer, struct driver *driver, PyObject *
 
 struct consumer {
 	struct end end;
-	struct loan *loan;    /* of what borrow lends */
-	PyObject *lent;       /* the view that it lent, or NULL */
-	bool lent_in_ring;    /* it lies in the ring; else it was put together elsewhere */
-	PyObject *pieces;     /* of a message that comes in pieces: bytes of its whole size, or NULL */
-	uint64_t filled;      /* how many of them have come */
+	struct loan *loan; /* of what borrow lends */
+	PyObject *lent;    /* the view that it lent, or NULL */
+	bool lent_in_ring; /* it lies in the ring; else it was put together elsewhere */
+	PyObject *pieces;  /* of a message that comes in pieces: bytes of its whole size, or NULL */
+	uint64_t filled;   /* how many of them have come */
 	PyObject *takings[3]; /* recv, recv_many, borrow */
 };
 
@@ -245,8 +243,7 @@ void in_flight_free(struct in_flight *in_flight);
 
 /* Both ends of one side; what a driver and a device have in common. */
 struct side {
-	PyObject_HEAD
-	struct producer *producer;
+	PyObject_HEAD struct producer *producer;
 	struct consumer *consumer;
 };
 
@@ -261,10 +258,10 @@ struct driver {
 	struct side side;
 	uint64_t next_token; /* 0 is for messages that want no completion */
 	struct in_flight in_flight;
-	struct answers ready;  /* what reap gives next */
-	uint64_t for_reap;     /* how many in flight are for it */
-	uint64_t maps_ready;   /* maps whose next answer has arrived */
-	PyObject *reap;        /* what takes the next completion */
+	struct answers ready; /* what reap gives next */
+	uint64_t for_reap;    /* how many in flight are for it */
+	uint64_t maps_ready;  /* maps whose next answer has arrived */
+	PyObject *reap;       /* what takes the next completion */
 };
 
 bool driver_enter(struct driver *driver);

@@ -64,9 +64,9 @@ static PyObject *read_rows(struct record_consumer *consumer, uint64_t most,
 	const struct rb_consumer *ring = &consumer->end.core->consumer;
 	int64_t count = await_records(consumer, most, patience);
 	PyObject *numpy = count < 0 ? NULL : PyImport_ImportModule("numpy");
-	PyObject *rows = numpy ? PyObject_CallMethod(numpy, "empty", "LO", (long long)count,
-						     consumer->dtype)
-			       : NULL;
+	PyObject *rows =
+		numpy ? PyObject_CallMethod(numpy, "empty", "LO", (long long)count, consumer->dtype)
+		      : NULL;
 
 	Py_XDECREF(numpy);
 	if (rows && copy_into(rows, ring->slots + ring->frame.start * ring->slot_size,

@@ -38,8 +38,8 @@ static bool block_publish(struct reservation *reservation)
 	return !status || end_fail(reservation->end, status);
 }
 
-static const struct reservation_kind block_kind = {
-	reservation_end_enter, reservation_end_leave, block_take_back, block_publish};
+static const struct reservation_kind block_kind = {reservation_end_enter, reservation_end_leave,
+						   block_take_back, block_publish};
 
 static PyObject *block_new(struct record_producer *producer, Py_ssize_t start, uint64_t size)
 {
@@ -95,8 +95,8 @@ static int block_set_count(PyObject *self, PyObject *value, void *unused)
 		PyErr_SetString(PyExc_AttributeError, "count cannot be deleted");
 		return -1;
 	}
-	return number_within(value, 0, block->size, "the block holds from 0 to %llu records, not %S",
-			     &block->count)
+	return number_within(value, 0, block->size,
+			     "the block holds from 0 to %llu records, not %S", &block->count)
 		       ? 0
 		       : -1;
 }
@@ -144,16 +144,17 @@ PyType_Spec block_spec = {
 
 static const struct signature reserve_signature = {"reserve", 1, 2, {"count", "timeout"}};
 
-PyDoc_STRVAR(reserve_doc,
-	     "reserve($self, /, count, timeout=None)\n--\n\n"
-	     "Give room for `count` records, to be written in place.\n\n"
-	     "`with producer.reserve(1000) as rows: rows[\"price\"] = ...` gives a writable array of\n"
-	     "the stream's dtype, publishes it at the end of the block and abandons it when an\n"
-	     "exception leaves the block. To publish fewer, keep the block:\n"
-	     "`block = producer.reserve(1000)`, `with block as rows: ...; block.count = 10`. Blocks\n"
-	     "while there is no room for all of them. Raises ValueError unless `count` is from 1 to\n"
-	     "`capacity`, RingFull after `timeout` seconds, RuntimeError when a block is reserved\n"
-	     "already, and what `write` raises.");
+PyDoc_STRVAR(
+	reserve_doc,
+	"reserve($self, /, count, timeout=None)\n--\n\n"
+	"Give room for `count` records, to be written in place.\n\n"
+	"`with producer.reserve(1000) as rows: rows[\"price\"] = ...` gives a writable array of\n"
+	"the stream's dtype, publishes it at the end of the block and abandons it when an\n"
+	"exception leaves the block. To publish fewer, keep the block:\n"
+	"`block = producer.reserve(1000)`, `with block as rows: ...; block.count = 10`. Blocks\n"
+	"while there is no room for all of them. Raises ValueError unless `count` is from 1 to\n"
+	"`capacity`, RingFull after `timeout` seconds, RuntimeError when a block is reserved\n"
+	"already, and what `write` raises.");
 
 static PyObject *reserve(struct record_producer *producer, uint64_t count,
 			 struct patience *patience)
@@ -197,10 +198,8 @@ static int64_t write_once(rb_channel *core, const char *records, uint64_t count)
 
 	if (count * core->producer.slot_size < MUCH)
 		return rb_write(core, records, count);
-	Py_BEGIN_ALLOW_THREADS
-	written = rb_write(core, records, count);
-	Py_END_ALLOW_THREADS
-	return written;
+	Py_BEGIN_ALLOW_THREADS written = rb_write(core, records, count);
+	Py_END_ALLOW_THREADS return written;
 }
 
 /* Writes records as far as the time goes; returns how many, or -1 with an exception. */
@@ -251,16 +250,17 @@ static bool view_rows(struct record_producer *producer, PyObject *rows, Py_buffe
 
 static const struct signature write_signature = {"write", 1, 2, {"rows", "timeout"}};
 
-PyDoc_STRVAR(write_doc,
-	     "write($self, /, rows, timeout=None)\n--\n\n"
-	     "Copy records into the ring, as many at a time as it has room for; return how many.\n\n"
-	     "`rows` is a one-dimensional array of the stream's dtype, or what NumPy makes one of it:\n"
-	     "a list, one record. The consumer sees them at once, and is kicked at most once for\n"
-	     "those that fit. Blocks while the ring is full. That is all of them, or those that were\n"
-	     "written when `timeout` seconds are over. Raises RingFull when none was, TypeError for an\n"
-	     "array of another dtype, ValueError for another shape, EndOfStream or PeerLost when\n"
-	     "nobody will take them, ChannelClosed after close; what was written before an exception\n"
-	     "arrives.");
+PyDoc_STRVAR(
+	write_doc,
+	"write($self, /, rows, timeout=None)\n--\n\n"
+	"Copy records into the ring, as many at a time as it has room for; return how many.\n\n"
+	"`rows` is a one-dimensional array of the stream's dtype, or what NumPy makes one of it:\n"
+	"a list, one record. The consumer sees them at once, and is kicked at most once for\n"
+	"those that fit. Blocks while the ring is full. That is all of them, or those that were\n"
+	"written when `timeout` seconds are over. Raises RingFull when none was, TypeError for an\n"
+	"array of another dtype, ValueError for another shape, EndOfStream or PeerLost when\n"
+	"nobody will take them, ChannelClosed after close; what was written before an exception\n"
+	"arrives.");
 
 static PyObject *record_producer_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				       PyObject *kwnames)
@@ -283,8 +283,8 @@ static PyObject *record_producer_write(PyObject *self, PyObject *const *args, Py
 	if (viewed) {
 		uint64_t size = producer->end.core->producer.slot_size;
 		if (end_enter(&producer->end)) {
-			written = write_all(producer, view.buf, (uint64_t)view.len / size,
-					    &patience);
+			written =
+				write_all(producer, view.buf, (uint64_t)view.len / size, &patience);
 			end_leave(&producer->end);
 		}
 		PyBuffer_Release(&view);
@@ -329,16 +329,15 @@ static PyObject *record_producer_capacity(PyObject *self, void *unused)
 }
 
 static PyMethodDef record_producer_methods[] = {
-	{"write", (PyCFunction)(void (*)(void))record_producer_write,
-	 METH_FASTCALL | METH_KEYWORDS, write_doc},
+	{"write", (PyCFunction)(void (*)(void))record_producer_write, METH_FASTCALL | METH_KEYWORDS,
+	 write_doc},
 	{"reserve", (PyCFunction)(void (*)(void))record_producer_reserve,
 	 METH_FASTCALL | METH_KEYWORDS, reserve_doc},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef record_producer_members[] = {
-	{"dtype", T_OBJECT_EX, offsetof(struct record_producer, dtype), READONLY,
-	 "Of one record."},
+	{"dtype", T_OBJECT_EX, offsetof(struct record_producer, dtype), READONLY, "Of one record."},
 	{NULL, 0, 0, 0, NULL},
 };
 

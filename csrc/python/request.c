@@ -78,10 +78,9 @@ static int complete_once(struct request *request, const struct payload *answer, 
 
 	if (answer->length < MUCH)
 		return rb_complete(core, request->index, answer->start, answer->length, kind);
-	Py_BEGIN_ALLOW_THREADS
-	status = rb_complete(core, request->index, answer->start, answer->length, kind);
-	Py_END_ALLOW_THREADS
-	return status;
+	Py_BEGIN_ALLOW_THREADS status =
+		rb_complete(core, request->index, answer->start, answer->length, kind);
+	Py_END_ALLOW_THREADS return status;
 }
 
 static bool send_in_pieces(struct request *request, const struct payload *answer, int kind,
@@ -165,8 +164,8 @@ bool request_complete(struct request *request, PyObject *payload, int kind,
 
 	if (!side_enter(request->device))
 		return false;
-	PyObject *answer = payload ? own_copy(request, payload)
-				   : PyBytes_FromStringAndSize(NULL, 0);
+	PyObject *answer =
+		payload ? own_copy(request, payload) : PyBytes_FromStringAndSize(NULL, 0);
 	if (answer)
 		good = complete_with(request, answer, kind, patience);
 	side_leave(request->device);
@@ -174,20 +173,20 @@ bool request_complete(struct request *request, PyObject *payload, int kind,
 	return good;
 }
 
-static const struct signature complete_signature = {
-	"complete", 0, 2, {"payload", "timeout", "ok"}};
+static const struct signature complete_signature = {"complete", 0, 2, {"payload", "timeout", "ok"}};
 
-PyDoc_STRVAR(complete_doc,
-	     "complete($self, /, payload=b'', timeout=None, *, ok=True)\n--\n\n"
-	     "Answer with any contiguous buffer, of any size; also with the request's own payload.\n\n"
-	     "A piece of the payload that is the answer is released with it. A message that was sent\n"
-	     "without a token wants no completion: it is only released.\n"
-	     "Blocks while the interrupt ring is full. With `ok=False` the answer is a failure, see\n"
-	     "`fail`. Raises BufferError while a slice of the payload or an array made from it is\n"
-	     "alive, RuntimeError when the request has been answered before, RingFull after\n"
-	     "`timeout` seconds (the request is still to be completed then), PeerLost when the\n"
-	     "driver died. If the driver closed the channel it wants no answers, and this one is\n"
-	     "dropped.");
+PyDoc_STRVAR(
+	complete_doc,
+	"complete($self, /, payload=b'', timeout=None, *, ok=True)\n--\n\n"
+	"Answer with any contiguous buffer, of any size; also with the request's own payload.\n\n"
+	"A piece of the payload that is the answer is released with it. A message that was sent\n"
+	"without a token wants no completion: it is only released.\n"
+	"Blocks while the interrupt ring is full. With `ok=False` the answer is a failure, see\n"
+	"`fail`. Raises BufferError while a slice of the payload or an array made from it is\n"
+	"alive, RuntimeError when the request has been answered before, RingFull after\n"
+	"`timeout` seconds (the request is still to be completed then), PeerLost when the\n"
+	"driver died. If the driver closed the channel it wants no answers, and this one is\n"
+	"dropped.");
 
 static PyObject *complete(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 			  PyObject *kwnames)
@@ -261,14 +260,16 @@ static PyMemberDef request_members[] = {
 	{"payload", T_OBJECT_EX, offsetof(struct request, payload), READONLY,
 	 "Read-only view of the request's bytes, where they lie in shared memory.\n\n"
 	 "Valid until the request is completed; using it after that raises ValueError. A request\n"
-	 "larger than half the ring was put together in private memory, and this is a view of that."},
+	 "larger than half the ring was put together in private memory, and this is a view of "
+	 "that."},
 	{NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot request_slots[] = {
 	{Py_tp_doc,
 	 "A request that a device has taken and has to complete or fail, in any order.\n\n"
-	 "Until then its slots stay in use; the ring goes round only as far as the oldest of them."},
+	 "Until then its slots stay in use; the ring goes round only as far as the oldest of "
+	 "them."},
 	{Py_tp_dealloc, request_dealloc},
 	{Py_tp_repr, request_repr},
 	{Py_tp_methods, request_methods},

@@ -8,8 +8,7 @@
 #include "python.h"
 
 struct request {
-	PyObject_HEAD
-	struct side *device;
+	PyObject_HEAD struct side *device;
 	uint64_t index; /* of its (last) frame */
 	uint64_t token;
 	struct loan *loan;

@@ -63,8 +63,9 @@ PyObject *reservation_exit(PyObject *self, PyObject *const *args, Py_ssize_t nar
 	return good ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(abandon_doc, "abandon($self, /)\n--\n\n"
-			  "Give it up, so that nothing is published. Doing that twice does nothing.");
+PyDoc_STRVAR(abandon_doc,
+	     "abandon($self, /)\n--\n\n"
+	     "Give it up, so that nothing is published. Doing that twice does nothing.");
 
 PyObject *reservation_abandon(PyObject *self, PyObject *unused)
 {
@@ -137,8 +138,8 @@ static bool frame_publish(struct reservation *reservation)
 		frame->answer = NULL;
 		return driver_publish(frame->driver, answer, reservation->number, frame->length);
 	}
-	int status = rb_commit(reservation->end->core, reservation->number, frame->length,
-			       frame->token);
+	int status =
+		rb_commit(reservation->end->core, reservation->number, frame->length, frame->token);
 	return !status || end_fail(reservation->end, status);
 }
 
@@ -164,9 +165,8 @@ static PyObject *frame_make(struct producer *producer, uint64_t start, uint64_t 
 	frame->payload = NULL;
 	frame->loan = loan_new(producer->end.memory);
 	if (frame->loan)
-		frame->payload =
-			loan_lend(frame->loan, producer->end.core->producer.slots + start, size,
-				  false);
+		frame->payload = loan_lend(frame->loan, producer->end.core->producer.slots + start,
+					   size, false);
 	if (frame->payload)
 		return (PyObject *)frame;
 	Py_DECREF(frame);
@@ -273,8 +273,9 @@ static PyGetSetDef frame_attributes[] = {
 };
 
 static PyType_Slot frame_slots[] = {
-	{Py_tp_doc, "Room in the ring for one message; made by `reserve`, published when its `with` "
-		    "block ends."},
+	{Py_tp_doc,
+	 "Room in the ring for one message; made by `reserve`, published when its `with` "
+	 "block ends."},
 	{Py_tp_dealloc, frame_dealloc},
 	{Py_tp_methods, frame_methods},
 	{Py_tp_members, frame_members},

@@ -483,8 +483,7 @@ static void serve_records(struct side *side)
 
 	if (!copy)
 		die("malloc");
-	while ((lent = rb_borrow(channel, 1 + next_random(side) % slots, 0)) !=
-	       -EPIPE) {
+	while ((lent = rb_borrow(channel, 1 + next_random(side) % slots, 0)) != -EPIPE) {
 		if (lent == -EAGAIN)
 			wait_for(side, RB_DATA);
 		else if (lent < 0)
