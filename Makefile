@@ -9,9 +9,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	done)
 VENV := .venv
 BIN := $(VENV)/bin
-C_SOURCES := $(wildcard csrc/*.c csrc/*.h)
-C_TESTS := $(wildcard tests/c/*.c tests/c/*.h tests/c/relacy/*.cpp tests/c/relacy/*.h bench/c/*.c bench/c/*.h)
+C_SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/python/*.c csrc/python/*.h)
+C_TESTS := $(wildcard tests/c/*.c tests/c/*.h tests/c/relacy/*.cpp tests/c/relacy/*.h bench/c/*.c bench/c/*.h bench/c/*.cpp)
 C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wconversion -Werror
+# CPython keeps functions in void pointers, which ISO C forbids.
+PYTHON_WARNINGS = $(filter-out -Wpedantic,$(C_WARNINGS)) -DPy_LIMITED_API=0x030b0000 \
+	-isystem $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .PHONY: help demo test bench figures verify soak lint types format wheels clean
@@ -19,7 +22,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 help:
 	@echo "make demo    two processes, real files, every answer checked, the figures"
 	@echo "make test    the tests"
-	@echo "make bench   the promised figures, against multiprocessing.Pipe and others, then the suite"
+	@echo "make bench   the promised figures, against other libraries and ourselves, then the suite"
 	@echo "make figures the claims of the design, each measured and plotted: docs/claims.md"
 	@echo "make verify  no wake-up is lost: model, mutants, memory orders, sanitizers, litmus, soak"
 	@echo "make soak    a long soak of sleeps and wake-ups, SLEEPS=12000000"
@@ -46,6 +49,11 @@ $(VENV)/plot.stamp: $(VENV)/ringbell.stamp
 	@$(INSTALL) --editable '.[plot]' 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
+# The libraries that we are compared with, as many as install; remove the stamp to try again.
+$(VENV)/peers.stamp: $(BIN)/python bench/peers/install.py
+	@$(BIN)/python bench/peers/install.py $(VENV)/peers
+	@touch $@
+
 $(VENV)/%.stamp: $(BIN)/python pyproject.toml
 	@$(INSTALL) --group $*
 	@touch $@
@@ -56,7 +64,8 @@ demo: $(VENV)/ringbell.stamp
 test: $(VENV)/ringbell.stamp $(VENV)/test.stamp
 	@$(BIN)/pytest
 
-bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp
+bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp $(VENV)/peers.stamp
+	@$(BIN)/python bench/compare.py
 	@$(BIN)/python bench/ratios.py
 	@$(BIN)/python bench/streams.py
 	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
@@ -76,6 +85,7 @@ lint: types $(VENV)/lint.stamp
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/clang-format --dry-run --Werror $(C_SOURCES) $(C_TESTS)
 	@for source in csrc/*.c; do "$${CC:-cc}" $(C_WARNINGS) -fsyntax-only "$$source"; done
+	@for source in csrc/python/*.c; do "$${CC:-cc}" $(PYTHON_WARNINGS) -fsyntax-only "$$source"; done
 	@for source in bench/c/*.c; do "$${CC:-cc}" $(C_WARNINGS) -Wno-unused-function -Icsrc -Itests/c \
 		-fsyntax-only "$$source"; done
 

@@ -18,10 +18,13 @@ from streams import BATCH, MANY, borrow_all, other_process, recv_all, recv_many_
 
 from ringbell.pinning import choose_pair
 
+# Before a fixture pins this process.
+CPUS = choose_pair()
+
 
 @pytest.fixture(scope="module")
 def driver():
-    cpus = choose_pair()
+    cpus = CPUS
     if cpus is None:
         pytest.skip("needs two CPUs")
     affinity = os.sched_getaffinity(0)
@@ -71,7 +74,7 @@ def test_reserve_in_place(benchmark, driver):
 @pytest.fixture(scope="module")
 def stream_to():
     """Send with a stream's end here what another process takes in one of its ways."""
-    cpus = choose_pair()
+    cpus = CPUS
     if cpus is None:
         pytest.skip("needs two CPUs")
     with (

@@ -6,28 +6,20 @@ from pathlib import Path
 from cffi import FFI
 
 CSRC = Path(__file__).parent
-SOURCES = (
-    "ring.c",
-    "kick.c",
-    "wait.c",
-    "ends.c",
-    "message.c",
-    "record.c",
-    "segment.c",
-    "channel.c",
-)
-HEADERS = ("api.h", "channel.h", "layout.h", "life.h", "ordering.h", "poller.h")
+CORE = [f"csrc/{file.name}" for file in sorted(CSRC.glob("*.c"))]
+HEADERS = [f"csrc/{file.name}" for file in sorted(CSRC.glob("*.h"))]
+FLAGS = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-Wno-unused-parameter"]
 
 ffibuilder = FFI()
 ffibuilder.cdef((CSRC / "api.h").read_text())
 ffibuilder.set_source(
     "ringbell._ffi",
     '#include "channel.h"',
-    sources=[f"csrc/{name}" for name in SOURCES],
-    depends=[f"csrc/{name}" for name in HEADERS],
+    sources=CORE,
+    depends=HEADERS,
     include_dirs=["csrc"],
     define_macros=[("_GNU_SOURCE", "1")],
-    extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden", "-Wno-unused-parameter"],
+    extra_compile_args=FLAGS,
 )
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	struct rb_consumer *consumer = &channel->consumer;
 
 	producer->write = producer->read_seen = first;
-	producer->last_token = UINT64_MAX;
 	consumer->read = consumer->next = consumer->write_seen = first;
 	rb_store_release(&producer->mine->write_index, first);
 	rb_store_release(&producer->mine->read_index, first);
@@ -144,46 +143,6 @@ char *rb_channel_theirs(rb_channel *channel)
 uint64_t rb_channel_my_slots(rb_channel *channel)
 {
 	return channel->memory.my_slots;
-}
-
-char *rb_channel_scratch(rb_channel *channel)
-{
-	return (char *)channel->consumer.scratch;
-}
-
-uint64_t rb_channel_scratch_bytes(void)
-{
-	return RB_SCRATCH;
-}
-
-char *rb_channel_batch(rb_channel *channel)
-{
-	return (char *)channel->consumer.batch.bytes;
-}
-
-uint64_t rb_channel_batch_bytes(void)
-{
-	return RB_BATCH_BYTES;
-}
-
-char *rb_channel_batch_format(rb_channel *channel)
-{
-	return channel->consumer.batch.format;
-}
-
-uint64_t rb_channel_batch_format_bytes(void)
-{
-	return sizeof(((struct rb_batch *)NULL)->format);
-}
-
-uint64_t rb_channel_batch_messages(void)
-{
-	return RB_BATCH_MESSAGES;
-}
-
-rb_frame *rb_channel_frame(rb_channel *channel)
-{
-	return &channel->consumer.frame;
 }
 
 static int copy_counters(uint64_t *words, const struct rb_counters *counters)

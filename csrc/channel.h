@@ -12,21 +12,10 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "api.h"
+#include "ends.h"
 #include "layout.h"
 #include "ordering.h"
 #include "poller.h"
-
-/* Messages up to this size are copied out and released in one call. */
-#define RB_SCRATCH 4096U
-
-static_assert(RB_SCRATCH < 10000, "four digits");
-
-/* What one call takes of many messages, at most. */
-#define RB_BATCH_BYTES 65536U
-#define RB_BATCH_MESSAGES 1024U
-/* Room for the size of one in text, and an s. */
-#define RB_BATCH_SIZE 5U
 
 /* Kicks that a producer holds back for a while, so that one stands for many entries. */
 struct rb_deferral {
@@ -48,7 +37,6 @@ struct rb_producer {
 	uint64_t reservation;     /* counts them */
 	uint64_t reserved;        /* slots handed out to be written in place */
 	uint64_t needed;          /* slots that the last message found no room for */
-	uint64_t last_token;      /* of the last message that was published whole */
 	bool in_pieces;           /* a message has been sent in part */
 	bool always_kick;         /* kick for every entry: only to show what that costs */
 	uint64_t moderated_event; /* the last event that we passed */
@@ -69,17 +57,6 @@ struct rb_hold {
 	bool released;
 };
 
-/* Messages that were copied out and released together. */
-struct rb_batch {
-	uint64_t messages;                    /* 0: the last call took none so */
-	uint32_t ends[RB_BATCH_MESSAGES + 1]; /* message i lies in [ends[i], ends[i + 1]) */
-	uint64_t tokens[RB_BATCH_MESSAGES];
-	uint16_t kinds[RB_BATCH_MESSAGES];
-	uint64_t format_bytes;
-	char format[RB_BATCH_MESSAGES * RB_BATCH_SIZE]; /* the size of each, for Python's struct */
-	uint8_t bytes[RB_BATCH_BYTES];
-};
-
 struct rb_consumer {
 	struct rb_control *mine;
 	const struct rb_control *theirs;
@@ -92,8 +69,6 @@ struct rb_consumer {
 	struct rb_hold *holds;       /* of a message ring */
 	uint64_t held;               /* frames that were taken and not yet released */
 	uint64_t first_held;         /* if any are: the first of these, or one released before it */
-	uint64_t given;              /* frames handed to the caller; of records, released */
-	bool given_copy;             /* the last one was copied out and released */
 	uint64_t pieces_left;        /* bytes of the message of which the last frame was a piece */
 	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */
 	uint64_t moderation_ns;
@@ -103,8 +78,6 @@ struct rb_consumer {
 	int timer_fd;   /* slept on as well */
 	int space_fd;   /* kicked when the producer sleeps */
 	rb_frame frame; /* the last one */
-	uint8_t scratch[RB_SCRATCH];
-	struct rb_batch batch;
 	struct rb_poller poller;
 };
 

@@ -109,3 +109,13 @@ int rb_untold_loss(rb_channel *channel)
 	bool taken = rb_load_acquire(&producer->theirs->read_index) == producer->write;
 	return taken ? 0 : lost;
 }
+
+/* The index up to which entries have arrived by now. */
+uint64_t rb_arrived(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (rb_consumer_look(consumer) < 0)
+		return consumer->next; /* the next take says what is wrong */
+	return consumer->write_seen;
+}

@@ -51,8 +51,6 @@ static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t pat
 static void publish(struct rb_producer *producer, struct rb_frame_header header)
 {
 	memcpy(next_slot(producer), &header, sizeof(header));
-	if (!(header.flags & RB_FLAG_MORE))
-		producer->last_token = header.token;
 	rb_publish(producer, slots_of(header.length), 1, header.length);
 }
 
@@ -85,32 +83,30 @@ int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t 
 	return send_whole(channel, payload, length, token, RB_MESSAGE, patience_ns);
 }
 
-/* Copies messages that lie end to end in `payloads` into the ring, as many as fit there, and
- * publishes them at once. Returns how many; -EMSGSIZE when the first has to go in pieces. */
-int64_t rb_send_many(rb_channel *channel, const char *payloads, const uint64_t *lengths,
-		     uint64_t count)
+/* Copies messages into the ring, as many as fit there, and publishes them at once. Returns how
+ * many; -EMSGSIZE when the first has to go in pieces. */
+int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uint64_t count)
 {
 	struct rb_producer *producer = &channel->producer;
 	uint64_t sent = 0, slots = 0, bytes = 0;
 
-	if (count && !may_copy_whole(producer, lengths[0]))
+	if (!may_copy_whole(producer, payloads[0].length))
 		return -EMSGSIZE;
-	int status = make_room_for_whole(channel, count ? lengths[0] : 0, 0);
-	if (status || !count)
+	int status = make_room_for_whole(channel, payloads[0].length, 0);
+	if (status)
 		return status;
-	for (; sent < count && may_copy_whole(producer, lengths[sent]); sent++) {
-		uint64_t more = slots_of(lengths[sent]);
+	for (; sent < count && may_copy_whole(producer, payloads[sent].length); sent++) {
+		uint64_t length = payloads[sent].length;
+		uint64_t more = slots_of(length);
 		if (rb_producer_room(producer, slots + more) <= 0)
 			break;
-		struct rb_frame_header header = {.length = (uint32_t)lengths[sent],
-						 .kind = RB_MESSAGE};
+		struct rb_frame_header header = {.length = (uint32_t)length, .kind = RB_MESSAGE};
 		uint8_t *slot = rb_producer_slot(producer, producer->write + slots);
 		memcpy(slot, &header, sizeof(header));
-		memcpy(slot + RB_HEADER, payloads + bytes, lengths[sent]);
+		memcpy(slot + RB_HEADER, payloads[sent].start, length);
 		slots += more;
-		bytes += lengths[sent];
+		bytes += length;
 	}
-	producer->last_token = 0;
 	rb_publish(producer, slots, sent, bytes);
 	return (int64_t)sent;
 }
@@ -144,11 +140,6 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 						   done ? token : length});
 	producer->in_pieces = (flags & RB_FLAG_MORE) != 0;
 	return (int64_t)(done + piece);
-}
-
-uint64_t *rb_last_token(rb_channel *channel)
-{
-	return &channel->producer.last_token;
 }
 
 /* Gives up a message sent in part. The consumer drops what it has of it when the next message
@@ -274,171 +265,50 @@ void rb_give_back(rb_channel *channel)
 	rb_consumer_kick(&channel->consumer, rb_consumer_free_released(&channel->consumer));
 }
 
-static void hold(struct rb_consumer *consumer, int64_t slots)
-{
-	const rb_frame *frame = &consumer->frame;
-
-	rb_consumer_hold(consumer, (uint64_t)slots, frame->token,
-			 (uint32_t)(frame->stop - frame->start));
-	note_piece(consumer);
-	consumer->batch.messages = 0;
-	consumer->given++;
-}
-
-/* How many messages of the last batch the caller has not safely in hand yet. */
-static uint64_t left_of_batch(const struct rb_consumer *consumer, uint64_t taken)
-{
-	return consumer->batch.messages ? consumer->given - taken : 0;
-}
-
-/* Copies a message of the last batch to the scratch memory, as rb_recv would have. */
-static int64_t give_from_batch(struct rb_consumer *consumer, uint64_t message)
-{
-	const struct rb_batch *batch = &consumer->batch;
-	uint64_t length = batch->ends[message + 1] - batch->ends[message];
-
-	memcpy(consumer->scratch, batch->bytes + batch->ends[message], length);
-	consumer->frame.start = 0;
-	consumer->frame.stop = length;
-	consumer->frame.token = batch->tokens[message];
-	consumer->frame.kind = batch->kinds[message];
-	return (int64_t)length;
-}
-
-/* Whether the frame that was looked at is a message that can be copied out whole by one call. */
-static bool is_short(const rb_frame *frame)
-{
-	return frame->stop - frame->start <= RB_SCRATCH && !frame->flags;
-}
-
-/* Copies a short message to the scratch memory and releases it at once; returns its length. */
-int64_t rb_recv(rb_channel *channel, uint64_t taken, int64_t patience_ns)
+/* Takes the frame that rb_peek found, where it lies, to be held until rb_release. */
+void rb_hold(rb_channel *channel)
 {
 	struct rb_consumer *consumer = &channel->consumer;
-	rb_frame *frame = &consumer->frame;
-
-	if (channel->dead)
-		return channel->dead;
-	if (taken != consumer->given) {
-		uint64_t left = left_of_batch(consumer, taken);
-		if (left)
-			return give_from_batch(consumer, consumer->batch.messages - left);
-		return consumer->given_copy ? (int64_t)frame->stop : -EMSGSIZE;
-	}
-	int64_t slots = next_frame(channel, patience_ns);
-	if (slots < 0)
-		return slots;
+	const rb_frame *frame = &consumer->frame;
 	uint64_t length = frame->stop - frame->start;
-	if (!is_short(frame))
-		return -EMSGSIZE;
-	memcpy(consumer->scratch, consumer->slots + frame->start, length);
-	frame->start = 0;
-	frame->stop = length;
-	consumer->given_copy = true;
-	hold(consumer, slots);
-	rb_consumer_kick(consumer, rb_consumer_release(consumer, frame->index));
-	return (int64_t)length;
+
+	rb_consumer_hold(consumer, slots_of(length), frame->token, (uint32_t)length);
+	note_piece(consumer);
 }
 
-/* Says by a format of Python's struct how the batch is to be cut: `64s64s9s`. Python would take
- * many times as long for that, a message at a time. */
-static void describe_batch(struct rb_batch *batch)
+/* rb_peek, then rb_hold; returns the frame's flags, or -errno. */
+int rb_take(rb_channel *channel, int64_t patience_ns)
 {
-	char *text = batch->format;
+	int status = rb_peek(channel, patience_ns);
 
-	for (uint64_t i = 0; i < batch->messages; i++) {
-		uint32_t size = batch->ends[i + 1] - batch->ends[i];
-		for (uint32_t unit = 1000; unit; unit /= 10)
-			if (size >= unit || unit == 1)
-				*text++ = (char)('0' + size / unit % 10);
-		*text++ = 's';
-	}
-	batch->format_bytes = (uint64_t)(text - batch->format);
+	if (status)
+		return status;
+	rb_hold(channel);
+	return channel->consumer.frame.flags;
 }
 
-/* Gives what is left of the batch to the caller, but not more than `most`; returns how many. */
-static int64_t give_batch(struct rb_consumer *consumer, uint64_t left, uint64_t most)
+/* Whether another frame has arrived by now, without waiting; it is peeked at then. */
+bool rb_peek_arrived(rb_channel *channel)
 {
-	const struct rb_batch *batch = &consumer->batch;
-
-	consumer->frame.index = batch->messages - left;
-	consumer->frame.start = batch->ends[batch->messages];
-	consumer->frame.stop = batch->format_bytes;
-	return (int64_t)(left < most ? left : most);
+	return rb_consumer_available(&channel->consumer) > 0 && look_at_frame(channel) > 0;
 }
 
-/* Copies all short messages that have arrived, but not more than `most`, and not more than there is
- * room for, and releases them at once. Returns how many. They are the first frame.start bytes of
- * rb_channel_batch, cut as the first frame.stop bytes of rb_channel_batch_format say, from number
- * frame.index on: it is not 0 when what the caller has not safely in hand of the last batch is
- * given again. -EMSGSIZE when rb_recv is the one to call. */
-int64_t rb_recv_many(rb_channel *channel, uint64_t taken, uint64_t most, int64_t patience_ns)
+/* Copies the next message, which is not longer than `size` bytes, and gives its room back; returns
+ * its length, or -EMSGSIZE for a longer one, which stays there. */
+int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patience_ns)
 {
-	struct rb_consumer *consumer = &channel->consumer;
-	struct rb_batch *batch = &consumer->batch;
-	const rb_frame *frame = &consumer->frame;
-	uint64_t messages = 0;
-
-	if (channel->dead)
-		return channel->dead;
-	if (taken != consumer->given) {
-		uint64_t left = left_of_batch(consumer, taken);
-		return left ? give_batch(consumer, left, most) : -EMSGSIZE;
-	}
-	if (most > RB_BATCH_MESSAGES)
-		most = RB_BATCH_MESSAGES;
-	int64_t slots = next_frame(channel, patience_ns);
-	if (slots < 0)
-		return slots;
-	while (slots > 0 && messages < most && is_short(frame)) {
-		uint64_t length = frame->stop - frame->start;
-		uint64_t end = batch->ends[messages] + length;
-		if (end > RB_BATCH_BYTES)
-			break;
-		memcpy(batch->bytes + batch->ends[messages], consumer->slots + frame->start,
-		       length);
-		batch->tokens[messages] = frame->token;
-		batch->kinds[messages] = frame->kind;
-		batch->ends[++messages] = (uint32_t)end;
-		hold(consumer, slots);
-		rb_consumer_mark_released(consumer, frame->index);
-		slots = rb_consumer_available(consumer) > 0 ? look_at_frame(channel) : 0;
-	}
-	if (!messages)
-		return -EMSGSIZE;
-	batch->messages = messages;
-	consumer->given_copy = true;
-	rb_consumer_kick(consumer, rb_consumer_free_released(consumer));
-	describe_batch(batch);
-	return give_batch(consumer, messages, most);
-}
-
-/* rb_recv for one who waits for the answer to one request, and for nothing else. */
-int64_t rb_recv_answer(rb_channel *channel, uint64_t taken, int64_t patience_ns, uint64_t token)
-{
-	int64_t length = rb_recv(channel, taken, patience_ns);
 	const rb_frame *frame = &channel->consumer.frame;
+	int status = rb_peek(channel, patience_ns);
 
-	if (length >= 0 && (frame->token != token || frame->kind != RB_MESSAGE))
-		return -ENOMSG;
-	return length;
-}
-
-/* Hands out the next frame where it lies, to be held until it is released; returns its flags. */
-int rb_take(rb_channel *channel, uint64_t taken, int64_t patience_ns)
-{
-	struct rb_consumer *consumer = &channel->consumer;
-
-	if (channel->dead)
-		return channel->dead;
-	if (taken != consumer->given)
-		return consumer->given_copy ? -EMSGSIZE : consumer->frame.flags;
-	int64_t slots = next_frame(channel, patience_ns);
-	if (slots < 0)
-		return (int)slots;
-	consumer->given_copy = false;
-	hold(consumer, slots);
-	return consumer->frame.flags;
+	if (status)
+		return status;
+	uint64_t length = frame->stop - frame->start;
+	if (length > size || frame->flags)
+		return -EMSGSIZE;
+	memcpy(payload, channel->consumer.slots + frame->start, length);
+	rb_skip(channel);
+	rb_give_back(channel);
+	return (int64_t)length;
 }
 
 int rb_release(rb_channel *channel, uint64_t index)
@@ -470,6 +340,11 @@ int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64
 		return status;
 	rb_consumer_kick(consumer, rb_consumer_release(consumer, index));
 	return 0;
+}
+
+bool rb_holds(rb_channel *channel, uint64_t index)
+{
+	return !channel->dead && rb_consumer_holds(&channel->consumer, index);
 }
 
 /* True when every slot is held by the caller: waiting for more would be for ever. */

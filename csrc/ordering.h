@@ -52,6 +52,17 @@ static inline void rb_set(bool *flag)
 	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
 }
 
+/* For a flag in private memory that one thread at a time may hold: true for the one that got it. */
+static inline bool rb_flag_take(bool *flag)
+{
+	return !__atomic_exchange_n(flag, true, __ATOMIC_ACQUIRE);
+}
+
+static inline void rb_flag_give(bool *flag)
+{
+	__atomic_store_n(flag, false, __ATOMIC_RELEASE);
+}
+
 /* Orders every earlier store before every later load: the one thing that neither x86 nor Arm does
  * by itself, and what both lettered pairs stand on. */
 static inline void rb_fence_full(void)

@@ -71,27 +71,14 @@ int rb_commit_records(rb_channel *channel, uint64_t reservation, uint64_t count)
 
 /* ---- consuming ---- */
 
-static void release_records(struct rb_consumer *consumer, uint64_t count)
-{
-	if (!count)
-		return;
-	rb_count(&consumer->mine->consumer.entries, count);
-	rb_count(&consumer->mine->consumer.bytes, count * consumer->slot_size);
-	consumer->given += count;
-	rb_consumer_kick(consumer, rb_consumer_release_to(consumer, consumer->read + count));
-}
-
-/* Releases what is done, then lends all records that have arrived, but not more than `most`;
- * returns how many. The first one's slot is frame.start. */
-int64_t rb_borrow(rb_channel *channel, uint64_t done, uint64_t most, int64_t patience_ns)
+/* Lends all records that have arrived, from the first that was not returned, but not more than
+ * `most`; returns how many. The first one's slot is frame.start. */
+int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 
 	if (channel->dead)
 		return channel->dead;
-	if (done - consumer->given > consumer->next - consumer->read)
-		return -EALREADY;
-	release_records(consumer, done - consumer->given);
 	consumer->next = consumer->read;
 	if (rb_consumer_look(consumer) <= 0) {
 		int status = rb_await_entry(channel, patience_ns);
@@ -106,19 +93,17 @@ int64_t rb_borrow(rb_channel *channel, uint64_t done, uint64_t most, int64_t pat
 	return (int64_t)lent;
 }
 
-/* Copies the first `count` of the records that were lent, and releases them. */
-int64_t rb_read(rb_channel *channel, uint64_t taken, void *records, uint64_t count)
+/* Gives the first `count` of the records that were lent back to the producer. */
+int rb_return(rb_channel *channel, uint64_t count)
 {
 	struct rb_consumer *consumer = &channel->consumer;
-	uint64_t slot = consumer->read & (consumer->count - 1);
 
 	if (channel->dead)
 		return channel->dead;
-	if (taken != consumer->given)
-		return -EALREADY;
 	if (count > consumer->next - consumer->read)
-		return -EMSGSIZE;
-	memcpy(records, consumer->slots + slot * consumer->slot_size, count * consumer->slot_size);
-	release_records(consumer, count);
-	return (int64_t)count;
+		return -EALREADY;
+	rb_count(&consumer->mine->consumer.entries, count);
+	rb_count(&consumer->mine->consumer.bytes, count * consumer->slot_size);
+	rb_consumer_kick(consumer, rb_consumer_release_to(consumer, consumer->read + count));
+	return 0;
 }

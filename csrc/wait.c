@@ -14,6 +14,8 @@
 #define RB_GOOD_PART_SLEEP (200 * RB_US)
 /* Looks at the index between two looks at the clock. */
 #define RB_LOOKS 32
+/* Looks at the index before a wait begins at all. */
+#define RB_GLANCES 64
 
 /* ---- looking ---- */
 
@@ -216,6 +218,26 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 		ready = settle(channel);
 	if (budget)
 		rb_poller_polled(poller, counters, now - began, ready > 0);
+	return ready;
+}
+
+/* A few looks for whoever has something to give up before a real wait (Python's GIL): enough for
+ * what comes within a microsecond. None where the wait that begins now would not poll, or where
+ * polling is bounded, as these are not counted. */
+int rb_glance(rb_channel *channel, int want)
+{
+	const struct rb_poller *poller = poller_of(channel, want);
+	bool polls = poller->polling == RB_POLL_ALWAYS ||
+		     (poller->polling == RB_POLL_ADAPTIVE && poller->budget_ns && !poller->rest &&
+		      poller->max_share >= RB_SHARE_ALL);
+	int ready = 0;
+
+	if (channel->dead || !polls)
+		return 0;
+	for (int i = 0; i < RB_GLANCES && !ready; i++) {
+		rb_cpu_relax();
+		ready = look_at_rings(channel, want, channel->producer.needed);
+	}
 	return ready;
 }
 

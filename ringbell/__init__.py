@@ -15,8 +15,8 @@ with ringbell.consume("ticks") as ticks:                                     # p
 
 from typing import TYPE_CHECKING, Any
 
-from ringbell.calls.completion import Completion
-from ringbell.calls.device import Device, Request
+from ringbell._ends import Completion, Frame, RecordBlock, Request
+from ringbell.calls.device import Device
 from ringbell.calls.driver import Driver
 from ringbell.calls.listener import Listener
 from ringbell.calls.opening import connect, listen
@@ -34,14 +34,12 @@ from ringbell.errors import (
 )
 from ringbell.policy import Moderation
 from ringbell.ring.consumer import Consumer
-from ringbell.ring.frame import Frame
 from ringbell.ring.producer import Producer
 from ringbell.stats import ConsumerCounters, PollingCounters, ProducerCounters, SideStats, Stats
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 from ringbell.streams.opening import consume, produce
 
 if TYPE_CHECKING:
-    from ringbell.streams.record_block import RecordBlock
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
@@ -85,7 +83,6 @@ __all__ = [
 
 # NumPy takes longer to load than all the rest, and only records need it.
 _WITH_NUMPY = {
-    "RecordBlock": "streams.record_block",
     "RecordConsumer": "streams.record_consumer",
     "RecordProducer": "streams.record_producer",
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 
-_FOREVER = -1
-_LONGEST_NS = 2**62
+# Seconds. What is longer is for ever: a socket counts its milliseconds in 32 bits.
+_LONGEST = 2e6
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -22,12 +22,5 @@ def seconds_left(deadline: float | None) -> float | None:
     """Give what a socket takes as its timeout; None is for ever."""
     if deadline is None:
         return None
-    return min(max(deadline - time.monotonic(), 0.0), _LONGEST_NS / 1e9)
-
-
-def nanoseconds_left(deadline: float | None) -> int:
-    """Give what C takes as its timeout; negative is for ever."""
-    if deadline is None:
-        return _FOREVER
-    left = (deadline - time.monotonic()) * 1e9
-    return int(min(max(left, 0.0), _LONGEST_NS))
+    left = deadline - time.monotonic()
+    return max(left, 0.0) if left < _LONGEST else None

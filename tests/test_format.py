@@ -75,7 +75,7 @@ def test_a_nonsense_write_index_is_a_corrupt_ring_and_the_end_is_dead(pair, nons
     driver, device = pair(ring_size=4096)
     # 1 and 63 are within the ring: the frame they offer is what is wrong then.
     frame = b"\xff" * 16 if nonsense < 64 else struct.pack("<IHHQ", 1, 1, 0, 0)
-    driver.doorbell._my_slots[:16] = frame
+    driver._channel.my_slots()[:16] = frame
     control_words(driver)[WRITE_INDEX] = nonsense
     with pytest.raises(ringbell.CorruptRing, match="connect again"):
         device.take()
@@ -109,7 +109,7 @@ def test_a_nonsense_read_index_is_a_corrupt_ring(pair, nonsense):
 @pytest.mark.parametrize("take", [lambda d: d.take(), lambda d: d.doorbell.recv()])
 def test_a_nonsense_frame_is_a_corrupt_ring(pair, header, take):
     driver, device = pair(ring_size=4096)
-    driver.doorbell._my_slots[: len(header)] = header
+    driver._channel.my_slots()[: len(header)] = header
     control_words(driver)[WRITE_INDEX] = 1
     with pytest.raises(ringbell.CorruptRing, match="wrote what no ringbell writes"):
         take(device)
@@ -121,7 +121,7 @@ def test_random_bytes_in_the_ring_never_do_worse_than_an_error(pair):
     rng = random.Random(1)
     for i in range(30):
         driver, device = pair(ring_size=4096)
-        ring = driver.doorbell._my_slots
+        ring = driver._channel.my_slots()
         ring[:4096] = rng.randbytes(4096)
         for offset in range(0, 4096, 64):
             if rng.random() < 0.9:

@@ -289,8 +289,8 @@ def test_a_stray_write_to_the_peers_memory_faults_in_the_process_that_made_it(st
     device = start("device")
     driver = connect()
     driver.submit(b"intact")
-    device.begin("ringbell._ffi.lib.rb_channel_theirs(device.handle)[16] = b'X'")
+    device.begin("ringbell._ffi.lib.rb_channel_theirs(device._channel.handle)[16] = b'X'")
     with pytest.raises(PeerError, match=f"Exit: {-signal.SIGSEGV}"):
         device.reply()
-    slots = driver.doorbell._my_slots
+    slots = driver._channel.my_slots()
     assert bytes(slots[16:22]) == b"intact"

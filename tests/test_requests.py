@@ -112,7 +112,7 @@ def test_a_payload_is_lent_without_a_copy(pair):
     driver.submit(b"before")
     request = device.take()
     assert request.payload.readonly
-    slots = driver.doorbell._my_slots
+    slots = driver._channel.my_slots()
     start = bytes(slots[: len(slots) // 2]).index(b"before")
     slots[start : start + 6] = b"beyond"
     assert request.payload == b"beyond"

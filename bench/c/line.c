@@ -34,12 +34,19 @@ static void share_block(struct pair *pair)
 
 static int64_t take(rb_channel *device)
 {
-	uint64_t taken = device->consumer.given;
+	uint8_t message[PAYLOAD];
+	int64_t messages = 0;
 
 	if (batch == 1)
-		return rb_recv(device, taken, -1) < 0 ? 0 : 1;
-	int64_t messages = rb_recv_many(device, taken, batch, -1);
-	return messages < 0 ? 0 : messages;
+		return rb_recv(device, message, sizeof(message), -1) < 0 ? 0 : 1;
+	if (rb_peek(device, -1))
+		return 0;
+	do {
+		memcpy(message, device->consumer.slots + device->consumer.frame.start, PAYLOAD);
+		rb_skip(device);
+	} while (++messages < (int64_t)batch && rb_peek_arrived(device));
+	rb_give_back(device);
+	return messages;
 }
 
 static void take_all(rb_channel *device)
@@ -58,14 +65,15 @@ static void take_all(rb_channel *device)
 static uint64_t send_until(rb_channel *driver, uint64_t over)
 {
 	static const char payloads[BATCH_MAX * PAYLOAD];
-	uint64_t lengths[BATCH_MAX], sent = 0;
+	struct rb_payload messages[BATCH_MAX];
+	uint64_t sent = 0;
 
 	for (int i = 0; i < BATCH_MAX; i++)
-		lengths[i] = PAYLOAD;
+		messages[i] = (struct rb_payload){payloads + i * PAYLOAD, PAYLOAD};
 	while (clock_ns() < over) {
 		for (uint64_t i = 0; i < BATCH_MAX; i += batch) {
 			int64_t more = batch == 1 ? rb_send(driver, payloads, PAYLOAD, 1, -1) + 1
-						  : rb_send_many(driver, payloads, lengths, batch);
+						  : rb_send_many(driver, messages, batch);
 			if (more > 0)
 				sent += (uint64_t)more;
 			else

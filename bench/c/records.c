@@ -22,11 +22,13 @@ static void borrow_all(rb_channel *device)
 	for (;;) {
 		/* Before the look: what was written before `done` is in the ring then. */
 		uint64_t all_sent = __atomic_load_n(&report->done, __ATOMIC_ACQUIRE);
-		int64_t lent = rb_borrow(device, done, batch, -1);
-		if (lent > 0)
+		int64_t lent = rb_borrow(device, batch, -1);
+		if (lent > 0) {
+			rb_return(device, (uint64_t)lent);
 			done += (uint64_t)lent;
-		else if (all_sent)
+		} else if (all_sent) {
 			break;
+		}
 	}
 	report->entries = done;
 	report->ended = clock_ns();

@@ -45,7 +45,7 @@ static void take_all(rb_channel *device)
 	child_is_ready();
 	uint64_t cpu_began = cpu_time_ns();
 	for (;;) {
-		int flags = rb_take(device, consumer->given, 0);
+		int flags = rb_take(device, 0);
 		if (flags == -EAGAIN) {
 			if (compare)
 				sleep_unsaid(device);

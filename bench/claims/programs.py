@@ -14,9 +14,9 @@ from typing import TypeVar
 
 ROOT = Path(__file__).parent.parent.parent
 # sides.h includes wait.c.
-_SOURCES = [str(path) for path in sorted((ROOT / "csrc").glob("*.c")) if path.name != "wait.c"]
-_FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wno-unused-function"]
-_FLAGS += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/c'}"]
+SOURCES = [str(path) for path in sorted((ROOT / "csrc").glob("*.c")) if path.name != "wait.c"]
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wno-unused-function"]
+FLAGS += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/c'}"]
 _PROGRAMS = {
     "wake": ("wake.c", []),
     "counter": ("counter.c", []),
@@ -56,8 +56,8 @@ class Bench:
         for name in names or _PROGRAMS:
             source, flags = _PROGRAMS[name]
             target = str(self.folder / name)
-            files = [str(ROOT / "bench/c" / source), *_SOURCES]
-            _run([compiler, *_FLAGS, *flags, "-o", target, *files, "-lm"])
+            files = [str(ROOT / "bench/c" / source), *SOURCES]
+            _run([compiler, *FLAGS, *flags, "-o", target, *files, "-lm"])
 
     def run(self, program: str, **options: float | str) -> Results:
         """Run one with its options, by default on two CPUs; give what it printed."""

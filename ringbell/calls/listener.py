@@ -9,7 +9,7 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
-from ringbell.calls.device import Device
+from ringbell.calls.device import Device, serve_channel
 from ringbell.deadlines import deadline_after
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import handshake
@@ -66,7 +66,7 @@ class Listener(ListeningSocket):
             descriptors = handshake.receive_hello(control, guard, "device")
         except handshake.WrongPartner as error:
             raise LayoutMismatch(str(error)) from None
-        return Device(
+        return serve_channel(
             handshake.take_over(control, descriptors, self._policy, guard, _check_messages)
         )
 

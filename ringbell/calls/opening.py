@@ -7,7 +7,7 @@ import errno
 import os
 from contextlib import ExitStack
 
-from ringbell.calls.driver import Driver
+from ringbell.calls.driver import Driver, drive
 from ringbell.calls.listener import Listener
 from ringbell.deadlines import deadline_after
 from ringbell.meeting import handshake, segment
@@ -79,7 +79,7 @@ def connect(
                 f"{str(name)!r} listens but did not accept within {timeout} seconds; it serves "
                 "one driver at a time and may be busy with another"
             ) from None
-        return Driver(channel)
+        return drive(channel)
 
 
 def listen(

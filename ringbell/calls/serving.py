@@ -7,11 +7,10 @@ import gc
 import logging
 import os
 from collections.abc import Callable
-from pickle import PickleBuffer
 from typing import TYPE_CHECKING
 
-from ringbell._ffi import lib
-from ringbell.calls.device import Device, Request
+from ringbell._ends import Request
+from ringbell.calls.device import Device
 from ringbell.calls.listener import Listener
 from ringbell.calls.opening import listen
 from ringbell.errors import CorruptRing, EndOfStream, LayoutMismatch, PeerLost
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[memoryview], ReadableBuffer]
 
-_take = lib.rb_take
-_complete = lib.rb_complete
-_MESSAGE = lib.RB_MESSAGE
-_BY_POLICY = -1
 _log = logging.getLogger("ringbell")
 
 
@@ -76,81 +71,29 @@ def serve_on(listener: Listener, handler: Handler) -> None:
 
 def _serve_driver(device: Device, handler: Handler) -> None:
     try:
-        while True:
-            _serve_plain_requests(device, handler)
-            request = device.take()
-            answer, failure = b"", None
-            try:
-                answer = _as_bytes(handler(request.payload))
-            except Exception as error:
-                failure = _describe(error)
-            _answer(request, answer, failure)
+        device._serve(handler, _fail)
     except EndOfStream:
         return
     except (PeerLost, CorruptRing) as error:
         _log.warning("%s", error)
 
 
-def _serve_plain_requests(device: Device, handler: Handler) -> None:
-    """Serve in as few steps as possible, until something comes that is not plain.
-
-    Plain is a request that is there, whole, and answered while there is room. When this returns,
-    `device.take` waits for the next one or deals with what it is; a frame that was not taken in
-    hand is given again.
-    """
-    handle, doorbell, frame = device.handle, device.doorbell, device.frame_words
-    slots = doorbell.their_slots
-    while not doorbell.whole and _take(handle, doorbell.taken, _BY_POLICY) == 0:
-        index, token, start, stop = frame.tolist()
-        memory = slots[start:stop]
-        payload = memoryview(PickleBuffer(memory))  # see buffers.lend
-        doorbell.taken += 1
-        answer, failure = b"", None
-        try:
-            result = handler(payload)
-            # Copied, so that it may be a view of the request, which is about to end.
-            answer = result if type(result) is bytes else _as_bytes(result)
-        except Exception as error:
-            failure = _describe(error)
-        result = b""
-        if failure is None:
-            try:
-                payload.release()
-                memory.release()
-            except BufferError:
-                pass  # request.complete will say what is wrong
-            else:
-                if _complete(handle, index, answer, len(answer), _MESSAGE) == 0:
-                    continue
-        request = Request(device, index, token, slots, start, stop)
-        request.lent_before(payload, memory)
-        _answer(request, answer, failure)
+def _fail(request: Request, error: Exception) -> None:
+    """Answer a request whose handler raised."""
+    _log.debug("the handler raised", exc_info=error)
+    text = _describe(error)
+    try:
+        request.fail(text)
+    except BufferError:
+        # The exception's frames hold the payload.
+        error.__traceback__ = None
+        del error
+        gc.collect()
+        request.fail(text)
 
 
 def _describe(error: Exception) -> str:
-    _log.debug("the handler raised", exc_info=error)
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
         return f"{type(error).__name__}, whose text cannot be made"
-
-
-def _as_bytes(result: ReadableBuffer) -> bytes:
-    try:
-        view = memoryview(result)
-    except TypeError:
-        raise TypeError(
-            f"the handler returned {type(result).__name__}; return bytes or another buffer"
-        ) from None
-    return bytes(view)
-
-
-def _answer(request: Request, answer: bytes, failure: str | None) -> None:
-    if failure is None:
-        request.complete(answer)
-        return
-    try:
-        request.fail(failure)
-    except BufferError:
-        gc.collect()  # the exception's frames hold the payload, in a reference cycle
-        request.fail(failure)

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""What a driver and a device have in common."""
+"""What a driver and a device have in common: the rare things."""
 
 from __future__ import annotations
 
-from ringbell.channel.channel import Channel
+from typing import TYPE_CHECKING
+
 from ringbell.channel.closing import Closing
-from ringbell.ring.consumer import Consumer
-from ringbell.ring.ends import in_use
-from ringbell.ring.producer import Producer
 from ringbell.stats import Stats
 
+if TYPE_CHECKING:
+    from ringbell import _ends
 
-class Side(Closing):
+    class _Side(Closing, _ends.Side): ...
+else:
+    _Side = Closing  # what is added to one of the types of _ends
+
+
+class Side(_Side):
     """One side of a channel; the base of `Driver` and `Device`."""
 
-    __slots__ = ("_channel", "_ends")
-
-    def __init__(self, channel: Channel, producer: Producer, consumer: Consumer) -> None:
-        self._channel = channel
-        self._ends = (producer, consumer)
+    __slots__ = ()
 
     def stats(self) -> Stats:
         """Read the four indices and the counters of both sides; also possible after close."""
@@ -31,7 +32,5 @@ class Side(Closing):
         and a driver learns of what a device has not completed. Never blocks. Closing twice does
         nothing. Raises RuntimeError when another thread is inside.
         """
-        producer, consumer = self._ends
-        if producer.inside or consumer.inside:
-            raise in_use(self)
-        self._channel.close()
+        if not self._channel.closed:
+            self._guarded(self._channel.close)

@@ -17,7 +17,6 @@ from ringbell import stats
 from ringbell._ffi import ffi, lib
 from ringbell.channel import forks
 from ringbell.channel.signal_pipe import SignalPipe, in_main_thread
-from ringbell.deadlines import nanoseconds_left
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Moderation, Policy, moderation_arguments
 
@@ -34,7 +33,6 @@ class Channel:
 
     __slots__ = (
         "__weakref__",
-        "_always_polls",
         "_closed",
         "_control",
         "_descriptors",
@@ -42,7 +40,7 @@ class Channel:
         "_pollable",
         "_side",
         "_signal_pipe",
-        "frame",
+        "address",
         "handle",
         "moderation",
         "peer_pid",
@@ -72,11 +70,10 @@ class Channel:
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
         self.handle = ffi.gc(opened[0], lib.rb_channel_free)
+        self.address = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         self.moderate(policy.moderation)
-        self.frame = lib.rb_channel_frame(self.handle)
         self.peer_pid = peer_pid
-        self._always_polls = policy.polling == "always"
         self._control = control
         self._side = side
         self._descriptors = list(kick_fds)
@@ -106,26 +103,12 @@ class Channel:
         handle = self.handle
         return ffi.buffer(ffi.gc(start, lambda _: handle), size)
 
-    def wait(self, want: int, deadline: float | None, polled: bool = False) -> bool:
-        """Poll, then sleep, until something of `want` (RB_DATA, RB_SPACE) is ready.
+    def sleep(self, want: int, left: int) -> int:
+        """Sleep until something of `want` is ready; for at most `left` ns, negative is for ever.
 
-        With `polled` the caller has polled already. Returns False when the deadline has passed.
-        Raises what `fail` raises.
+        Returns what `rb_wait_sleep` returns. In the main thread a signal ends it, whenever that
+        came.
         """
-        while True:
-            left = nanoseconds_left(deadline)
-            ready = 0 if polled else lib.rb_wait_poll(self.handle, want, left)
-            polled = False
-            if ready == 0 and left == 0:
-                return False
-            if ready == 0 and not self._always_polls:
-                ready = self._sleep(want, nanoseconds_left(deadline))
-            if ready > 0:
-                return True
-            if ready < 0 and ready != -errno.EINTR:
-                self.fail(ready)
-
-    def _sleep(self, want: int, left: int) -> int:
         if not in_main_thread():
             return lib.rb_wait_sleep(self.handle, want, left, -1)
         if self._signal_pipe is None:
@@ -156,11 +139,6 @@ class Channel:
             # Whatever is wrong, the next take will say so.
             lib.rb_pollable(self.handle)
         return self._pollable.fileno()
-
-    @property
-    def is_pollable(self) -> bool:
-        """Whether an event loop may sleep on the descriptor of `pollable`."""
-        return self._pollable is not None
 
     def fail(self, status: int) -> NoReturn:
         """Raise the exception for what C returned: the one place where -errno becomes one."""

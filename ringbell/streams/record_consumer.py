@@ -3,48 +3,33 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from ringbell._ffi import ffi, lib
+from ringbell import _ends
+from ringbell._ffi import lib
 from ringbell.channel.channel import Channel
-from ringbell.deadlines import deadline_after
-from ringbell.errors import EndOfStream
-from ringbell.ring.ends import ConsumingEnd, how_many, in_use
-from ringbell.streams.record_block import rows_at
+from ringbell.ring.ends import ConsumingEnd
+from ringbell.streams.rows import rows_at
 from ringbell.streams.stream import Stream
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-_borrow = lib.rb_borrow
-_read = lib.rb_read
-_EAGAIN = -errno.EAGAIN
-_EALREADY = -errno.EALREADY
 
-
-class RecordConsumer(Stream, ConsumingEnd):
+class RecordConsumer(Stream, ConsumingEnd, _ends.RecordConsumer):
     """Takes records of one dtype; made by `consume`. A context manager.
 
     `for rows in consumer` gives what has arrived, a whole array at a time, until the producer
-    closes. A signal handler may raise after any call into C, so C lends records again until
-    `taken` says that they are done.
+    closes, and raises PeerLost when it dies.
     """
 
-    __slots__ = ("_copied", "_lent", "_their_rows", "capacity", "dtype")
+    __slots__ = ()
 
-    def __init__(self, channel: Channel, dtype: np.dtype[Any]) -> None:
-        super().__init__(channel)
-        self.dtype = dtype
-        """Of one record; the producer chose it."""
-        self.capacity = lib.rb_channel_memory(self._handle).their_slots
-        """How many records the ring holds."""
-        self._their_rows = rows_at(channel.their_slots(), self.capacity, dtype)
-        self._lent = 0  # how many of the records after `taken` the user has been lent
-        self._copied = np.empty(0, dtype)  # what read has copied and not handed out yet
+    def __new__(cls, channel: Channel, dtype: np.dtype[Any]) -> Self:
+        """Consume the records of a channel; users call `consume`."""
+        slots = lib.rb_channel_memory(channel.handle).their_slots
+        return super().__new__(cls, channel, dtype, rows_at(channel.their_slots(), slots, dtype))
 
     def borrow(
         self,
@@ -60,23 +45,8 @@ class RecordConsumer(Stream, ConsumingEnd):
         has closed, PeerLost when it died or gave up, both after all that it sent has been taken;
         ValueError for a `max` below 1; ChannelClosed after close.
         """
-        most = how_many(max, self.capacity)
-        if self.inside:
-            raise in_use(self)
-        self.inside = True
-        try:
-            count = self._lend(most, timeout)
-            if count == _EALREADY:
-                copied = self._hand_out_copied(most)
-                copied.flags.writeable = False
-                return copied
-            start = self.frame.start
-            rows = self._their_rows[start : start + count]
-            # Last, and no call: a signal handler cannot come between this and the return.
-            self._lent = count
-            return rows
-        finally:
-            self.inside = False
+        # A subscription and no call: see csrc/python/python.h.
+        return self._borrow[max, timeout]
 
     def read(
         self,
@@ -87,58 +57,4 @@ class RecordConsumer(Stream, ConsumingEnd):
 
         Blocks while there is nothing, so the array is never empty. Raises what `borrow` raises.
         """
-        most = how_many(max, self.capacity)
-        if self.inside:
-            raise in_use(self)
-        self.inside = True
-        try:
-            count = self._lend(most, timeout)
-            if count == _EALREADY:
-                return self._hand_out_copied(most)
-            rows = np.empty(count, self.dtype)
-            # Known before the call: if a signal handler raises after it, they are handed out next.
-            self._copied = rows
-            status = _read(self._handle, self.taken, ffi.from_buffer(rows), count)
-            if status < 0:
-                self._channel.fail(status)
-            self.taken += count
-            return rows
-        finally:
-            self.inside = False
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Borrow whole arrays until the producer closes; raise PeerLost when it dies."""
-        while True:
-            try:
-                rows = self.borrow()
-            except EndOfStream:
-                return
-            yield rows
-
-    def _lend(self, most: int, timeout: float | None) -> int:
-        """Release what was lent before and have C lend what comes next; return how many.
-
-        -EALREADY when there are copied records to hand out first.
-        """
-        self.taken += self._lent
-        self._lent = 0
-        count = _borrow(self._handle, self.taken, most, -1 if timeout is None else 0)
-        if count >= 0 or count == _EALREADY:
-            return count
-        deadline, polled = deadline_after(timeout), not timeout
-        while count < 0:
-            if count != _EAGAIN:
-                self._channel.fail(count)
-            self.wait_for_data(deadline, polled)
-            polled = False
-            count = _borrow(self._handle, self.taken, most, 0)
-        return count
-
-    def _hand_out_copied(self, most: int) -> NDArray[Any]:
-        """Give what `read` had copied when it was interrupted."""
-        rows, rest = self._copied[:most], self._copied[most:]
-        count = len(rows)
-        # No call from here on, so no signal handler comes between filing and taking.
-        self._copied = rest
-        self.taken += count
-        return rows
+        return self._read[max, timeout]

@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import errno
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
-from ringbell.channel.channel import Channel
 from ringbell.channel.closing import Closing
-from ringbell.ring.ends import in_use
 from ringbell.stats import Stats
 
+if TYPE_CHECKING:
+    from ringbell import _ends
 
-class Stream(Closing):
+    class _Stream(Closing, _ends.End): ...
+else:
+    _Stream = Closing  # what is added to one of the types of _ends
+
+
+class Stream(_Stream):
     """One end of a one-way stream, which has a channel of its own."""
 
     __slots__ = ()
-
-    _channel: Channel
-    inside: bool
 
     @property
     def peer_pid(self) -> int:
@@ -40,9 +43,8 @@ class Stream(Closing):
         Never blocks; what was sent stays in shared memory until the other side has taken it.
         Closing twice does nothing. Raises RuntimeError when another thread is inside.
         """
-        if self.inside:
-            raise in_use(self)
-        self._channel.close()
+        if not self._channel.closed:
+            self._guarded(self._channel.close)
 
     def __repr__(self) -> str:
         state = ", closed" if self._channel.closed else ""
@@ -62,9 +64,7 @@ class ProducingStream(Stream):
         has said so: that is lost.
         Closing twice does nothing more. Raises RuntimeError when another thread is inside.
         """
-        lost = (
-            0 if self._channel.closed or self.inside else lib.rb_untold_loss(self._channel.handle)
-        )
+        lost = 0 if self._channel.closed else lib.rb_untold_loss(self._channel.handle)
         super().close()
         if lost == -errno.ECONNRESET:  # one that closed has said that it wants no more
             self._channel.fail(lost)
@@ -90,7 +90,5 @@ class ProducingStream(Stream):
         """
         if kind is None:
             self.close()
-        elif self.inside:
-            raise in_use(self)
-        else:
-            self._channel.close(goodbye=False)
+        elif not self._channel.closed:
+            self._guarded(self._channel.close, False)

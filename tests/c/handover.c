@@ -55,11 +55,11 @@ static int send_whole_ring(uint64_t token)
 static void look_in_vain(void)
 {
 	if (!space) {
-		check(rb_take(pair.device, 0, 0) == -EAGAIN, "the ring is empty");
+		check(rb_take(pair.device, 0) == -EAGAIN, "the ring is empty");
 		return;
 	}
 	check(send_whole_ring(1) == 0, "the ring takes a message");
-	check(rb_take(pair.device, 0, 0) == 0, "the message is there");
+	check(rb_take(pair.device, 0) == 0, "the message is there");
 	held = pair.device->consumer.frame.index;
 	check(send_whole_ring(2) == -EAGAIN, "the ring is full");
 }
@@ -88,7 +88,7 @@ __attribute__((noinline)) static void serve(void)
 		return;
 	}
 	sleep_until(pair.device, RB_DATA);
-	check(rb_take(pair.device, 0, 0) == 0, "the message is taken");
+	check(rb_take(pair.device, 0) == 0, "the message is taken");
 	check(pair.device->consumer.frame.token == 2, "it is the one that was sent");
 }
 

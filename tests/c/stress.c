@@ -184,7 +184,7 @@ static void take_answers(struct side *side, struct answers *answers)
 	rb_channel *channel = side->channel;
 
 	for (;;) {
-		int flags = rb_take(channel, channel->consumer.given, 0);
+		int flags = rb_take(channel, 0);
 		if (flags == -EAGAIN)
 			return;
 		if (flags)
@@ -311,7 +311,7 @@ static bool take_request(struct side *side, uint8_t *pieces, struct held *held)
 	int flags;
 
 	for (;;) {
-		flags = rb_take(channel, channel->consumer.given, 0);
+		flags = rb_take(channel, 0);
 		if (flags == -EAGAIN) {
 			wait_for(side, RB_DATA);
 			continue;
@@ -456,7 +456,7 @@ static void drive_records(struct side *side)
 	free(records);
 }
 
-/* Releases some of what was lent, or reads it, which releases it as well. */
+/* Looks at what was lent, or at a copy of it, and gives some of it back. */
 static void use_records(struct side *side, uint8_t *copy, uint64_t lent)
 {
 	rb_channel *channel = side->channel;
@@ -466,11 +466,11 @@ static void use_records(struct side *side, uint8_t *copy, uint64_t lent)
 
 	check_records(side, records, lent, side->entries);
 	if (next_random(side) % 2) {
-		int64_t read = rb_read(channel, side->entries, copy, used);
-		if (read != (int64_t)used)
-			fail(side, "read", used, (uint64_t)read);
+		memcpy(copy, records, used * options.record);
 		check_records(side, copy, used, side->entries);
 	}
+	if (rb_return(channel, used))
+		fail(side, "return", 0, 1);
 	side->entries += used;
 }
 
@@ -483,8 +483,7 @@ static void serve_records(struct side *side)
 
 	if (!copy)
 		die("malloc");
-	while ((lent = rb_borrow(channel, side->entries, 1 + next_random(side) % slots, 0)) !=
-	       -EPIPE) {
+	while ((lent = rb_borrow(channel, 1 + next_random(side) % slots, 0)) != -EPIPE) {
 		if (lent == -EAGAIN)
 			wait_for(side, RB_DATA);
 		else if (lent < 0)

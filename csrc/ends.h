@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is done for each message or batch: what the ends in python/ stand on, and C programs may.
+ * Functions return as those of api.h do.
+ */
+#ifndef RB_ENDS_H
+#define RB_ENDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api.h"
+
+enum { RB_MESSAGE = 1, RB_FAILURE = 2 };          /* kinds of frames */
+enum { RB_FLAG_MORE = 1, RB_FLAG_CONTINUED = 2 }; /* flags of frames: fragments */
+
+/* The frame that rb_peek or rb_take found last. start and stop bound its payload within the memory
+ * of rb_channel_theirs. */
+typedef struct {
+	uint64_t index;
+	uint64_t token;
+	uint64_t start;
+	uint64_t stop;
+	uint16_t kind;
+	uint16_t flags;
+} rb_frame;
+
+/* A message to be sent. */
+struct rb_payload {
+	const void *start;
+	uint64_t length;
+};
+
+/* message.c: producing */
+uint64_t rb_payload_max(rb_channel *channel);
+int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
+	    int64_t patience_ns);
+int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uint64_t count);
+int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
+		      uint64_t token, int kind);
+void rb_send_abandon(rb_channel *channel);
+int64_t rb_reserve(rb_channel *channel, uint64_t length);
+uint64_t rb_reservation(rb_channel *channel);
+int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token);
+void rb_unreserve(rb_channel *channel, uint64_t reservation);
+
+/* message.c: consuming. A frame is looked at first, and taken when the caller has what he wants of
+ * it: rb_peek, then rb_skip or rb_hold. */
+int rb_peek(rb_channel *channel, int64_t patience_ns);
+bool rb_peek_arrived(rb_channel *channel);
+void rb_skip(rb_channel *channel);
+void rb_give_back(rb_channel *channel);
+void rb_hold(rb_channel *channel);
+int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patience_ns);
+int rb_take(rb_channel *channel, int64_t patience_ns);
+bool rb_holds(rb_channel *channel, uint64_t index);
+int rb_release(rb_channel *channel, uint64_t index);
+int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64_t length,
+		int kind);
+int rb_all_held(rb_channel *channel);
+
+/* record.c: records on a ring, one in a slot. What was lent and not returned is lent again. */
+int64_t rb_write(rb_channel *channel, const void *records, uint64_t count);
+int64_t rb_reserve_records(rb_channel *channel, uint64_t count);
+int rb_commit_records(rb_channel *channel, uint64_t reservation, uint64_t count);
+int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns);
+int rb_return(rb_channel *channel, uint64_t count);
+
+/* ends.c */
+uint64_t rb_arrived(rb_channel *channel);
+
+int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries,
+		   uint64_t max_delay_ns);
+void rb_defer_end(rb_channel *channel, uint64_t block);
+void rb_in_hand(rb_channel *channel, int in_hand);
+int rb_glance(rb_channel *channel, int want);
+
+#endif

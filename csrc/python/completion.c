@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A device's answer to one request, as `reap` gives it.
+ */
+#include "python.h"
+
+struct completion {
+	PyObject_HEAD uint64_t token;
+	PyObject *payload;
+	char ok;
+};
+
+static PyObject *make(PyTypeObject *type, uint64_t token, PyObject *payload, bool ok)
+{
+	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+	struct completion *completion = (struct completion *)allocate(type, 0);
+
+	if (!completion)
+		return NULL;
+	completion->token = token;
+	completion->payload = Py_NewRef(payload);
+	completion->ok = ok;
+	return (PyObject *)completion;
+}
+
+PyObject *completion_of(struct answer *answer)
+{
+	return make(completion_type, answer->token, answer->payload, answer->ok);
+}
+
+static PyObject *completion_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+	static char *names[] = {"token", "payload", "ok", NULL};
+	unsigned long long token;
+	PyObject *payload;
+	int ok;
+
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "KSp", names, &token, &payload, &ok))
+		return NULL;
+	return make(type, token, payload, ok);
+}
+
+static void completion_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	Py_CLEAR(((struct completion *)self)->payload);
+	release(self);
+	Py_DECREF(type);
+}
+
+/* Gives the payload of an answer, or raises RequestFailed with the device's text. */
+static PyObject *result_of(PyObject *payload, bool ok)
+{
+	if (ok)
+		return Py_NewRef(payload);
+	PyObject *text = PyUnicode_FromEncodedObject(payload, "utf-8", "replace");
+	if (text)
+		PyErr_SetObject(errors.request_failed, text);
+	Py_XDECREF(text);
+	return NULL;
+}
+
+/* The same of an answer that somebody waited for, which is no longer needed then. */
+PyObject *driver_result(struct answer *answer)
+{
+	PyObject *result = result_of(answer->payload, answer->ok);
+
+	Py_DECREF(answer->payload);
+	PyMem_Free(answer);
+	return result;
+}
+
+static PyObject *completion_result(PyObject *self, PyObject *unused)
+{
+	struct completion *completion = (struct completion *)self;
+
+	(void)unused;
+	return result_of(completion->payload, completion->ok);
+}
+
+static PyObject *completion_repr(PyObject *self)
+{
+	struct completion *completion = (struct completion *)self;
+
+	return PyUnicode_FromFormat("Completion(token=%llu, payload=%R, ok=%s)",
+				    (unsigned long long)completion->token, completion->payload,
+				    completion->ok ? "True" : "False");
+}
+
+static PyMethodDef completion_methods[] = {
+	{"result", completion_result, METH_NOARGS,
+	 "result($self, /)\n--\n\n"
+	 "Give the payload, or raise RequestFailed with the device's text."},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef completion_members[] = {
+	{"token", T_ULONGLONG, offsetof(struct completion, token), READONLY,
+	 "The token that `submit` returned for the request."},
+	{"payload", T_OBJECT_EX, offsetof(struct completion, payload), READONLY,
+	 "The answer; if `ok` is false, what the device said went wrong, as UTF-8."},
+	{"ok", T_BOOL, offsetof(struct completion, ok), READONLY,
+	 "Whether the device completed the request; false if it failed it."},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot completion_slots[] = {
+	{Py_tp_doc, "A device's answer to one request."},
+	{Py_tp_new, completion_new},
+	{Py_tp_dealloc, completion_dealloc},
+	{Py_tp_repr, completion_repr},
+	{Py_tp_methods, completion_methods},
+	{Py_tp_members, completion_members},
+	{0, NULL},
+};
+
+PyType_Spec completion_spec = {
+	.name = "ringbell.Completion",
+	.basicsize = sizeof(struct completion),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = completion_slots,
+};

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The consuming end of a message ring: recv, recv_many, borrow, iteration.
+ */
+#include <string.h>
+
+#include "python.h"
+
+/* What recv_many takes at most. */
+#define MANY 1024
+
+enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW };
+
+/* ---- one message, or a piece of one ---- */
+
+static const uint8_t *frame_start(rb_channel *core)
+{
+	return core->consumer.slots + core->consumer.frame.start;
+}
+
+static uint64_t frame_length(const rb_frame *frame)
+{
+	return frame->stop - frame->start;
+}
+
+static PyObject *bytes_of(const uint8_t *start, uint64_t length)
+{
+	PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+
+	if (bytes)
+		copy_bytes(PyBytes_AsString(bytes), start, length);
+	return bytes;
+}
+
+/* The memory of a message in pieces, for all of it: its first piece says how long that is. */
+static bool pieces_begin(struct consumer *consumer, const rb_frame *frame)
+{
+	uint64_t whole = frame->flags & RB_FLAG_MORE ? frame->token : frame_length(frame);
+
+	Py_CLEAR(consumer->pieces); /* its sender gave it up half-way */
+	consumer->pieces = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)whole);
+	consumer->filled = 0;
+	return consumer->pieces != NULL;
+}
+
+static bool pieces_add(struct consumer *consumer, const rb_frame *frame)
+{
+	uint64_t length = frame_length(frame);
+
+	if (!(frame->flags & RB_FLAG_CONTINUED) && !pieces_begin(consumer, frame))
+		return false;
+	copy_bytes(PyBytes_AsString(consumer->pieces) + consumer->filled,
+		   frame_start(consumer->end.core), length);
+	consumer->filled += length;
+	return true;
+}
+
+static void describe(struct message *message, const rb_frame *frame)
+{
+	message->index = frame->index;
+	message->token = frame->token;
+	message->ok = frame->kind == RB_MESSAGE;
+}
+
+/* Adds the piece that was peeked at to those before it. The last one can be left held. */
+enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last)
+{
+	rb_channel *core = consumer->end.core;
+	rb_frame frame = core->consumer.frame;
+	bool more = frame.flags & RB_FLAG_MORE;
+
+	if (!pieces_add(consumer, &frame))
+		return TOOK_FAILED;
+	if (!more && hold_last) {
+		rb_take(core, 0);
+	} else {
+		rb_skip(core);
+		rb_give_back(core);
+	}
+	if (more)
+		return TOOK_PIECE;
+	describe(message, &frame);
+	message->payload = consumer->pieces;
+	consumer->pieces = NULL;
+	return TOOK_MESSAGE;
+}
+
+/* Takes the next frame as a copy, if one is there; a message is counted as taken in the step that
+ * makes its bytes. */
+enum took consumer_take(struct consumer *consumer, struct message *message)
+{
+	rb_channel *core = consumer->end.core;
+	const rb_frame *frame = &core->consumer.frame;
+	int status = rb_peek(core, 0);
+
+	if (status == -EAGAIN)
+		return TOOK_NOTHING;
+	if (status) {
+		end_fail(&consumer->end, status);
+		return TOOK_FAILED;
+	}
+	if (frame->flags)
+		return consumer_take_piece(consumer, message, false);
+	PyObject *payload = bytes_of(frame_start(core), frame_length(frame));
+	if (!payload)
+		return TOOK_FAILED;
+	describe(message, frame);
+	message->payload = payload;
+	rb_skip(core);
+	rb_give_back(core);
+	return TOOK_MESSAGE;
+}
+
+/* Takes the next message as bytes; blocks while there is none. */
+static PyObject *take_bytes(struct consumer *consumer, struct patience *patience)
+{
+	struct message message;
+
+	for (;;) {
+		enum took took = consumer_take(consumer, &message);
+		if (took == TOOK_MESSAGE)
+			return message.payload;
+		if (took == TOOK_FAILED)
+			return NULL;
+		if (took == TOOK_PIECE && patience_goes_on(patience, consumer->end.core))
+			continue;
+		if (!end_wait_for_data(&consumer->end, patience))
+			return NULL;
+	}
+}
+
+/* ---- lending ---- */
+
+/* Takes back what borrow lent; false with BufferError when somebody still looks at it. */
+bool consumer_end_loan(struct consumer *consumer)
+{
+	if (!consumer->lent)
+		return true;
+	if (consumer->lent_in_ring ? !loan_end(consumer->loan, consumer->lent)
+				   : !view_release(consumer->lent)) {
+		if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_BufferError))
+			PyErr_Clear();
+		still_in_use("the message that was borrowed");
+		return false;
+	}
+	Py_CLEAR(consumer->lent);
+	if (consumer->lent_in_ring) {
+		rb_skip(consumer->end.core);
+		rb_give_back(consumer->end.core);
+	}
+	return true;
+}
+
+static PyObject *lend(struct consumer *consumer, PyObject *view, bool in_ring)
+{
+	consumer->lent_in_ring = in_ring;
+	consumer->lent = view;
+	return Py_NewRef(view);
+}
+
+/* Lends the message that was peeked at; it is skipped when it is taken back. */
+static PyObject *lend_frame(struct consumer *consumer)
+{
+	rb_channel *core = consumer->end.core;
+
+	if (!loan_renew(&consumer->loan, consumer->end.memory))
+		return NULL;
+	PyObject *view = loan_lend(consumer->loan, (void *)(uintptr_t)frame_start(core),
+				   frame_length(&core->consumer.frame), true);
+	return view ? lend(consumer, view, true) : NULL;
+}
+
+/* Lends one that was put together in memory of its own, where whoever looks at it does no harm. */
+static PyObject *lend_bytes(struct consumer *consumer, PyObject *bytes)
+{
+	PyObject *view = PyMemoryView_FromObject(bytes);
+
+	Py_DECREF(bytes); /* the view keeps it */
+	return view ? lend(consumer, view, false) : NULL;
+}
+
+static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
+{
+	rb_channel *core = consumer->end.core;
+	struct message message;
+
+	for (;;) {
+		int status = rb_peek(core, 0);
+		if (!status && !core->consumer.frame.flags)
+			return lend_frame(consumer);
+		if (status && status != -EAGAIN)
+			return end_fail(&consumer->end, status);
+		if (!status) {
+			enum took took = consumer_take_piece(consumer, &message, false);
+			if (took == TOOK_MESSAGE)
+				return lend_bytes(consumer, message.payload);
+			if (took == TOOK_FAILED)
+				return NULL;
+			if (patience_goes_on(patience, core))
+				continue;
+		}
+		if (!end_wait_for_data(&consumer->end, patience))
+			return NULL;
+	}
+}
+
+/* ---- many ---- */
+
+static bool append(PyObject *list, PyObject *item)
+{
+	bool appended = item && !PyList_Append(list, item);
+
+	Py_XDECREF(item);
+	return appended;
+}
+
+/* Takes what has arrived of whole messages, and gives all of their room back at once. A message is
+ * skipped when its bytes are in the list; an exception leaves the others in the ring. */
+static bool take_arrived(struct consumer *consumer, PyObject *list, uint64_t most)
+{
+	rb_channel *core = consumer->end.core;
+	const rb_frame *frame = &core->consumer.frame;
+	uint64_t taken = 0;
+	bool good = true;
+
+	do {
+		good = append(list, bytes_of(frame_start(core), frame_length(frame)));
+		if (!good)
+			break;
+		rb_skip(core);
+		taken++;
+	} while (taken < most && rb_peek_arrived(core) && !frame->flags);
+	rb_give_back(core);
+	/* What was taken before memory ran out is given first. */
+	if (!good && taken)
+		PyErr_Clear();
+	return good || taken;
+}
+
+static PyObject *take_many(struct consumer *consumer, uint64_t most, struct patience *patience)
+{
+	rb_channel *core = consumer->end.core;
+	PyObject *list = PyList_New(0);
+
+	if (!list)
+		return NULL;
+	int status = rb_peek(core, 0);
+	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
+		status = rb_peek(core, 0);
+	bool good = !status;
+	if (good && !core->consumer.frame.flags)
+		good = take_arrived(consumer, list, most);
+	else if (good)
+		good = append(list, take_bytes(consumer, patience));
+	else if (status != -EAGAIN)
+		end_fail(&consumer->end, status);
+	if (good)
+		return list;
+	Py_DECREF(list);
+	return NULL;
+}
+
+/* ---- the subscriptions behind the methods of Python ---- */
+
+static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
+{
+	struct consumer *consumer = (struct consumer *)self;
+	PyObject *message = NULL;
+	struct patience patience;
+
+	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
+		return NULL;
+	if (consumer_end_loan(consumer))
+		message = take_bytes(consumer, &patience);
+	end_leave(&consumer->end);
+	return message;
+}
+
+/* Reads the `max` of a call that takes several entries: None is `most`. */
+bool how_many(PyObject *max, uint64_t most, uint64_t *count)
+{
+	*count = most;
+	if (max == Py_None)
+		return true;
+	PyObject *number = PyNumber_Index(max);
+	if (!number)
+		return false;
+	int overflow;
+	long long wanted = PyLong_AsLongLongAndOverflow(number, &overflow);
+	if (overflow < 0 || (!overflow && wanted < 1))
+		PyErr_Format(PyExc_ValueError, "max is how many to take, at least 1, not %S",
+			     number);
+	else if (!overflow && (uint64_t)wanted < most)
+		*count = (uint64_t)wanted;
+	Py_DECREF(number);
+	return !PyErr_Occurred();
+}
+
+/* The key is `(max, timeout)`. */
+static PyObject *subscribe_recv_many(PyObject *self, PyObject *key)
+{
+	struct consumer *consumer = (struct consumer *)self;
+	PyObject *messages = NULL, *max, *timeout;
+	struct patience patience;
+	uint64_t most;
+
+	if (!PyArg_ParseTuple(key, "OO", &max, &timeout) || !how_many(max, MANY, &most) ||
+	    !patience_from(&patience, timeout) || !end_enter(&consumer->end))
+		return NULL;
+	if (consumer_end_loan(consumer))
+		messages = take_many(consumer, most, &patience);
+	end_leave(&consumer->end);
+	return messages;
+}
+
+static PyObject *subscribe_borrow(PyObject *self, PyObject *timeout)
+{
+	struct consumer *consumer = (struct consumer *)self;
+	PyObject *view = NULL;
+	struct patience patience;
+
+	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
+		return NULL;
+	if (consumer_end_loan(consumer))
+		view = lend_next(consumer, &patience);
+	end_leave(&consumer->end);
+	return view;
+}
+
+static PyObject *borrow_for_ever(PyObject *self)
+{
+	return subscribe_borrow(self, Py_None);
+}
+
+/* ---- the type ---- */
+
+static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+	newfunc base = (newfunc)PyType_GetSlot(end_type, Py_tp_new);
+	struct consumer *consumer = (struct consumer *)base(type, args, keywords);
+
+	if (!consumer)
+		return NULL;
+	PyObject *self = (PyObject *)consumer;
+	consumer->takings[TAKE_RECV] = taking_new(self, subscribe_recv);
+	consumer->takings[TAKE_MANY] = taking_new(self, subscribe_recv_many);
+	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);
+	if (consumer->takings[TAKE_RECV] && consumer->takings[TAKE_MANY] &&
+	    consumer->takings[TAKE_BORROW])
+		return self;
+	Py_DECREF(self);
+	return NULL;
+}
+
+static void consumer_dealloc(PyObject *self)
+{
+	struct consumer *consumer = (struct consumer *)self;
+
+	for (int i = 0; i < 3; i++)
+		taking_forget(&consumer->takings[i]);
+	Py_CLEAR(consumer->lent);
+	Py_CLEAR(consumer->pieces);
+	if (consumer->loan)
+		loan_drop(&consumer->loan);
+	end_clear(&consumer->end);
+}
+
+static PyObject *consumer_iter(PyObject *self)
+{
+	return iterator_new(self, borrow_for_ever);
+}
+
+static PyMemberDef consumer_members[] = {
+	{"_recv", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_RECV]), READONLY, NULL},
+	{"_recv_many", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_MANY]), READONLY, NULL},
+	{"_borrow", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_BORROW]), READONLY, NULL},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot consumer_slots[] = {
+	{Py_tp_doc, "The consuming end of a message ring."},
+	{Py_tp_new, consumer_new},
+	{Py_tp_dealloc, consumer_dealloc},
+	{Py_tp_members, consumer_members},
+	{Py_tp_iter, consumer_iter},
+	{0, NULL},
+};
+
+PyType_Spec consumer_spec = {
+	.name = "ringbell._ends.MessageConsumer",
+	.basicsize = sizeof(struct consumer),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = consumer_slots,
+};

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The side that does: take, iteration, and the plain loop of serve.
+ */
+#include "request.h"
+
+/* How many requests serve answers before it lets other threads run, if its handler does not. */
+#define TURNS 256
+
+struct device {
+	struct side side;
+	PyObject *take; /* what takes the next request */
+};
+
+/* Takes the frame that was peeked at, where it lies. */
+static PyObject *take_whole(struct side *side)
+{
+	struct request *request = request_in_ring(side);
+
+	if (request)
+		rb_hold(side->consumer->end.core);
+	return (PyObject *)request;
+}
+
+static PyObject *take_next(struct side *side, struct patience *patience)
+{
+	struct consumer *doorbell = side->consumer;
+	rb_channel *core = doorbell->end.core;
+	struct message message;
+
+	for (;;) {
+		int status = rb_peek(core, 0);
+		if (!status && !core->consumer.frame.flags)
+			return take_whole(side);
+		if (status && status != -EAGAIN)
+			return end_fail(&doorbell->end, status);
+		if (!status) {
+			enum took took = consumer_take_piece(doorbell, &message, true);
+			if (took == TOOK_MESSAGE)
+				return (PyObject *)request_in_pieces(side, &message);
+			if (took == TOOK_FAILED)
+				return NULL;
+			if (patience_goes_on(patience, core))
+				continue;
+		}
+		if (rb_all_held(core)) {
+			PyErr_SetString(PyExc_RuntimeError,
+					"every slot of the doorbell ring is held by requests that "
+					"were taken and not completed, so no other can arrive; "
+					"complete some of them first");
+			return NULL;
+		}
+		if (!end_wait_for_data(&doorbell->end, patience))
+			return NULL;
+	}
+}
+
+static PyObject *subscribe_take(PyObject *self, PyObject *timeout)
+{
+	struct side *side = (struct side *)self;
+	PyObject *request = NULL;
+	struct patience patience;
+
+	if (!patience_from(&patience, timeout) || !end_enter(&side->consumer->end))
+		return NULL;
+	if (consumer_end_loan(side->consumer))
+		request = take_next(side, &patience);
+	end_leave(&side->consumer->end);
+	return request;
+}
+
+static PyObject *take_for_ever(PyObject *self)
+{
+	return subscribe_take(self, Py_None);
+}
+
+/* ---- serving ---- */
+
+/* Makes bytes of what a handler returned: it may lie in the request, which is about to end. */
+static PyObject *as_bytes(PyObject *result)
+{
+	if (!result || PyBytes_CheckExact(result))
+		return result;
+	PyObject *view = PyMemoryView_FromObject(result);
+	PyObject *bytes = view ? PyObject_Bytes(view) : NULL;
+	Py_XDECREF(view);
+	if (!view && PyErr_ExceptionMatches(PyExc_TypeError)) {
+		PyObject *name = PyType_GetName(Py_TYPE(result));
+		PyErr_Clear();
+		if (name)
+			PyErr_Format(PyExc_TypeError,
+				     "the handler returned %U; return bytes or another buffer",
+				     name);
+		Py_XDECREF(name);
+	}
+	Py_DECREF(result);
+	return bytes;
+}
+
+/* Gives the request and its error to `failed`; what is no Exception ends the serving. */
+static bool answer_failure(PyObject *request, PyObject *failed)
+{
+	PyObject *kind, *error, *traceback;
+
+	if (!PyErr_ExceptionMatches(PyExc_Exception))
+		return false;
+	PyErr_Fetch(&kind, &error, &traceback);
+	PyErr_NormalizeException(&kind, &error, &traceback);
+	if (traceback)
+		PyException_SetTraceback(error, traceback);
+	Py_XDECREF(kind);
+	Py_XDECREF(traceback);
+	/* The reference to the error goes with the call, or its frames would keep the payload. */
+	PyObject *arguments = Py_BuildValue("(ON)", request, error);
+	PyObject *none = arguments ? PyObject_Call(failed, arguments, NULL) : NULL;
+	Py_XDECREF(arguments);
+	Py_XDECREF(none);
+	return none != NULL;
+}
+
+/* Takes one request and answers it; false with an exception that ends the serving. */
+static bool serve_one(PyObject *self, PyObject *handler, PyObject *failed)
+{
+	struct patience patience = {.for_ever = true};
+	PyObject *request = take_for_ever(self);
+
+	if (!request)
+		return false;
+	PyObject *payload = ((struct request *)request)->payload;
+	PyObject *answer = as_bytes(PyObject_CallFunctionObjArgs(handler, payload, NULL));
+	bool good =
+		answer ? request_complete((struct request *)request, answer, RB_MESSAGE, &patience)
+		       : answer_failure(request, failed);
+	Py_XDECREF(answer);
+	Py_DECREF(request);
+	return good;
+}
+
+static void let_others_run(void)
+{
+	Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS
+}
+
+/* `_serve(handler, failed)`: for ever, until an exception ends it. */
+static PyObject *device_serve(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	if (nargs != 2) {
+		PyErr_SetString(PyExc_TypeError, "_serve() takes a handler and what fails for it");
+		return NULL;
+	}
+	for (uint64_t turn = 1; serve_one(self, args[0], args[1]); turn++) {
+		if (PyErr_CheckSignals())
+			break;
+		if (turn % TURNS == 0)
+			let_others_run();
+	}
+	return NULL;
+}
+
+/* ---- the type ---- */
+
+static PyObject *device_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+	static char *names[] = {"doorbell", "interrupt", NULL};
+	PyObject *doorbell, *interrupt;
+
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!", names, consumer_type, &doorbell,
+					 producer_type, &interrupt))
+		return NULL;
+	struct device *device = (struct device *)side_new(type, interrupt, doorbell);
+	if (!device)
+		return NULL;
+	device->take = taking_new((PyObject *)device, subscribe_take);
+	if (device->take)
+		return (PyObject *)device;
+	Py_DECREF(device);
+	return NULL;
+}
+
+static void device_dealloc(PyObject *self)
+{
+	taking_forget(&((struct device *)self)->take);
+	side_clear((struct side *)self);
+}
+
+static PyObject *device_iter(PyObject *self)
+{
+	return iterator_new(self, take_for_ever);
+}
+
+static PyMethodDef device_methods[] = {
+	{"_serve", (PyCFunction)(void (*)(void))device_serve, METH_FASTCALL, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef device_members[] = {
+	{"_take", T_OBJECT_EX, offsetof(struct device, take), READONLY, NULL},
+	{"doorbell", T_OBJECT_EX, offsetof(struct device, side.consumer), READONLY,
+	 "The consuming end of the doorbell ring."},
+	{"interrupt", T_OBJECT_EX, offsetof(struct device, side.producer), READONLY,
+	 "The producing end of the interrupt ring."},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot device_slots[] = {
+	{Py_tp_doc, "The side that does."},
+	{Py_tp_new, device_new},
+	{Py_tp_dealloc, device_dealloc},
+	{Py_tp_methods, device_methods},
+	{Py_tp_members, device_members},
+	{Py_tp_iter, device_iter},
+	{0, NULL},
+};
+
+PyType_Spec device_spec = {
+	.name = "ringbell._ends.Device",
+	.basicsize = sizeof(struct device),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = device_slots,
+};

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The side that asks: submit, reap, call. Each request has a `struct answer`, which says who waits
+ * for it. Whoever gives up says so there, and the answer is dropped when it arrives.
+ */
+#include "python.h"
+
+bool driver_enter(struct driver *driver)
+{
+	return side_enter(&driver->side);
+}
+
+/* Before it is left an event loop is told of what a later call would give at once. */
+void driver_leave(struct driver *driver)
+{
+	rb_channel *core = driver->side.consumer->end.core;
+	bool in_hand = driver->ready.count || driver->maps_ready;
+
+	if (in_hand != core->consumer.in_hand)
+		rb_in_hand(core, in_hand);
+	side_leave(&driver->side);
+}
+
+/* ---- requests, and who waits for their answers ---- */
+
+struct answer *driver_request(struct driver *driver, int place)
+{
+	struct answer *answer = PyMem_Malloc(sizeof(*answer));
+
+	if (!answer) {
+		PyErr_NoMemory();
+		return NULL;
+	}
+	*answer = (struct answer){.token = driver->next_token++, .place = place};
+	return answer;
+}
+
+/* Nobody waits for it any longer. */
+void driver_give_up(struct answer *answer)
+{
+	if (answer->payload) {
+		Py_DECREF(answer->payload);
+		PyMem_Free(answer);
+		return;
+	}
+	answer->place = FOR_NOBODY;
+}
+
+static void file(struct driver *driver, const struct message *message)
+{
+	struct answer *answer = in_flight_remove(&driver->in_flight, message->token);
+
+	if (!answer || answer->place == FOR_NOBODY) {
+		Py_DECREF(message->payload);
+		PyMem_Free(answer);
+		return;
+	}
+	answer->payload = message->payload;
+	answer->ok = message->ok;
+	if (answer->place == FOR_REAP) {
+		driver->for_reap--;
+		answers_append(&driver->ready, answer);
+	} else if (answer->place == FOR_MAP) {
+		map_answer_arrived(answer->map, answer);
+	}
+}
+
+/* Takes one completion, if one is there, and puts it where the one who waits for it will look. One
+ * that nobody asked for is dropped. */
+static enum took take_one(struct driver *driver)
+{
+	struct message message;
+
+	if (!consumer_end_loan(driver->side.consumer))
+		return TOOK_FAILED;
+	enum took took = consumer_take(driver->side.consumer, &message);
+	if (took == TOOK_MESSAGE)
+		file(driver, &message);
+	return took;
+}
+
+/* Adds to an exception that says the device is gone how many requests that leaves unanswered. */
+static void note_unanswered(struct driver *driver)
+{
+	PyObject *kind, *error, *traceback;
+
+	if (!driver->in_flight.count)
+		return;
+	if (!is_end_of_stream() && !PyErr_ExceptionMatches(errors.peer_lost))
+		return;
+	PyErr_Fetch(&kind, &error, &traceback);
+	PyErr_NormalizeException(&kind, &error, &traceback);
+	PyObject *note = PyUnicode_FromFormat("requests in flight that were not answered: %llu",
+					      (unsigned long long)driver->in_flight.count);
+	PyObject *none = note ? PyObject_CallMethod(error, "add_note", "O", note) : NULL;
+	Py_XDECREF(note);
+	Py_XDECREF(none);
+	PyErr_Clear();
+	PyErr_Restore(kind, error, traceback);
+}
+
+static bool wait_for_completion(struct driver *driver, struct patience *patience)
+{
+	return end_wait_for_data(&driver->side.consumer->end, patience);
+}
+
+/* A last look: if the ring is empty now, the descriptor of an event loop is readable no longer. */
+static void settle(struct driver *driver)
+{
+	rb_peek(driver->side.consumer->end.core, 0);
+}
+
+/* After something else has come than what is waited for: whether to take more. */
+static bool may_take_more(struct driver *driver, struct patience *patience)
+{
+	if (patience_goes_on(patience, driver->side.consumer->end.core))
+		return true;
+	settle(driver);
+	PyErr_SetString(errors.ring_empty,
+			"nothing that this call waits for arrived within the timeout");
+	return false;
+}
+
+/* Takes one completion, or waits; false with an exception, RingEmpty when the time is over. */
+static bool advance(struct driver *driver, struct patience *patience)
+{
+	enum took took = take_one(driver);
+	bool good = took == TOOK_NOTHING  ? wait_for_completion(driver, patience)
+		    : took == TOOK_FAILED ? false
+					  : true;
+
+	if (!good)
+		note_unanswered(driver);
+	return good;
+}
+
+/* ---- sending ---- */
+
+/* Takes all completions that have arrived; those that come meanwhile can wait. */
+static bool set_aside(struct driver *driver)
+{
+	struct patience now = {.for_ever = false};
+	enum took took;
+
+	while ((took = take_one(driver)) > TOOK_NOTHING)
+		if (!patience_goes_on(&now, driver->side.consumer->end.core))
+			return true;
+	return took == TOOK_NOTHING;
+}
+
+/* Waits until the doorbell ring may have room, and sets aside what arrives meanwhile. Without that
+ * a device that waits for room in the interrupt ring and a driver that waits for room in the
+ * doorbell ring would wait for each other. */
+static bool wait_for_room(PyObject *who, struct patience *patience)
+{
+	struct driver *driver = (struct driver *)who;
+
+	/* Also before the wait: what is there already is no news that would end it. */
+	if (!set_aside(driver))
+		return false;
+	int ready = patience->last_try
+			    ? 0
+			    : end_wait(&driver->side.producer->end, RB_SPACE | RB_DATA, patience);
+	if (!ready)
+		ring_full();
+	/* What woke us may be data each time, so the time has to be looked at here as well. */
+	patience->last_try = !patience_left(patience);
+	return ready > 0 && set_aside(driver);
+}
+
+/* Sends a request; `answer` is in flight from then on. Without that it is freed. */
+bool driver_send(struct driver *driver, struct answer *answer, PyObject *object,
+		 struct patience *patience)
+{
+	struct producer *doorbell = driver->side.producer;
+	struct room room = {wait_for_room, (PyObject *)driver};
+	struct payload payload;
+
+	if (!answer)
+		return false;
+	bool sent = in_flight_make_room(&driver->in_flight) && payload_open(&payload, object);
+	if (sent) {
+		int status = producer_send_once(doorbell, &payload, answer->token);
+		if (status)
+			sent = producer_send_on(doorbell, status, &payload, answer->token,
+						RB_MESSAGE, patience, room);
+		payload_close(&payload);
+	}
+	if (!sent) {
+		PyMem_Free(answer);
+		return false;
+	}
+	in_flight_add(&driver->in_flight, answer);
+	driver->for_reap += answer->place == FOR_REAP;
+	return true;
+}
+
+/* Submits what was written in place. */
+bool driver_publish(struct driver *driver, struct answer *answer, uint64_t reservation,
+		    uint64_t length)
+{
+	struct end *doorbell = &driver->side.producer->end;
+	int status = -ENOMEM;
+
+	if (in_flight_make_room(&driver->in_flight))
+		status = rb_commit(doorbell->core, reservation, length, answer->token);
+	if (status) {
+		PyMem_Free(answer);
+		return status == -ENOMEM ? false : end_fail(doorbell, status);
+	}
+	in_flight_add(&driver->in_flight, answer);
+	driver->for_reap++;
+	return true;
+}
+
+static const struct signature submit_signature = {"submit", 1, 2, {"payload", "timeout"}};
+
+PyDoc_STRVAR(
+	submit_doc,
+	"submit($self, /, payload, timeout=None)\n--\n\n"
+	"Copy one request (any contiguous buffer, of any size) into the ring; return its token.\n\n"
+	"Blocks while the doorbell ring is full; completions that arrive meanwhile are set\n"
+	"aside for `reap`, so that a device which waits for room itself goes on. Raises\n"
+	"RingFull after `timeout` seconds (the request was not sent), EndOfStream or PeerLost\n"
+	"when the device is gone, TypeError for what is not a buffer, ChannelClosed after\n"
+	"close.");
+
+static PyObject *driver_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+			       PyObject *kwnames)
+{
+	struct driver *driver = (struct driver *)self;
+	PyObject *values[2] = {NULL};
+	struct patience patience;
+
+	if (!arguments_read(&submit_signature, args, nargs, kwnames, values) ||
+	    !patience_from(&patience, values[1]) || !driver_enter(driver))
+		return NULL;
+	struct answer *answer = driver_request(driver, FOR_REAP);
+	uint64_t token = answer ? answer->token : 0;
+	bool sent = driver_send(driver, answer, values[0], &patience);
+	driver_leave(driver);
+	return sent ? PyLong_FromUnsignedLongLong(token) : NULL;
+}
+
+static const struct signature reserve_signature = {"reserve", 1, 2, {"size", "timeout"}};
+
+PyDoc_STRVAR(
+	reserve_doc,
+	"reserve($self, /, size, timeout=None)\n--\n\n"
+	"Give room for a request of up to `size` bytes, to be written in place.\n\n"
+	"`with driver.reserve(4096) as frame: frame.payload[:] = ...` submits it at the end of\n"
+	"the block as `frame.token`; an exception abandons it. Set `frame.length` to send fewer\n"
+	"bytes. Blocks as `submit` does. Raises ValueError when `size` is larger than\n"
+	"`max_payload`, and what `submit` raises.");
+
+static PyObject *driver_reserve(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+				PyObject *kwnames)
+{
+	struct driver *driver = (struct driver *)self;
+	PyObject *values[2] = {NULL};
+	struct patience patience;
+
+	if (!arguments_read(&reserve_signature, args, nargs, kwnames, values) ||
+	    !patience_from(&patience, values[1]) || !driver_enter(driver))
+		return NULL;
+	PyObject *frame = frame_new(driver->side.producer, driver, values[0], 0, &patience,
+				    (struct room){wait_for_room, self});
+	driver_leave(driver);
+	return frame;
+}
+
+/* ---- taking ---- */
+
+/* Waits for one answer; false with an exception, and it is still in flight. */
+bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience)
+{
+	while (!answer->payload) {
+		if (!advance(driver, patience))
+			return false;
+		if (!answer->payload && !may_take_more(driver, patience))
+			return false;
+	}
+	return true;
+}
+
+static const struct signature call_signature = {"call", 1, 2, {"payload", "timeout"}};
+
+PyDoc_STRVAR(call_doc,
+	     "call($self, /, payload, timeout=None)\n--\n\n"
+	     "Submit one request and wait for its answer, at most `timeout` seconds in all.\n\n"
+	     "Raises RequestFailed with the device's text when it failed the request, RingFull or\n"
+	     "RingEmpty when the time is over (an answer that comes later is dropped), and what\n"
+	     "`submit` raises.");
+
+static PyObject *driver_call(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+			     PyObject *kwnames)
+{
+	struct driver *driver = (struct driver *)self;
+	PyObject *values[2] = {NULL}, *result = NULL;
+	struct patience patience;
+
+	if (!arguments_read(&call_signature, args, nargs, kwnames, values) ||
+	    !patience_from(&patience, values[1]) || !driver_enter(driver))
+		return NULL;
+	struct answer *answer = driver_request(driver, FOR_CALL);
+	if (driver_send(driver, answer, values[0], &patience)) {
+		if (driver_await(driver, answer, &patience))
+			result = driver_result(answer);
+		else
+			driver_give_up(answer);
+	}
+	driver_leave(driver);
+	return result;
+}
+
+static const struct signature map_signature = {"map", 1, 3, {"payloads", "depth", "timeout"}};
+
+PyDoc_STRVAR(
+	map_doc,
+	"map($self, /, payloads, depth=128, timeout=None)\n--\n\n"
+	"Submit each payload and yield the answers in the same order, `depth` in flight.\n\n"
+	"Payloads are drawn from the iterable as room is there, so it may be endless. `timeout`\n"
+	"is for each step, in seconds. Raises, at the place of the answer, what `call` raises;\n"
+	"what is still in flight then, or when the iterator is dropped, is dropped when it\n"
+	"arrives.");
+
+static PyObject *driver_map(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+			    PyObject *kwnames)
+{
+	PyObject *values[3] = {NULL};
+
+	if (!arguments_read(&map_signature, args, nargs, kwnames, values))
+		return NULL;
+	return map_new((struct driver *)self, values[0], values[1], values[2]);
+}
+
+/* No request that was made by submit or reserve is in flight, so no completion can come. */
+static PyObject *nothing_to_reap(struct driver *driver)
+{
+	struct end *interrupt = &driver->side.consumer->end;
+	int status = rb_wait_poll(interrupt->core, RB_DATA, 0);
+
+	if (status < 0)
+		return end_fail(interrupt, status);
+	/* What nobody waits for is dropped, or the descriptor stays readable. */
+	if (interrupt->core->consumer.pollable && !set_aside(driver))
+		return NULL;
+	settle(driver);
+	PyErr_SetString(errors.ring_empty, "no request is in flight, so no completion can arrive");
+	return NULL;
+}
+
+static PyObject *reap(struct driver *driver, struct patience *patience)
+{
+	while (!driver->ready.count) {
+		if (!driver->for_reap)
+			return nothing_to_reap(driver);
+		if (!advance(driver, patience))
+			return NULL;
+		if (!driver->ready.count && !may_take_more(driver, patience))
+			return NULL;
+	}
+	PyObject *completion = completion_of(driver->ready.first);
+	if (completion) {
+		struct answer *answer = answers_pop(&driver->ready);
+		Py_DECREF(answer->payload);
+		PyMem_Free(answer);
+	}
+	return completion;
+}
+
+static PyObject *subscribe_reap(PyObject *self, PyObject *timeout)
+{
+	struct driver *driver = (struct driver *)self;
+	struct patience patience;
+
+	if (!patience_from(&patience, timeout) || !driver_enter(driver))
+		return NULL;
+	PyObject *completion = reap(driver, &patience);
+	driver_leave(driver);
+	return completion;
+}
+
+/* ---- the type ---- */
+
+static PyObject *driver_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+	static char *names[] = {"doorbell", "interrupt", NULL};
+	PyObject *doorbell, *interrupt;
+
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!", names, producer_type, &doorbell,
+					 consumer_type, &interrupt))
+		return NULL;
+	struct driver *driver = (struct driver *)side_new(type, doorbell, interrupt);
+	if (!driver)
+		return NULL;
+	driver->next_token = 1;
+	driver->reap = taking_new((PyObject *)driver, subscribe_reap);
+	if (driver->reap)
+		return (PyObject *)driver;
+	Py_DECREF(driver);
+	return NULL;
+}
+
+static void driver_dealloc(PyObject *self)
+{
+	struct driver *driver = (struct driver *)self;
+	struct answer *answer;
+
+	taking_forget(&driver->reap);
+	while ((answer = answers_pop(&driver->ready))) {
+		Py_DECREF(answer->payload);
+		PyMem_Free(answer);
+	}
+	in_flight_free(&driver->in_flight);
+	side_clear(&driver->side);
+}
+
+static PyObject *driver_in_flight(PyObject *self, void *unused)
+{
+	struct driver *driver = (struct driver *)self;
+
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(driver->in_flight.count + driver->ready.count);
+}
+
+static PyMethodDef driver_methods[] = {
+	{"submit", (PyCFunction)(void (*)(void))driver_submit, METH_FASTCALL | METH_KEYWORDS,
+	 submit_doc},
+	{"call", (PyCFunction)(void (*)(void))driver_call, METH_FASTCALL | METH_KEYWORDS, call_doc},
+	{"map", (PyCFunction)(void (*)(void))driver_map, METH_FASTCALL | METH_KEYWORDS, map_doc},
+	{"reserve", (PyCFunction)(void (*)(void))driver_reserve, METH_FASTCALL | METH_KEYWORDS,
+	 reserve_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef driver_members[] = {
+	{"_reap", T_OBJECT_EX, offsetof(struct driver, reap), READONLY, NULL},
+	{"doorbell", T_OBJECT_EX, offsetof(struct driver, side.producer), READONLY,
+	 "The producing end of the doorbell ring, for messages that want no completion."},
+	{"interrupt", T_OBJECT_EX, offsetof(struct driver, side.consumer), READONLY,
+	 "The consuming end of the interrupt ring.\n\n"
+	 "What it lent by `borrow` is released when this driver takes a completion; BufferError "
+	 "then\n"
+	 "while a part of it is in use."},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef driver_attributes[] = {
+	{"in_flight", driver_in_flight, NULL,
+	 "How many requests have no completion yet, or one that `reap` has not handed over.", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot driver_slots[] = {
+	{Py_tp_doc, "The side that asks."},
+	{Py_tp_new, driver_new},
+	{Py_tp_dealloc, driver_dealloc},
+	{Py_tp_methods, driver_methods},
+	{Py_tp_members, driver_members},
+	{Py_tp_getset, driver_attributes},
+	{0, NULL},
+};
+
+PyType_Spec driver_spec = {
+	.name = "ringbell._ends.Driver",
+	.basicsize = sizeof(struct driver),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = driver_slots,
+};

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Memory of a ring that is lent out, and taken back.
+ *
+ * What the user gets is a memoryview of a loan. To release that view does not tell whether a slice
+ * of it, or an array made from it, is still alive; but the loan counts how often its memory has
+ * been exported, and all that came from the view hangs on its one export. So memory is taken back
+ * when the view has been released and nothing is exported any longer.
+ */
+#include "python.h"
+
+struct loan {
+	PyObject_HEAD PyObject *memory; /* keeps it alive */
+	void *start;
+	Py_ssize_t length;
+	Py_ssize_t exported;
+	bool read_only;
+	bool over;
+};
+
+/* `memory` is what keeps the memory alive: that of a ring, or bytes. */
+struct loan *loan_new(PyObject *memory)
+{
+	struct loan *loan = PyObject_New(struct loan, loan_type);
+
+	if (!loan)
+		return NULL;
+	loan->memory = Py_NewRef(memory);
+	loan->exported = 0;
+	loan->over = true;
+	return loan;
+}
+
+/* Makes `*loan` one that can lend that memory: the same again, if nobody else knows it. */
+bool loan_renew(struct loan **loan, PyObject *memory)
+{
+	struct loan *old = *loan;
+
+	if (old && old->memory == memory && !old->exported && Py_REFCNT((PyObject *)old) == 1)
+		return true;
+	Py_XDECREF((PyObject *)old);
+	*loan = loan_new(memory);
+	return *loan != NULL;
+}
+
+/* Returns the view to hand out, or NULL with an exception. */
+PyObject *loan_lend(struct loan *loan, void *start, uint64_t length, bool read_only)
+{
+	loan->start = start;
+	loan->length = (Py_ssize_t)length;
+	loan->read_only = read_only;
+	loan->over = false;
+	return PyMemoryView_FromObject((PyObject *)loan);
+}
+
+/* Puts another view in the place of one that was released in vain. */
+void loan_lend_again(struct loan *loan, PyObject **view)
+{
+	PyObject *kind, *error, *traceback;
+
+	PyErr_Fetch(&kind, &error, &traceback);
+	if (PyObject_Size(*view) < 0) {
+		PyErr_Clear();
+		loan->over = false;
+		PyObject *again = PyMemoryView_FromObject((PyObject *)loan);
+		if (again) {
+			Py_DECREF(*view);
+			*view = again;
+		}
+	}
+	PyErr_Clear();
+	PyErr_Restore(kind, error, traceback);
+}
+
+bool view_release(PyObject *view)
+{
+	PyObject *none = PyObject_CallMethod(view, "release", NULL);
+
+	Py_XDECREF(none);
+	return none != NULL;
+}
+
+/* Takes the memory back. False, with an exception if it is no BufferError, while somebody still
+ * looks at it. */
+bool loan_end(struct loan *loan, PyObject *view)
+{
+	if (!view_release(view)) {
+		if (PyErr_ExceptionMatches(PyExc_BufferError))
+			PyErr_Clear();
+		return false;
+	}
+	if (loan->exported)
+		return false;
+	loan->over = true;
+	return true;
+}
+
+/* Whether a memoryview looks at this loan. */
+bool loan_is_of(struct loan *loan, PyObject *view)
+{
+	PyObject *object = PyMemoryView_Check(view) ? PyObject_GetAttrString(view, "obj") : NULL;
+
+	if (!object)
+		PyErr_Clear();
+	Py_XDECREF(object);
+	return object == (PyObject *)loan;
+}
+
+/* Says why lent memory cannot be taken back. */
+void still_in_use(const char *what)
+{
+	if (!PyErr_Occurred())
+		PyErr_Format(PyExc_BufferError,
+			     "the payload of %s is still in use: a slice of it, or an array made "
+			     "from it, is alive; delete that first, or make it from a copy, "
+			     "bytes(payload)",
+			     what);
+}
+
+void loan_drop(struct loan **loan)
+{
+	Py_CLEAR(*loan);
+}
+
+static int loan_getbuffer(PyObject *self, Py_buffer *view, int flags)
+{
+	struct loan *loan = (struct loan *)self;
+
+	if (loan->over) {
+		PyErr_SetString(PyExc_ValueError, "this memory has been taken back");
+		return -1;
+	}
+	if (PyBuffer_FillInfo(view, self, loan->start, loan->length, loan->read_only, flags))
+		return -1;
+	loan->exported++;
+	return 0;
+}
+
+static void loan_releasebuffer(PyObject *self, Py_buffer *view)
+{
+	(void)view;
+	((struct loan *)self)->exported--;
+}
+
+static void loan_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	Py_DECREF(((struct loan *)self)->memory);
+	PyObject_Free(self);
+	Py_DECREF(type);
+}
+
+static PyType_Slot loan_slots[] = {
+	{Py_tp_doc, "Memory of a ring that is lent out."},
+	{Py_tp_dealloc, loan_dealloc},
+	{Py_bf_getbuffer, loan_getbuffer},
+	{Py_bf_releasebuffer, loan_releasebuffer},
+	{0, NULL},
+};
+
+PyType_Spec loan_spec = {
+	.name = "ringbell._ends.Loan",
+	.basicsize = sizeof(struct loan),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = loan_slots,
+};

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The module ringbell._ends: the types of the ends, and the errors that they raise.
+ */
+#include "python.h"
+
+PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *producer_type, *consumer_type,
+	*frame_type, *map_type, *completion_type, *request_type, *block_type;
+struct errors errors;
+
+static PyTypeObject *side_type;
+
+/* In this order: a base before those that stand on it. `name` is NULL for what only C makes. */
+static const struct {
+	PyType_Spec *spec;
+	PyTypeObject **base;
+	PyTypeObject **kept;
+	const char *name;
+} types[] = {
+	{&end_spec, NULL, &end_type, "End"},
+	{&side_spec, NULL, &side_type, "Side"},
+	{&taking_spec, NULL, &taking_type, "Taking"},
+	{&iterator_spec, NULL, &iterator_type, NULL},
+	{&loan_spec, NULL, &loan_type, NULL},
+	{&map_spec, NULL, &map_type, NULL},
+	{&producer_spec, &end_type, &producer_type, "MessageProducer"},
+	{&consumer_spec, &end_type, &consumer_type, "MessageConsumer"},
+	{&record_producer_spec, &end_type, NULL, "RecordProducer"},
+	{&record_consumer_spec, &end_type, NULL, "RecordConsumer"},
+	{&driver_spec, &side_type, NULL, "Driver"},
+	{&device_spec, &side_type, NULL, "Device"},
+	{&frame_spec, NULL, &frame_type, "Frame"},
+	{&block_spec, NULL, &block_type, "RecordBlock"},
+	{&coalescing_spec, NULL, NULL, "Coalescing"},
+	{&completion_spec, NULL, &completion_type, "Completion"},
+	{&request_spec, NULL, &request_type, "Request"},
+};
+
+static int add_types(PyObject *module)
+{
+	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+		PyObject *base = types[i].base ? (PyObject *)*types[i].base : NULL;
+		PyObject *type = PyType_FromSpecWithBases(types[i].spec, base);
+		if (!type)
+			return -1;
+		if (types[i].kept)
+			*types[i].kept = (PyTypeObject *)Py_NewRef(type);
+		if (types[i].name && PyModule_AddObjectRef(module, types[i].name, type)) {
+			Py_DECREF(type);
+			return -1;
+		}
+		Py_DECREF(type);
+	}
+	return 0;
+}
+
+static int find_errors(void)
+{
+	static const struct {
+		PyObject **error;
+		const char *name;
+	} wanted[] = {
+		{&errors.ring_full, "RingFull"},           {&errors.ring_empty, "RingEmpty"},
+		{&errors.end_of_stream, "EndOfStream"},    {&errors.peer_lost, "PeerLost"},
+		{&errors.request_failed, "RequestFailed"},
+	};
+	PyObject *module = PyImport_ImportModule("ringbell.errors");
+
+	if (!module)
+		return -1;
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+		if (!(*wanted[i].error = PyObject_GetAttrString(module, wanted[i].name))) {
+			Py_DECREF(module);
+			return -1;
+		}
+	Py_DECREF(module);
+	return 0;
+}
+
+static int execute(PyObject *module)
+{
+	return find_errors() || add_types(module) ? -1 : 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+	{Py_mod_exec, execute},
+#ifdef Py_GIL_DISABLED
+	/* Who is inside of an end is an atomic flag, and all else belongs to whom that is. */
+	{Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+	{0, NULL},
+};
+
+static struct PyModuleDef definition = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "ringbell._ends",
+	.m_doc = "The ends of a ring: what is done for each message or batch.",
+	.m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__ends(void)
+{
+	return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is sent: any contiguous buffer, or a tensor that speaks DLPack.
+ */
+#include <string.h>
+
+#include "python.h"
+
+static bool not_contiguous(PyObject *object)
+{
+	PyObject *name = PyType_GetName(Py_TYPE(object));
+
+	if (name)
+		PyErr_Format(PyExc_ValueError,
+			     "the %U is not contiguous; send a contiguous copy of it", name);
+	Py_XDECREF(name);
+	return false;
+}
+
+static bool no_buffer(PyObject *object)
+{
+	PyObject *name = PyType_GetName(Py_TYPE(object));
+
+	if (name)
+		PyErr_Format(PyExc_TypeError,
+			     "a payload is bytes or another buffer (bytearray, memoryview, array, "
+			     "NumPy array), or a tensor in memory, not %U; encode it first",
+			     name);
+	Py_XDECREF(name);
+	return false;
+}
+
+/* Gives the array that NumPy makes of a tensor, without a copy; NULL with an exception. */
+static PyObject *through_dlpack(PyObject *object)
+{
+	PyObject *numpy = PyImport_ImportModule("numpy");
+	PyObject *array = numpy ? PyObject_CallMethod(numpy, "from_dlpack", "(O)", object) : NULL;
+
+	Py_XDECREF(numpy);
+	if (!array &&
+	    (PyErr_ExceptionMatches(PyExc_AttributeError) ||
+	     PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_BufferError) ||
+	     PyErr_ExceptionMatches(PyExc_RuntimeError))) {
+		PyErr_Clear();
+		no_buffer(object);
+	}
+	return array;
+}
+
+/* True; or false with an exception, which is a TypeError where there is no buffer. */
+static bool view_of(struct payload *payload, PyObject *object, PyObject *named)
+{
+	if (!PyObject_GetBuffer(object, &payload->view, PyBUF_SIMPLE)) {
+		payload->start = payload->view.buf;
+		payload->length = (uint64_t)payload->view.len;
+		payload->viewed = true;
+		return true;
+	}
+	if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError))
+		return false;
+	PyErr_Clear();
+	return not_contiguous(named);
+}
+
+static bool open_slowly(struct payload *payload, PyObject *object)
+{
+	if (view_of(payload, object, object))
+		return true;
+	if (!PyErr_ExceptionMatches(PyExc_TypeError))
+		return false;
+	PyErr_Clear();
+	if (!PyObject_HasAttrString(object, "__dlpack__"))
+		return no_buffer(object);
+	PyObject *array = through_dlpack(object);
+	bool opened = array && view_of(payload, array, object);
+	Py_XDECREF(array); /* the view keeps it */
+	return opened;
+}
+
+/* Gives access to a payload until payload_close. Raises TypeError for what is no buffer, and
+ * ValueError for one that is not contiguous. */
+bool payload_open(struct payload *payload, PyObject *object)
+{
+	payload->viewed = false;
+	if (!PyBytes_CheckExact(object))
+		return open_slowly(payload, object);
+	payload->start = PyBytes_AsString(object);
+	payload->length = (uint64_t)PyBytes_Size(object);
+	return true;
+}
+
+void payload_close(struct payload *payload)
+{
+	if (payload->viewed)
+		PyBuffer_Release(&payload->view);
+}
+
+/* Copies while other threads run, if that takes long. */
+void copy_bytes(void *target, const void *source, uint64_t length)
+{
+	if (length < MUCH) {
+		memcpy(target, source, length);
+		return;
+	}
+	Py_BEGIN_ALLOW_THREADS memcpy(target, source, length);
+	Py_END_ALLOW_THREADS
+}

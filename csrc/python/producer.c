@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The producing end of a message ring: send, send_many, reserve.
+ */
+#include <string.h>
+
+#include "python.h"
+
+/* How many messages send_many offers to the ring at a time. */
+#define BATCH 1024
+
+void ring_full(void)
+{
+	PyErr_SetString(errors.ring_full, "the ring stayed full for the whole timeout: the other "
+					  "side takes nothing; nothing was sent");
+}
+
+/* Blocks until there is room for what was turned away. */
+bool producer_wait(PyObject *producer, struct patience *patience)
+{
+	int ready = end_wait((struct end *)producer, RB_SPACE, patience);
+
+	if (!ready)
+		ring_full();
+	return ready > 0;
+}
+
+/* ---- one message ---- */
+
+int producer_send_once(struct producer *producer, const struct payload *payload, uint64_t token)
+{
+	rb_channel *core = producer->end.core;
+	int status;
+
+	if (payload->length < MUCH)
+		return rb_send(core, payload->start, payload->length, token, 0);
+	Py_BEGIN_ALLOW_THREADS status = rb_send(core, payload->start, payload->length, token, 0);
+	Py_END_ALLOW_THREADS return status;
+}
+
+static int64_t send_piece(rb_channel *core, const struct payload *payload, uint64_t done,
+			  uint64_t token, int kind)
+{
+	int64_t sent;
+
+	Py_BEGIN_ALLOW_THREADS sent =
+		rb_send_piece(core, payload->start, payload->length, done, token, kind);
+	Py_END_ALLOW_THREADS return sent;
+}
+
+/* Sends a message larger than half the ring; the other side puts it together again. */
+bool producer_send_in_pieces(struct producer *producer, const struct payload *payload,
+			     uint64_t token, int kind, struct patience *patience, struct room room)
+{
+	rb_channel *core = producer->end.core;
+	uint64_t done = 0;
+
+	while (done < payload->length) {
+		int64_t sent = send_piece(core, payload, done, token, kind);
+		if (sent >= 0) {
+			done = (uint64_t)sent;
+			continue;
+		}
+		if (sent != -EAGAIN)
+			end_fail(&producer->end, sent);
+		else if (room.wait(room.who, patience))
+			continue;
+		rb_send_abandon(core);
+		return false;
+	}
+	return true;
+}
+
+/* Finishes a message that one call could not send, as `status` says. */
+bool producer_send_on(struct producer *producer, int64_t status, const struct payload *payload,
+		      uint64_t token, int kind, struct patience *patience, struct room room)
+{
+	while (status == -EAGAIN) {
+		if (!room.wait(room.who, patience))
+			return false;
+		status = producer_send_once(producer, payload, token);
+	}
+	if (status == -EMSGSIZE)
+		return producer_send_in_pieces(producer, payload, token, kind, patience, room);
+	return !status || end_fail(&producer->end, status);
+}
+
+static const struct signature send_signature = {"send", 1, 3, {"payload", "token", "timeout"}};
+
+PyDoc_STRVAR(
+	send_doc,
+	"send($self, /, payload, token=0, timeout=None)\n--\n\n"
+	"Copy one message (any contiguous buffer, of any size) into the ring.\n\n"
+	"Blocks while the ring is full, whatever arrives meanwhile (`Driver.submit` takes that\n"
+	"in); a message larger than half the ring goes through it in pieces.\n"
+	"Raises RingFull after `timeout` seconds (then nothing of the message arrives),\n"
+	"EndOfStream or PeerLost when nobody will take it, TypeError for what is not a buffer,\n"
+	"ChannelClosed after close.");
+
+static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+			       PyObject *kwnames)
+{
+	struct producer *producer = (struct producer *)self;
+	PyObject *values[3] = {NULL};
+	struct patience patience;
+	struct payload payload;
+	uint64_t token = 0;
+
+	if (!arguments_read(&send_signature, args, nargs, kwnames, values) ||
+	    !patience_from(&patience, values[2]) ||
+	    (values[1] && !count_from(values[1], "token", &token)) ||
+	    !payload_open(&payload, values[0]))
+		return NULL;
+	bool sent = end_enter(&producer->end);
+	if (sent) {
+		int status = producer_send_once(producer, &payload, token);
+		if (status)
+			sent = producer_send_on(producer, status, &payload, token, RB_MESSAGE,
+						&patience, (struct room){producer_wait, self});
+		end_leave(&producer->end);
+	}
+	payload_close(&payload);
+	return sent ? Py_NewRef(Py_None) : NULL;
+}
+
+/* ---- many ---- */
+
+/* What of a list is offered to the ring at a time. */
+struct batch {
+	struct payload *payloads;
+	struct rb_payload *offered;
+	Py_ssize_t count;
+};
+
+static void batch_close(struct batch *batch)
+{
+	for (Py_ssize_t i = 0; i < batch->count; i++)
+		payload_close(&batch->payloads[i]);
+	batch->count = 0;
+}
+
+static bool batch_open(struct batch *batch, PyObject *list, Py_ssize_t first, Py_ssize_t count)
+{
+	for (batch->count = 0; batch->count < count; batch->count++) {
+		struct payload *payload = &batch->payloads[batch->count];
+		if (!payload_open(payload, PyList_GetItem(list, first + batch->count))) {
+			batch_close(batch);
+			return false;
+		}
+		batch->offered[batch->count] = (struct rb_payload){payload->start, payload->length};
+	}
+	return true;
+}
+
+static int64_t offer(rb_channel *core, const struct rb_payload *payloads, Py_ssize_t count)
+{
+	return count ? rb_send_many(core, payloads, (uint64_t)count) : 0;
+}
+
+/* Sends all of a batch; returns how many were sent, all of them unless an exception is set. */
+static Py_ssize_t batch_send(struct producer *producer, const struct batch *batch,
+			     struct patience *patience)
+{
+	struct room room = {producer_wait, (PyObject *)producer};
+	Py_ssize_t sent = 0;
+
+	while (sent < batch->count) {
+		int64_t status =
+			offer(producer->end.core, batch->offered + sent, batch->count - sent);
+		if (status > 0) {
+			sent += (Py_ssize_t)status;
+			continue;
+		}
+		/* The first one is too long for that, or has to wait. */
+		if (!producer_send_on(producer, status, &batch->payloads[sent], 0, RB_MESSAGE,
+				      patience, room))
+			break;
+		sent++;
+	}
+	return sent;
+}
+
+static Py_ssize_t list_send(struct producer *producer, PyObject *list, struct batch *batch,
+			    Py_ssize_t most, struct patience *patience)
+{
+	Py_ssize_t sent = 0;
+
+	for (Py_ssize_t size; sent < (size = PyList_Size(list));) {
+		Py_ssize_t count = size - sent < most ? size - sent : most;
+		if (!batch_open(batch, list, sent, count))
+			break;
+		Py_ssize_t more = batch_send(producer, batch, patience);
+		batch_close(batch);
+		sent += more;
+		if (more < count || PyErr_CheckSignals())
+			break;
+	}
+	return sent;
+}
+
+static const struct signature send_many_signature = {"send_many", 1, 2, {"payloads", "timeout"}};
+
+PyDoc_STRVAR(
+	send_many_doc,
+	"send_many($self, /, payloads, timeout=None)\n--\n\n"
+	"Copy many messages into the ring, as many at a time as it has room for.\n\n"
+	"The other side sees those at once, and is kicked at most once for them. Blocks while\n"
+	"the ring is full. Returns how many were sent: all of them, or those that were sent\n"
+	"when `timeout` seconds are over. Raises RingFull when none was, TypeError for what is\n"
+	"not a buffer, and what `send` raises; what was sent before an exception arrives.");
+
+static PyObject *producer_send_many(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+				    PyObject *kwnames)
+{
+	struct producer *producer = (struct producer *)self;
+	PyObject *values[2] = {NULL};
+	struct patience patience;
+
+	if (!arguments_read(&send_many_signature, args, nargs, kwnames, values) ||
+	    !patience_from(&patience, values[1]))
+		return NULL;
+	/* A list of our own, which nobody changes meanwhile. */
+	PyObject *list = PySequence_List(values[0]);
+	if (!list)
+		return NULL;
+	Py_ssize_t size = PyList_Size(list);
+	Py_ssize_t most = size < BATCH ? size : BATCH;
+	struct batch batch = {
+		.payloads = PyMem_Malloc((size_t)most * sizeof(struct payload) + 1),
+		.offered = PyMem_Malloc((size_t)most * sizeof(struct rb_payload) + 1),
+	};
+	Py_ssize_t sent = 0;
+	if (!batch.payloads || !batch.offered) {
+		PyErr_NoMemory();
+	} else if (end_enter(&producer->end)) {
+		sent = list_send(producer, list, &batch, most, &patience);
+		end_leave(&producer->end);
+	}
+	PyMem_Free(batch.payloads);
+	PyMem_Free(batch.offered);
+	Py_DECREF(list);
+	if (sent && PyErr_Occurred() && PyErr_ExceptionMatches(errors.ring_full))
+		PyErr_Clear();
+	return PyErr_Occurred() ? NULL : PyLong_FromSsize_t(sent);
+}
+
+/* ---- in place ---- */
+
+static const struct signature reserve_signature = {"reserve", 1, 3, {"size", "token", "timeout"}};
+
+PyDoc_STRVAR(reserve_doc,
+	     "reserve($self, /, size, token=0, timeout=None)\n--\n\n"
+	     "Give room for a message of up to `size` bytes, to be written in place.\n\n"
+	     "Use it in a `with` block: `with producer.reserve(4096) as frame:\n"
+	     "frame.payload[:] = ...` publishes at its end, or abandons the message when an\n"
+	     "exception leaves the block. Blocks while the ring is full. Raises ValueError when\n"
+	     "`size` is larger than `max_payload`, RingFull after `timeout` seconds, RuntimeError\n"
+	     "when a frame is reserved already, and what `send` raises.");
+
+static PyObject *producer_reserve(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+				  PyObject *kwnames)
+{
+	struct producer *producer = (struct producer *)self;
+	PyObject *values[3] = {NULL};
+	struct patience patience;
+	uint64_t token = 0;
+
+	if (!arguments_read(&reserve_signature, args, nargs, kwnames, values) ||
+	    !patience_from(&patience, values[2]) ||
+	    (values[1] && !count_from(values[1], "token", &token)) || !end_enter(&producer->end))
+		return NULL;
+	PyObject *frame = frame_new(producer, NULL, values[0], token, &patience,
+				    (struct room){producer_wait, self});
+	end_leave(&producer->end);
+	return frame;
+}
+
+static PyObject *producer_max_payload(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(rb_payload_max(((struct producer *)self)->end.core));
+}
+
+static PyMethodDef producer_methods[] = {
+	{"send", (PyCFunction)(void (*)(void))producer_send, METH_FASTCALL | METH_KEYWORDS,
+	 send_doc},
+	{"send_many", (PyCFunction)(void (*)(void))producer_send_many,
+	 METH_FASTCALL | METH_KEYWORDS, send_many_doc},
+	{"reserve", (PyCFunction)(void (*)(void))producer_reserve, METH_FASTCALL | METH_KEYWORDS,
+	 reserve_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef producer_attributes[] = {
+	{"max_payload", producer_max_payload, NULL,
+	 "The longest payload in bytes that `reserve` can give: all of the ring.", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot producer_slots[] = {
+	{Py_tp_doc, "The producing end of a message ring."},
+	{Py_tp_methods, producer_methods},
+	{Py_tp_getset, producer_attributes},
+	{0, NULL},
+};
+
+PyType_Spec producer_spec = {
+	.name = "ringbell._ends.MessageProducer",
+	.basicsize = sizeof(struct producer),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = producer_slots,
+};

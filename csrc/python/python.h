@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ends of a ring as methods of CPython's own: what is done for each message or batch. What the
+ * C files in this folder offer each other. The core beside it knows nothing of Python.
+ *
+ * Every method here follows the same steps: read the arguments, enter the end, do the work, leave.
+ * It looks once with the GIL held, and gives the GIL up only to wait or to copy much.
+ *
+ * The hand-over. A signal handler may raise (Ctrl-C) wherever the interpreter looks for signals:
+ * when a Python function begins, at a jump back, and after a call into C. So inside of a method
+ * here no handler comes between taking a message and returning it; they run only in end_wait, when
+ * nothing is in hand. What is left is the step from a method to its caller: after a call the
+ * interpreter looks for signals before it stores what the call returned. It does not after a
+ * subscription, or when a `for` loop takes its next item. So what takes something is a
+ * subscription, `self._recv[timeout]`, inside of a Python method that returns it at once; see
+ * struct taking. What only sends has nothing to hand over and is a plain method.
+ */
+#ifndef RB_PYTHON_H
+#define RB_PYTHON_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+/* Only it has the kinds of members in the limited API of 3.11. */
+#include <structmember.h>
+
+#include "../channel.h"
+
+/* ---- arguments.c ---- */
+
+/* What a method takes, in the order of its parameters. */
+struct signature {
+	const char *name;
+	int required;   /* the first ones */
+	int positional; /* those that may come without a name */
+	const char *parameters[6];
+};
+
+bool arguments_read(const struct signature *signature, PyObject *const *args, Py_ssize_t nargs,
+		    PyObject *kwnames, PyObject **values);
+bool count_from(PyObject *value, const char *what, uint64_t *count);
+bool number_within(PyObject *value, uint64_t least, uint64_t most, const char *complaint,
+		   uint64_t *number);
+
+/* How long a call may wait. The clock is read only when it has to. */
+struct patience {
+	bool for_ever;
+	bool began;
+	bool over;
+	bool last_try; /* for room */
+	uint64_t timeout_ns;
+	uint64_t over_ns; /* of the monotonic clock, once it began */
+	uint64_t last;    /* once it is over: the index up to which entries may still be taken */
+};
+
+bool patience_from(struct patience *patience, PyObject *timeout);
+int64_t patience_left(struct patience *patience);
+bool patience_goes_on(struct patience *patience, rb_channel *core);
+
+/* ---- end.c ---- */
+
+/* One end of a ring; what all of them have in common. */
+struct end {
+	PyObject_HEAD PyObject *channel; /* the Channel of Python, which owns the descriptors */
+	PyObject *memory; /* what keeps the mapping alive, however long after a close */
+	rb_channel *core;
+	bool inside; /* a thread is in one of its methods */
+};
+
+bool end_enter(struct end *end);
+void end_leave(struct end *end);
+bool ends_enter(PyObject *owner, struct end *one, struct end *other);
+void ends_leave(struct end *one, struct end *other);
+bool end_try_to_enter(struct end *end);
+void *end_fail(struct end *end, int64_t status);
+int end_wait(struct end *end, int want, struct patience *patience);
+bool end_wait_for_data(struct end *end, struct patience *patience);
+void end_clear(struct end *end);
+bool is_end_of_stream(void);
+
+/* Takes something when it is subscribed, `taking[key]`; see the page above. It belongs to `end`,
+ * which forgets it when it goes. */
+struct taking {
+	PyObject_HEAD PyObject *end; /* borrowed; NULL once that has gone */
+	PyObject *(*take)(PyObject *end, PyObject *key);
+};
+
+PyObject *taking_new(PyObject *end, PyObject *(*take)(PyObject *end, PyObject *key));
+void taking_forget(PyObject **taking);
+
+/* An iterator over what `take` gives, until the other side has closed. */
+PyObject *iterator_new(PyObject *end, PyObject *(*take)(PyObject *end));
+
+/* ---- payload.c ---- */
+
+/* Bytes; other threads run while so much is copied. */
+#define MUCH (128U << 10)
+
+/* A buffer of the caller's, for the time of a call. */
+struct payload {
+	const void *start;
+	uint64_t length;
+	Py_buffer view;
+	bool viewed;
+};
+
+bool payload_open(struct payload *payload, PyObject *object);
+void payload_close(struct payload *payload);
+void copy_bytes(void *target, const void *source, uint64_t length);
+
+/* ---- loan.c ---- */
+
+struct loan;
+
+struct loan *loan_new(PyObject *memory);
+bool loan_renew(struct loan **loan, PyObject *memory);
+PyObject *loan_lend(struct loan *loan, void *start, uint64_t length, bool read_only);
+bool loan_end(struct loan *loan, PyObject *view);
+void loan_lend_again(struct loan *loan, PyObject **view);
+bool loan_is_of(struct loan *loan, PyObject *view);
+void loan_drop(struct loan **loan);
+bool view_release(PyObject *view);
+void still_in_use(const char *what);
+
+/* ---- producer.c ---- */
+
+struct producer {
+	struct end end;
+};
+
+/* How to wait for room: a driver takes what arrives meanwhile. Returns false with RingFull, or with
+ * another exception. */
+struct room {
+	bool (*wait)(PyObject *who, struct patience *patience);
+	PyObject *who;
+};
+
+bool producer_wait(PyObject *producer, struct patience *patience);
+int producer_send_once(struct producer *producer, const struct payload *payload, uint64_t token);
+bool producer_send_on(struct producer *producer, int64_t status, const struct payload *payload,
+		      uint64_t token, int kind, struct patience *patience, struct room room);
+bool producer_send_in_pieces(struct producer *producer, const struct payload *payload,
+			     uint64_t token, int kind, struct patience *patience, struct room room);
+void ring_full(void);
+
+/* ---- reservation.c ---- */
+
+struct driver;
+struct reservation;
+
+/* What differs between a frame and a block of records. */
+struct reservation_kind {
+	bool (*enter)(struct reservation *reservation);
+	void (*leave)(struct reservation *reservation);
+	bool (*take_back)(
+		struct reservation *reservation); /* from the user; or false, BufferError */
+	bool (*publish)(struct reservation *reservation);
+};
+
+/* Room in a ring that is written in place: published when its `with` block ends, abandoned when an
+ * exception leaves it, or when it is dropped. */
+struct reservation {
+	PyObject_HEAD const struct reservation_kind *kind;
+	struct end *end;
+	uint64_t number; /* the core's name for it */
+	bool ended;
+};
+
+bool reservation_end_enter(struct reservation *reservation);
+void reservation_end_leave(struct reservation *reservation);
+bool reservation_begin(struct reservation *reservation);
+PyObject *reservation_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *reservation_abandon(PyObject *self, PyObject *unused);
+void reservation_drop(struct reservation *reservation);
+
+PyObject *frame_new(struct producer *producer, struct driver *driver, PyObject *size,
+		    uint64_t token, struct patience *patience, struct room room);
+
+/* ---- consumer.c ---- */
+
+struct consumer {
+	struct end end;
+	struct loan *loan; /* of what borrow lends */
+	PyObject *lent;    /* the view that it lent, or NULL */
+	bool lent_in_ring; /* it lies in the ring; else it was put together elsewhere */
+	PyObject *pieces;  /* of a message that comes in pieces: bytes of its whole size, or NULL */
+	uint64_t filled;   /* how many of them have come */
+	PyObject *takings[3]; /* recv, recv_many, borrow */
+};
+
+struct message {
+	PyObject *payload; /* bytes */
+	uint64_t token;
+	uint64_t index; /* of its last frame */
+	bool ok;
+};
+
+enum took {
+	TOOK_FAILED = -1, /* an exception is set */
+	TOOK_NOTHING,     /* there is nothing yet */
+	TOOK_PIECE,       /* a piece, and there may be more */
+	TOOK_MESSAGE,
+};
+
+enum took consumer_take(struct consumer *consumer, struct message *message);
+enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last);
+bool consumer_end_loan(struct consumer *consumer);
+bool how_many(PyObject *max, uint64_t most, uint64_t *count);
+
+/* ---- in_flight.c ---- */
+
+/* A request that a driver has sent, and then its answer. */
+struct answer {
+	uint64_t token;
+	enum { FOR_NOBODY, FOR_REAP, FOR_CALL, FOR_MAP } place;
+	bool ok;
+	PyObject *payload; /* NULL until it has arrived */
+	struct map *map;   /* FOR_MAP */
+	struct answer *next;
+};
+
+/* First in, first out. */
+struct answers {
+	struct answer *first, *last;
+	uint64_t count;
+};
+
+void answers_append(struct answers *answers, struct answer *answer);
+struct answer *answers_pop(struct answers *answers);
+
+/* The requests in flight by their tokens: open addressing, linear probing. */
+struct in_flight {
+	struct answer **slots;
+	uint64_t size; /* a power of two, or 0 */
+	uint64_t count;
+};
+
+bool in_flight_make_room(struct in_flight *in_flight);
+void in_flight_add(struct in_flight *in_flight, struct answer *answer);
+struct answer *in_flight_remove(struct in_flight *in_flight, uint64_t token);
+void in_flight_free(struct in_flight *in_flight);
+
+/* ---- side.c ---- */
+
+/* Both ends of one side; what a driver and a device have in common. */
+struct side {
+	PyObject_HEAD struct producer *producer;
+	struct consumer *consumer;
+};
+
+bool side_enter(struct side *side);
+void side_leave(struct side *side);
+void side_clear(struct side *side);
+PyObject *side_new(PyTypeObject *type, PyObject *producer, PyObject *consumer);
+
+/* ---- driver.c ---- */
+
+struct driver {
+	struct side side;
+	uint64_t next_token; /* 0 is for messages that want no completion */
+	struct in_flight in_flight;
+	struct answers ready; /* what reap gives next */
+	uint64_t for_reap;    /* how many in flight are for it */
+	uint64_t maps_ready;  /* maps whose next answer has arrived */
+	PyObject *reap;       /* what takes the next completion */
+};
+
+bool driver_enter(struct driver *driver);
+void driver_leave(struct driver *driver);
+struct answer *driver_request(struct driver *driver, int place);
+void driver_give_up(struct answer *answer);
+bool driver_send(struct driver *driver, struct answer *answer, PyObject *payload,
+		 struct patience *patience);
+bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience);
+PyObject *driver_result(struct answer *answer);
+bool driver_publish(struct driver *driver, struct answer *answer, uint64_t reservation,
+		    uint64_t length);
+
+/* ---- completion.c ---- */
+
+PyObject *completion_of(struct answer *answer);
+
+/* ---- map.c ---- */
+
+PyObject *map_new(struct driver *driver, PyObject *payloads, PyObject *depth, PyObject *timeout);
+void map_answer_arrived(struct map *map, struct answer *answer);
+
+/* ---- module.c ---- */
+
+extern PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *producer_type,
+	*consumer_type, *frame_type, *map_type, *completion_type, *request_type, *block_type;
+
+/* The classes of ringbell.errors. */
+extern struct errors {
+	PyObject *ring_full, *ring_empty, *end_of_stream, *peer_lost, *request_failed;
+} errors;
+
+extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, producer_spec, consumer_spec,
+	frame_spec, coalescing_spec, side_spec, driver_spec, map_spec, completion_spec, device_spec,
+	request_spec, record_producer_spec, record_consumer_spec, block_spec;
+
+#endif

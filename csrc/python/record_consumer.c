@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The consuming end of a record ring: borrow, read, iteration.
+ */
+#include "python.h"
+
+struct record_consumer {
+	struct end end;
+	PyObject *dtype;
+	PyObject *rows;       /* the ring as an array, two mappings in a row */
+	uint64_t lent;        /* records that the user has been lent */
+	PyObject *takings[2]; /* borrow, read */
+};
+
+enum { TAKE_BORROW, TAKE_READ };
+
+/* Releases what was lent before, then waits for records; returns how many lie there, or -1 with an
+ * exception. They stay in the ring until they are released. */
+static int64_t await_records(struct record_consumer *consumer, uint64_t most,
+			     struct patience *patience)
+{
+	rb_channel *core = consumer->end.core;
+	int64_t status = consumer->lent ? rb_return(core, consumer->lent) : 0;
+
+	consumer->lent = 0;
+	if (!status)
+		status = rb_borrow(core, most, 0);
+	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
+		status = rb_borrow(core, most, 0);
+	if (status >= 0)
+		return status;
+	if (status != -EAGAIN)
+		end_fail(&consumer->end, status);
+	return -1;
+}
+
+static PyObject *borrow(struct record_consumer *consumer, uint64_t most, struct patience *patience)
+{
+	int64_t count = await_records(consumer, most, patience);
+
+	if (count < 0)
+		return NULL;
+	Py_ssize_t start = (Py_ssize_t)consumer->end.core->consumer.frame.start;
+	PyObject *rows = PySequence_GetSlice(consumer->rows, start, start + (Py_ssize_t)count);
+	if (rows)
+		consumer->lent = (uint64_t)count;
+	return rows;
+}
+
+static bool copy_into(PyObject *rows, const void *start, uint64_t bytes)
+{
+	Py_buffer view;
+
+	if (PyObject_GetBuffer(rows, &view, PyBUF_WRITABLE))
+		return false;
+	copy_bytes(view.buf, start, bytes);
+	PyBuffer_Release(&view);
+	return true;
+}
+
+static PyObject *read_rows(struct record_consumer *consumer, uint64_t most,
+			   struct patience *patience)
+{
+	const struct rb_consumer *ring = &consumer->end.core->consumer;
+	int64_t count = await_records(consumer, most, patience);
+	PyObject *numpy = count < 0 ? NULL : PyImport_ImportModule("numpy");
+	PyObject *rows =
+		numpy ? PyObject_CallMethod(numpy, "empty", "LO", (long long)count, consumer->dtype)
+		      : NULL;
+
+	Py_XDECREF(numpy);
+	if (rows && copy_into(rows, ring->slots + ring->frame.start * ring->slot_size,
+			      (uint64_t)count * ring->slot_size)) {
+		rb_return(consumer->end.core, (uint64_t)count);
+		return rows;
+	}
+	Py_XDECREF(rows);
+	return NULL;
+}
+
+/* ---- the subscriptions behind the methods of Python: the key is `(max, timeout)` ---- */
+
+static PyObject *take(PyObject *self, PyObject *key,
+		      PyObject *(*how)(struct record_consumer *, uint64_t, struct patience *))
+{
+	struct record_consumer *consumer = (struct record_consumer *)self;
+	PyObject *max, *timeout;
+	struct patience patience;
+	uint64_t most;
+
+	if (!PyArg_ParseTuple(key, "OO", &max, &timeout) ||
+	    !how_many(max, consumer->end.core->consumer.count, &most) ||
+	    !patience_from(&patience, timeout) || !end_enter(&consumer->end))
+		return NULL;
+	PyObject *rows = how(consumer, most, &patience);
+	end_leave(&consumer->end);
+	return rows;
+}
+
+static PyObject *subscribe_borrow(PyObject *self, PyObject *key)
+{
+	return take(self, key, borrow);
+}
+
+static PyObject *subscribe_read(PyObject *self, PyObject *key)
+{
+	return take(self, key, read_rows);
+}
+
+static PyObject *borrow_for_ever(PyObject *self)
+{
+	struct record_consumer *consumer = (struct record_consumer *)self;
+	struct patience patience = {.for_ever = true};
+
+	if (!end_enter(&consumer->end))
+		return NULL;
+	PyObject *rows = borrow(consumer, consumer->end.core->consumer.count, &patience);
+	end_leave(&consumer->end);
+	return rows;
+}
+
+/* ---- the type ---- */
+
+static PyObject *record_consumer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+	newfunc base = (newfunc)PyType_GetSlot(end_type, Py_tp_new);
+	PyObject *channel, *dtype, *rows;
+
+	if (!PyArg_ParseTuple(args, "OOO", &channel, &dtype, &rows))
+		return NULL;
+	PyObject *for_base = PyTuple_Pack(1, channel);
+	struct record_consumer *consumer =
+		for_base ? (struct record_consumer *)base(type, for_base, keywords) : NULL;
+	Py_XDECREF(for_base);
+	if (!consumer)
+		return NULL;
+	PyObject *self = (PyObject *)consumer;
+	consumer->dtype = Py_NewRef(dtype);
+	consumer->rows = Py_NewRef(rows);
+	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);
+	consumer->takings[TAKE_READ] = taking_new(self, subscribe_read);
+	if (consumer->takings[TAKE_BORROW] && consumer->takings[TAKE_READ])
+		return self;
+	Py_DECREF(self);
+	return NULL;
+}
+
+static void record_consumer_dealloc(PyObject *self)
+{
+	struct record_consumer *consumer = (struct record_consumer *)self;
+
+	for (int i = 0; i < 2; i++)
+		taking_forget(&consumer->takings[i]);
+	Py_CLEAR(consumer->dtype);
+	Py_CLEAR(consumer->rows);
+	end_clear(&consumer->end);
+}
+
+static PyObject *record_consumer_iter(PyObject *self)
+{
+	return iterator_new(self, borrow_for_ever);
+}
+
+static PyObject *record_consumer_capacity(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(((struct end *)self)->core->consumer.count);
+}
+
+static PyMemberDef record_consumer_members[] = {
+	{"_borrow", T_OBJECT_EX, offsetof(struct record_consumer, takings[TAKE_BORROW]), READONLY,
+	 NULL},
+	{"_read", T_OBJECT_EX, offsetof(struct record_consumer, takings[TAKE_READ]), READONLY,
+	 NULL},
+	{"dtype", T_OBJECT_EX, offsetof(struct record_consumer, dtype), READONLY,
+	 "Of one record; the producer chose it."},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef record_consumer_attributes[] = {
+	{"capacity", record_consumer_capacity, NULL, "How many records the ring holds.", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot record_consumer_slots[] = {
+	{Py_tp_doc, "The consuming end of a record ring."},
+	{Py_tp_new, record_consumer_new},
+	{Py_tp_dealloc, record_consumer_dealloc},
+	{Py_tp_members, record_consumer_members},
+	{Py_tp_getset, record_consumer_attributes},
+	{Py_tp_iter, record_consumer_iter},
+	{0, NULL},
+};
+
+PyType_Spec record_consumer_spec = {
+	.name = "ringbell._ends.RecordConsumer",
+	.basicsize = sizeof(struct record_consumer),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = record_consumer_slots,
+};

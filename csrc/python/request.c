@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A request in a device's hands: its payload where it lies, and its completion.
+ */
+#include <stdio.h>
+
+#include "request.h"
+
+static bool wait_for_room(PyObject *who, struct patience *patience)
+{
+	return producer_wait((PyObject *)((struct side *)who)->producer, patience);
+}
+
+/* ---- the payload ---- */
+
+/* Makes a request of a payload that lies in `memory`. */
+static struct request *request_new(struct side *device, uint64_t index, uint64_t token,
+				   PyObject *memory, const void *start, uint64_t length)
+{
+	struct request *request = PyObject_New(struct request, request_type);
+
+	if (!request)
+		return NULL;
+	request->device = (struct side *)Py_NewRef((PyObject *)device);
+	request->index = index;
+	request->token = token;
+	request->payload = NULL;
+	request->loan = loan_new(memory);
+	if (request->loan)
+		request->payload = loan_lend(request->loan, (void *)(uintptr_t)start, length, true);
+	if (request->payload)
+		return request;
+	Py_DECREF(request);
+	return NULL;
+}
+
+/* Of the frame that was peeked at. */
+struct request *request_in_ring(struct side *device)
+{
+	rb_channel *core = device->consumer->end.core;
+	const rb_frame *frame = &core->consumer.frame;
+
+	return request_new(device, frame->index, frame->token, device->consumer->end.memory,
+			   core->consumer.slots + frame->start, frame->stop - frame->start);
+}
+
+/* Of a message that was put together in memory of its own. */
+struct request *request_in_pieces(struct side *device, const struct message *message)
+{
+	PyObject *bytes = message->payload;
+	struct request *request =
+		request_new(device, message->index, message->token, bytes, PyBytes_AsString(bytes),
+			    (uint64_t)PyBytes_Size(bytes));
+
+	Py_DECREF(bytes); /* the loan keeps it */
+	return request;
+}
+
+/* False with BufferError, and the payload is the user's again, while he looks at a part of it. */
+static bool take_back(struct request *request)
+{
+	char what[40];
+
+	if (loan_end(request->loan, request->payload))
+		return true;
+	snprintf(what, sizeof(what), "request %llu", (unsigned long long)request->token);
+	still_in_use(what);
+	loan_lend_again(request->loan, &request->payload);
+	return false;
+}
+
+/* ---- completing ---- */
+
+static int complete_once(struct request *request, const struct payload *answer, int kind)
+{
+	rb_channel *core = request->device->consumer->end.core;
+	int status;
+
+	if (answer->length < MUCH)
+		return rb_complete(core, request->index, answer->start, answer->length, kind);
+	Py_BEGIN_ALLOW_THREADS status =
+		rb_complete(core, request->index, answer->start, answer->length, kind);
+	Py_END_ALLOW_THREADS return status;
+}
+
+static bool send_in_pieces(struct request *request, const struct payload *answer, int kind,
+			   struct patience *patience)
+{
+	struct side *device = request->device;
+
+	return producer_send_in_pieces(device->producer, answer, request->token, kind, patience,
+				       (struct room){wait_for_room, (PyObject *)device});
+}
+
+/* Finishes an answer that one call could not send, as `status` says. If the driver has closed it
+ * wants no answer, and all that is left to do is to release the request. */
+static bool complete_on(struct request *request, int status, const struct payload *answer, int kind,
+			struct patience *patience)
+{
+	struct side *device = request->device;
+	rb_channel *core = device->consumer->end.core;
+	bool good = true;
+
+	while (good && status == -EAGAIN) {
+		good = wait_for_room((PyObject *)device, patience);
+		if (good)
+			status = complete_once(request, answer, kind);
+	}
+	if (good && status == -EMSGSIZE)
+		good = send_in_pieces(request, answer, kind, patience);
+	else if (good && status == -EALREADY)
+		PyErr_Format(PyExc_RuntimeError, "request %llu has been answered before",
+			     (unsigned long long)request->token);
+	else if (good && status && status != -EPIPE)
+		end_fail(&device->consumer->end, status);
+	if (!good && is_end_of_stream())
+		PyErr_Clear();
+	if (PyErr_Occurred())
+		return false;
+	if (status)
+		rb_release(core, request->index);
+	return true;
+}
+
+/* Answers with a buffer that stays as it is, not with one that lies in the request. */
+static bool complete_with(struct request *request, PyObject *object, int kind,
+			  struct patience *patience)
+{
+	rb_channel *core = request->device->consumer->end.core;
+	struct payload answer;
+
+	if (!payload_open(&answer, object))
+		return false;
+	bool good = take_back(request);
+	if (good) {
+		int status = complete_once(request, &answer, kind);
+		good = !status || complete_on(request, status, &answer, kind, patience);
+		if (!good && rb_holds(core, request->index))
+			loan_lend_again(request->loan, &request->payload);
+	}
+	payload_close(&answer);
+	return good;
+}
+
+/* A piece of the request itself has to end with it: copied, and released. */
+static PyObject *own_copy(struct request *request, PyObject *payload)
+{
+	if (!loan_is_of(request->loan, payload))
+		return Py_NewRef(payload);
+	PyObject *copy = PyObject_Bytes(payload);
+	if (copy && payload != request->payload && !view_release(payload)) {
+		if (PyErr_ExceptionMatches(PyExc_BufferError))
+			PyErr_Clear(); /* take_back says so */
+		if (PyErr_Occurred())
+			Py_CLEAR(copy);
+	}
+	return copy;
+}
+
+bool request_complete(struct request *request, PyObject *payload, int kind,
+		      struct patience *patience)
+{
+	bool good = false;
+
+	if (!side_enter(request->device))
+		return false;
+	PyObject *answer =
+		payload ? own_copy(request, payload) : PyBytes_FromStringAndSize(NULL, 0);
+	if (answer)
+		good = complete_with(request, answer, kind, patience);
+	side_leave(request->device);
+	Py_XDECREF(answer);
+	return good;
+}
+
+static const struct signature complete_signature = {"complete", 0, 2, {"payload", "timeout", "ok"}};
+
+PyDoc_STRVAR(
+	complete_doc,
+	"complete($self, /, payload=b'', timeout=None, *, ok=True)\n--\n\n"
+	"Answer with any contiguous buffer, of any size; also with the request's own payload.\n\n"
+	"A piece of the payload that is the answer is released with it. A message that was sent\n"
+	"without a token wants no completion: it is only released.\n"
+	"Blocks while the interrupt ring is full. With `ok=False` the answer is a failure, see\n"
+	"`fail`. Raises BufferError while a slice of the payload or an array made from it is\n"
+	"alive, RuntimeError when the request has been answered before, RingFull after\n"
+	"`timeout` seconds (the request is still to be completed then), PeerLost when the\n"
+	"driver died. If the driver closed the channel it wants no answers, and this one is\n"
+	"dropped.");
+
+static PyObject *complete(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+			  PyObject *kwnames)
+{
+	struct request *request = (struct request *)self;
+	PyObject *values[3] = {NULL};
+	struct patience patience;
+
+	if (!arguments_read(&complete_signature, args, nargs, kwnames, values) ||
+	    !patience_from(&patience, values[1]))
+		return NULL;
+	int ok = values[2] ? PyObject_IsTrue(values[2]) : 1;
+	if (ok < 0)
+		return NULL;
+	bool good = request_complete(request, values[0], ok ? RB_MESSAGE : RB_FAILURE, &patience);
+	return good ? Py_NewRef(Py_None) : NULL;
+}
+
+static const struct signature fail_signature = {"fail", 1, 2, {"text", "timeout"}};
+
+PyDoc_STRVAR(fail_doc,
+	     "fail($self, /, text, timeout=None)\n--\n\n"
+	     "Answer that the request cannot be done, and why; the driver gets RequestFailed.\n\n"
+	     "Otherwise like `complete`.");
+
+static PyObject *fail(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	PyObject *values[2] = {NULL};
+	struct patience patience;
+
+	if (!arguments_read(&fail_signature, args, nargs, kwnames, values) ||
+	    !patience_from(&patience, values[1]))
+		return NULL;
+	PyObject *text = PyUnicode_AsEncodedString(values[0], "utf-8", "backslashreplace");
+	bool good = text && request_complete((struct request *)self, text, RB_FAILURE, &patience);
+	Py_XDECREF(text);
+	return good ? Py_NewRef(Py_None) : NULL;
+}
+
+/* ---- the type ---- */
+
+static void request_dealloc(PyObject *self)
+{
+	struct request *request = (struct request *)self;
+	PyTypeObject *type = Py_TYPE(self);
+
+	Py_XDECREF(request->payload);
+	if (request->loan)
+		loan_drop(&request->loan);
+	Py_DECREF(request->device);
+	PyObject_Free(self);
+	Py_DECREF(type);
+}
+
+static PyObject *request_repr(PyObject *self)
+{
+	return PyUnicode_FromFormat("<ringbell.Request %llu>",
+				    (unsigned long long)((struct request *)self)->token);
+}
+
+static PyMethodDef request_methods[] = {
+	{"complete", (PyCFunction)(void (*)(void))complete, METH_FASTCALL | METH_KEYWORDS,
+	 complete_doc},
+	{"fail", (PyCFunction)(void (*)(void))fail, METH_FASTCALL | METH_KEYWORDS, fail_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef request_members[] = {
+	{"token", T_ULONGLONG, offsetof(struct request, token), READONLY,
+	 "The driver's name for the request, 64 bits."},
+	{"payload", T_OBJECT_EX, offsetof(struct request, payload), READONLY,
+	 "Read-only view of the request's bytes, where they lie in shared memory.\n\n"
+	 "Valid until the request is completed; using it after that raises ValueError. A request\n"
+	 "larger than half the ring was put together in private memory, and this is a view of "
+	 "that."},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot request_slots[] = {
+	{Py_tp_doc,
+	 "A request that a device has taken and has to complete or fail, in any order.\n\n"
+	 "Until then its slots stay in use; the ring goes round only as far as the oldest of "
+	 "them."},
+	{Py_tp_dealloc, request_dealloc},
+	{Py_tp_repr, request_repr},
+	{Py_tp_methods, request_methods},
+	{Py_tp_members, request_members},
+	{0, NULL},
+};
+
+PyType_Spec request_spec = {
+	.name = "ringbell.Request",
+	.basicsize = sizeof(struct request),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = request_slots,
+};

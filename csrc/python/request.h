@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A request in a device's hands, as device.c makes and answers it.
+ */
+#ifndef RB_PYTHON_REQUEST_H
+#define RB_PYTHON_REQUEST_H
+
+#include "python.h"
+
+struct request {
+	PyObject_HEAD struct side *device;
+	uint64_t index; /* of its (last) frame */
+	uint64_t token;
+	struct loan *loan;
+	PyObject *payload; /* the view of it */
+};
+
+struct request *request_in_ring(struct side *device);
+struct request *request_in_pieces(struct side *device, const struct message *message);
+bool request_complete(struct request *request, PyObject *payload, int kind,
+		      struct patience *patience);
+
+#endif

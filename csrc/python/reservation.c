@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Room in a ring that is written in place. A handler that raises finds it either published or not:
+ * `__exit__` is one call, and inside of it no handler runs. One that raises before it makes `with`
+ * call it with the exception; one that raises before the block begins drops the object.
+ */
+#include "python.h"
+
+bool reservation_end_enter(struct reservation *reservation)
+{
+	return end_enter(reservation->end);
+}
+
+void reservation_end_leave(struct reservation *reservation)
+{
+	end_leave(reservation->end);
+}
+
+/* Before its block: RuntimeError when it has been used before. */
+bool reservation_begin(struct reservation *reservation)
+{
+	if (reservation->ended)
+		PyErr_SetString(PyExc_RuntimeError,
+				"this was published or abandoned before; reserve once more");
+	return !reservation->ended;
+}
+
+/* Gives it up, so that nothing is published; keeps the exception that is set, if there is one. */
+static void give_up(struct reservation *reservation)
+{
+	PyObject *kind, *error, *traceback;
+
+	if (reservation->ended)
+		return;
+	PyErr_Fetch(&kind, &error, &traceback);
+	reservation->ended = true;
+	rb_unreserve(reservation->end->core, reservation->number);
+	/* Nobody writes into room that is no longer reserved, if that can be helped. */
+	if (!reservation->kind->take_back(reservation))
+		PyErr_Clear();
+	PyErr_Restore(kind, error, traceback);
+}
+
+PyDoc_STRVAR(exit_doc, "Publish, or abandon when an exception passes.\n\n"
+		       "Raises BufferError, and publishes nothing, when what was lent is still in\n"
+		       "use; EndOfStream or PeerLost when nobody will take it.");
+
+PyObject *reservation_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	struct reservation *reservation = (struct reservation *)self;
+	bool passes = nargs > 0 && args[0] != Py_None;
+	bool good = true;
+
+	if (reservation->ended)
+		return Py_NewRef(Py_None);
+	if (!reservation->kind->enter(reservation))
+		return NULL;
+	if (!passes)
+		good = reservation->kind->take_back(reservation) &&
+		       reservation->kind->publish(reservation);
+	give_up(reservation);
+	reservation->kind->leave(reservation);
+	return good ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(abandon_doc,
+	     "abandon($self, /)\n--\n\n"
+	     "Give it up, so that nothing is published. Doing that twice does nothing.");
+
+PyObject *reservation_abandon(PyObject *self, PyObject *unused)
+{
+	struct reservation *reservation = (struct reservation *)self;
+
+	(void)unused;
+	if (reservation->ended)
+		return Py_NewRef(Py_None);
+	if (!reservation->kind->enter(reservation))
+		return NULL;
+	give_up(reservation);
+	reservation->kind->leave(reservation);
+	return Py_NewRef(Py_None);
+}
+
+/* For an object that goes. While room is reserved nobody else can reserve or send, so nobody is
+ * disturbed, whoever is inside of the end. */
+void reservation_drop(struct reservation *reservation)
+{
+	give_up(reservation);
+	Py_DECREF(reservation->end);
+}
+
+/* ---- a message ---- */
+
+struct frame {
+	struct reservation reservation;
+	struct driver *driver; /* of a request; else NULL */
+	struct answer *answer; /* of a request that has not been published */
+	uint64_t token;
+	uint64_t size;
+	uint64_t length;
+	struct loan *loan;
+	PyObject *payload; /* the view of it */
+};
+
+static bool frame_enter(struct reservation *reservation)
+{
+	struct driver *driver = ((struct frame *)reservation)->driver;
+
+	return driver ? driver_enter(driver) : reservation_end_enter(reservation);
+}
+
+static void frame_leave(struct reservation *reservation)
+{
+	struct driver *driver = ((struct frame *)reservation)->driver;
+
+	if (driver)
+		driver_leave(driver);
+	else
+		reservation_end_leave(reservation);
+}
+
+static bool frame_take_back(struct reservation *reservation)
+{
+	struct frame *frame = (struct frame *)reservation;
+
+	if (!frame->payload || loan_end(frame->loan, frame->payload))
+		return true;
+	still_in_use("this frame");
+	return false;
+}
+
+static bool frame_publish(struct reservation *reservation)
+{
+	struct frame *frame = (struct frame *)reservation;
+
+	if (frame->driver) {
+		struct answer *answer = frame->answer;
+		frame->answer = NULL;
+		return driver_publish(frame->driver, answer, reservation->number, frame->length);
+	}
+	int status =
+		rb_commit(reservation->end->core, reservation->number, frame->length, frame->token);
+	return !status || end_fail(reservation->end, status);
+}
+
+static const struct reservation_kind frame_kind = {frame_enter, frame_leave, frame_take_back,
+						   frame_publish};
+
+static PyObject *frame_make(struct producer *producer, uint64_t start, uint64_t size)
+{
+	rb_channel *core = producer->end.core;
+	struct frame *frame = PyObject_New(struct frame, frame_type);
+
+	if (!frame) {
+		rb_unreserve(core, rb_reservation(core));
+		return NULL;
+	}
+	frame->reservation.kind = &frame_kind;
+	frame->reservation.end = (struct end *)Py_NewRef((PyObject *)producer);
+	frame->reservation.number = rb_reservation(core);
+	frame->reservation.ended = false;
+	frame->driver = NULL;
+	frame->answer = NULL;
+	frame->size = frame->length = size;
+	frame->payload = NULL;
+	frame->loan = loan_new(producer->end.memory);
+	if (frame->loan)
+		frame->payload = loan_lend(frame->loan, producer->end.core->producer.slots + start,
+					   size, false);
+	if (frame->payload)
+		return (PyObject *)frame;
+	Py_DECREF(frame);
+	return NULL;
+}
+
+/* Reserves, with the caller's way to wait. `answer` of a driver's request belongs to the frame. */
+PyObject *frame_new(struct producer *producer, struct driver *driver, PyObject *wanted,
+		    uint64_t token, struct patience *patience, struct room room)
+{
+	rb_channel *core = producer->end.core;
+	int64_t start;
+	uint64_t size;
+
+	if (!number_within(wanted, 0, rb_payload_max(core),
+			   "reserve gives from 0 to %llu bytes, what the ring can hold, not %S; "
+			   "connect with a larger ring_size, or use a call that copies",
+			   &size))
+		return NULL;
+	while ((start = rb_reserve(core, size)) == -EAGAIN)
+		if (!room.wait(room.who, patience))
+			return NULL;
+	if (start < 0)
+		return end_fail(&producer->end, start);
+	struct frame *frame = (struct frame *)frame_make(producer, (uint64_t)start, size);
+	if (!frame || !driver) {
+		if (frame)
+			frame->token = token;
+		return (PyObject *)frame;
+	}
+	frame->answer = driver_request(driver, FOR_REAP);
+	if (!frame->answer) {
+		Py_DECREF(frame);
+		return NULL;
+	}
+	frame->driver = (struct driver *)Py_NewRef((PyObject *)driver);
+	frame->token = frame->answer->token;
+	return (PyObject *)frame;
+}
+
+static void frame_dealloc(PyObject *self)
+{
+	struct frame *frame = (struct frame *)self;
+	PyTypeObject *type = Py_TYPE(self);
+
+	reservation_drop(&frame->reservation);
+	PyMem_Free(frame->answer);
+	Py_XDECREF((PyObject *)frame->driver);
+	Py_XDECREF(frame->payload);
+	if (frame->loan)
+		loan_drop(&frame->loan);
+	PyObject_Free(self);
+	Py_DECREF(type);
+}
+
+static PyObject *frame_begin(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return reservation_begin((struct reservation *)self) ? Py_NewRef(self) : NULL;
+}
+
+static PyObject *frame_length(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(((struct frame *)self)->length);
+}
+
+static int frame_set_length(PyObject *self, PyObject *value, void *unused)
+{
+	struct frame *frame = (struct frame *)self;
+
+	(void)unused;
+	if (!value) {
+		PyErr_SetString(PyExc_AttributeError, "length cannot be deleted");
+		return -1;
+	}
+	return number_within(value, 0, frame->size, "the frame holds from 0 to %llu bytes, not %S",
+			     &frame->length)
+		       ? 0
+		       : -1;
+}
+
+static PyMethodDef frame_methods[] = {
+	{"__enter__", frame_begin, METH_NOARGS,
+	 "Begin to write. Raises RuntimeError when the frame has been used before."},
+	{"__exit__", (PyCFunction)(void (*)(void))reservation_exit, METH_FASTCALL, exit_doc},
+	{"abandon", reservation_abandon, METH_NOARGS, abandon_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef frame_members[] = {
+	{"token", T_ULONGLONG, offsetof(struct frame, token), READONLY,
+	 "Of the message: what `submit` would have returned, or what `reserve` was given."},
+	{"payload", T_OBJECT_EX, offsetof(struct frame, payload), READONLY,
+	 "Writable view of the reserved bytes; what was there before is undefined. Using it after\n"
+	 "the `with` block raises ValueError."},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef frame_attributes[] = {
+	{"length", frame_length, frame_set_length,
+	 "How many bytes of the payload will be published; at first all that were reserved.", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot frame_slots[] = {
+	{Py_tp_doc,
+	 "Room in the ring for one message; made by `reserve`, published when its `with` "
+	 "block ends."},
+	{Py_tp_dealloc, frame_dealloc},
+	{Py_tp_methods, frame_methods},
+	{Py_tp_members, frame_members},
+	{Py_tp_getset, frame_attributes},
+	{0, NULL},
+};
+
+PyType_Spec frame_spec = {
+	.name = "ringbell.Frame",
+	.basicsize = sizeof(struct frame),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = frame_slots,
+};
