@@ -123,7 +123,7 @@ enum rb_wake {
 	RB_WAKE_NOT,    /* it is awake, or waits for more entries */
 	RB_WAKE_NOW,    /* it sleeps */
 	RB_WAKE_LATER,  /* it sleeps, and wants to be woken a while after this entry */
-	RB_WAKE_ENOUGH, /* it was to be woken later, but has enough entries now */
+	RB_WAKE_ENOUGH, /* it waits for a timer, but has enough entries now */
 };
 
 /* ring.c */

@@ -98,9 +98,9 @@ static void kick_if_owed(struct rb_producer *producer)
 		rb_kick_consumer(producer);
 }
 
-/* For whoever waits on this side. It may be the other end's thread, while the producer's thread
- * sets the timer for the consumer's next sleep; so it leaves the timer. It clears the flag before
- * it kicks, as the producer's thread may owe the next kick already. */
+/* For the thread that waits on this side. It may be the other end's thread, while the producer's
+ * thread sets the timer for the consumer's next sleep; so it leaves the timer. It clears the flag
+ * before it kicks, as the producer's thread may owe the next kick already. */
 void rb_kick_if_owed_leaving_timer(struct rb_producer *producer)
 {
 	if (rb_clear(&producer->deferral.owed))
@@ -172,7 +172,7 @@ void rb_defer_end(rb_channel *channel, uint64_t block)
 		kick_if_owed(&channel->producer);
 }
 
-/* Before the producer waits for room: a sleeping consumer that was to be woken later is woken now,
+/* Before the producer waits for room: a sleeping consumer that would be woken later is woken now,
  * or it would make no room meanwhile. */
 void rb_producer_ring_full(struct rb_producer *producer)
 {

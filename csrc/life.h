@@ -82,7 +82,7 @@ static inline void rb_look_for_peer(rb_channel *channel)
 		rb_note_peer_gone(channel);
 }
 
-/* For one who polls. */
+/* For a caller that polls. */
 static inline void rb_look_for_peer_at_times(rb_channel *channel, uint64_t now)
 {
 	if (now - channel->life_seen_ns < RB_LIFE_INTERVAL)
@@ -91,7 +91,7 @@ static inline void rb_look_for_peer_at_times(rb_channel *channel, uint64_t now)
 	rb_look_for_peer(channel);
 }
 
-/* For one who publishes: 0, or the reason why nobody would take it. */
+/* For a caller that publishes: 0, or the reason why nobody would take it. */
 static inline int rb_may_publish(rb_channel *channel)
 {
 	uint64_t kicks = rb_load_relaxed(&channel->producer.mine->producer.kicks_sent);
@@ -102,13 +102,13 @@ static inline int rb_may_publish(rb_channel *channel)
 		channel->kicks_seen = kicks;
 		rb_look_for_peer(channel);
 	}
-	/* Noted, as whoever looks for data next takes it from there. */
+	/* Noted for the end that looks for data next. */
 	if (!channel->peer_gone && rb_said_goodbye(channel))
 		channel->peer_gone = -EPIPE;
 	return channel->peer_gone;
 }
 
-/* For one whose look found nothing to take: 0, or the reason why nothing more will come. */
+/* For a caller whose look found nothing to take: 0, or the reason why nothing more will come. */
 static inline int rb_no_more_comes(const rb_channel *channel)
 {
 	if (!channel->peer_gone && rb_said_goodbye(channel))

@@ -18,9 +18,9 @@
  */
 #include "channel.h"
 
-/* Whether an index that moves from `old` to `new` passes the event, which is when whoever set the
- * event wants a kick: the event lies in [old, new). As vring_need_event of VIRTIO, and need_event
- * of Linux's tools/virtio/ringtest. */
+/* Whether an index that moves from `old` to `new` passes the event, which is when the side that set
+ * the event wants a kick: the event lies in [old, new). As vring_need_event of VIRTIO, and
+ * need_event of Linux's tools/virtio/ringtest. */
 static bool need_event(uint64_t event, uint64_t old, uint64_t new_index)
 {
 	return event - old < new_index - old;
@@ -86,7 +86,7 @@ int rb_consumer_available(struct rb_consumer *consumer)
 	return consumer->write_seen != consumer->next ? 1 : rb_consumer_look(consumer);
 }
 
-/* The same for one who wants to know of all that has arrived. */
+/* The same, and write_seen is as new as it can be: for a caller that takes all that has arrived. */
 int rb_consumer_look(struct rb_consumer *consumer)
 {
 	/* (A) pairs with the release in rb_producer_publish. Load once, check the copy, use the

@@ -69,8 +69,8 @@ static void arm(rb_channel *channel, int want, uint64_t needed)
 	if (want & RB_DATA) {
 		rb_store_relaxed(&consumer->mine->moderation_entries, consumer->moderation_entries);
 		rb_store_relaxed(&consumer->mine->moderation_ns, consumer->moderation_ns);
-		/* (E) pairs with the acquire in wake_for: who sees this event sees the moderation
-		 * that belongs to it. */
+		/* (E) pairs with the acquire in wake_for: a producer that sees this event sees the
+		 * moderation that belongs to it. */
 		rb_store_release(&consumer->mine->data_event, consumer->next);
 	}
 	if (want & RB_SPACE) {
@@ -221,9 +221,9 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	return ready;
 }
 
-/* A few looks for whoever has something to give up before a real wait (Python's GIL): enough for
- * what comes within a microsecond. None where the wait that begins now would not poll, or where
- * polling is bounded, as these are not counted. */
+/* A few looks, for a caller that gives something up before a real wait (Python's GIL): enough for
+ * what comes within a microsecond. It does not look where the wait that begins now would not poll,
+ * nor where polling is bounded, as nobody counts these looks. */
 int rb_glance(rb_channel *channel, int want)
 {
 	const struct rb_poller *poller = poller_of(channel, want);

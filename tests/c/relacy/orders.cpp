@@ -188,8 +188,8 @@ struct ring : rl::test_suite<ring, 2> {
 		}
 	}
 
-	/* terms: the consumer says for the first time how it wants to be woken. Who sees that it
-	 * has armed has to see that as well. */
+	/* terms: the consumer says for the first time how it wants to be woken. A producer
+	 * that sees that it has armed has to see that as well. */
 	void publish_on_terms()
 	{
 		slot(0)($) = 0;
