@@ -90,6 +90,10 @@ void taking_forget(PyObject **taking);
 /* An iterator over what `take` gives, until the other side has closed. */
 PyObject *iterator_new(PyObject *end, PyObject *(*take)(PyObject *end));
 
+/* ---- sleep.c ---- */
+
+int sleep_until_signal(rb_channel *core, int want, int64_t left);
+
 /* ---- payload.c ---- */
 
 /* Bytes; other threads run while so much is copied. */
@@ -293,6 +297,11 @@ extern PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *produc
 extern struct errors {
 	PyObject *ring_full, *ring_empty, *end_of_stream, *peer_lost, *request_failed;
 } errors;
+
+/* What is looked up once. */
+extern struct names {
+	PyObject *release; /* memoryview.release */
+} names;
 
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, producer_spec, consumer_spec,
 	frame_spec, coalescing_spec, side_spec, driver_spec, map_spec, completion_spec, device_spec,
