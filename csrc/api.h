@@ -30,7 +30,17 @@ enum { RB_SHARE_ALL = 1000000 }; /* of the time that polling may take: no bound 
 /* What rb_header_check found wrong. */
 enum { RB_BAD_MAGIC = 1, RB_BAD_VERSION = 2, RB_BAD_GEOMETRY = 3, RB_NOT_READY = 4 };
 
-/* segment.c: the header, and mapping the rest */
+/* Where the slots of a channel lie, from rb_channel_open to rb_channel_free. */
+typedef struct {
+	char *mine;   /* the slots that this side writes, mapped twice in a row */
+	char *theirs; /* the slots that the peer writes, mapped twice in a row, read-only */
+	uint64_t my_slots;
+	uint64_t their_slots;
+	uint64_t my_bytes; /* of my slots, mapped once */
+	uint64_t their_bytes;
+} rb_memory;
+
+/* segment.c: the header */
 size_t rb_header_size(void);
 uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell_slot_size,
 			uint64_t interrupt_slots, uint64_t dtype_bytes, uint64_t first_index);
@@ -39,16 +49,17 @@ uint32_t rb_header_version(const void *header);
 uint64_t rb_header_dtype_bytes(const void *header);
 uint64_t rb_header_slot_size(const void *header); /* of the doorbell ring, in bytes */
 uint64_t rb_message_slot(void);                   /* the size of a message ring's slots in bytes */
+
+/* channel.c: one side, opened, read off, closed */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		    const int *kick_fds, int control_fd);
 void rb_channel_close(rb_channel *channel);
-void rb_channel_disown(rb_channel *channel); /* in a forked child: as close, unsaid */
+void rb_channel_disown(rb_channel *channel); /* as close, without a goodbye */
 void rb_channel_free(rb_channel *channel);
-char *rb_channel_mine(rb_channel *channel);   /* my slots, mapped twice in a row */
-char *rb_channel_theirs(rb_channel *channel); /* the peer's, mapped twice in a row */
+const rb_memory *rb_channel_memory(rb_channel *channel);
+char *rb_channel_mine(rb_channel *channel); /* three of its fields, for programs that ask so */
+char *rb_channel_theirs(rb_channel *channel);
 uint64_t rb_channel_my_slots(rb_channel *channel);
-uint64_t rb_channel_my_bytes(rb_channel *channel);    /* of my slots, mapped once */
-uint64_t rb_channel_their_bytes(rb_channel *channel); /* of theirs */
 /* dwi, dri, iwi, iri; then the counters of layout.h for the driver's producer and consumer and
  * for the device's producer and consumer. Returns how many words it wrote. */
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
@@ -57,10 +68,14 @@ int rb_channel_stats(rb_channel *channel, uint64_t *words);
 int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns);
 int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_fd);
 
-/* wait.c: how to wait, to kick and to be kicked */
+/* wait.c: how to wait, and to be woken */
 void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, uint64_t max_share,
 		       int always_kick);
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
-int rb_peer_lost(rb_channel *channel);
 int rb_pollable(rb_channel *channel);
+
+/* kick.c */
 int rb_timer_make(void);
+
+/* ends.c */
+int rb_untold_loss(rb_channel *channel);

@@ -10,31 +10,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "ends.h"
 #include "layout.h"
 #include "ordering.h"
+#include "poller.h"
 
-/* How long an end looks before it sleeps, and what it learnt from how that went. */
-struct rb_poller {
-	int polling;        /* RB_POLL_NEVER, RB_POLL_ADAPTIVE, RB_POLL_ALWAYS */
-	uint64_t max_ns;    /* bound of the adaptive budget */
-	uint64_t budget_ns; /* what it polls for now */
-	uint64_t began_ns;  /* when the wait that goes on now began */
-	unsigned int vain;  /* polls for the longest budget in a row that found nothing */
-	unsigned int rest;  /* waits that sleep at once, until polling is tried again */
-	uint64_t max_share; /* of the time that polling may take, of RB_SHARE_ALL */
-	int64_t credit_ns;  /* what that share has left of the time until credited_ns */
-	uint64_t credited_ns;
-};
-
-/* Kicks that a producer holds back for a while, to send one for many entries. */
+/* Kicks that a producer holds back for a while, so that one stands for many entries. */
 struct rb_deferral {
 	uint64_t block;       /* the caller's name for this while; 0: kicks are not held back */
-	bool owed;            /* the consumer sleeps; any thread of this side may pay */
+	bool owed;            /* a kick is due; any thread of this side may send it */
 	uint64_t entries;     /* published since it began, or since there were max_entries */
-	uint64_t max_entries; /* a kick that is owed is sent after so many; 0: no bound */
-	uint64_t max_ns;      /* and by a timer after so long; 0: no bound */
+	uint64_t max_entries; /* a kick that is due is sent after so many; 0: no bound */
+	uint64_t max_ns;      /* or by a timer after so long; 0: no bound */
 };
 
 struct rb_producer {
@@ -47,13 +36,13 @@ struct rb_producer {
 	uint64_t read_seen;       /* the peer's read_index when last looked at, checked */
 	uint64_t reservation;     /* counts them */
 	uint64_t reserved;        /* slots handed out to be written in place */
-	uint64_t needed;          /* slots that the last message turned away wanted */
+	uint64_t needed;          /* slots that the last message found no room for */
 	bool in_pieces;           /* a message has been sent in part */
-	bool always_kick;         /* a kick for every entry: only to show what that costs */
-	uint64_t moderated_event; /* what a consumer with moderation had armed when we passed it */
-	uint64_t moderated_left;  /* entries until it wants a kick; 0: it wants none */
+	bool always_kick;         /* kick for every entry: only to show what that costs */
+	uint64_t moderated_event; /* the last event that we passed */
+	uint64_t moderated_left;  /* entries until its consumer wants a kick; 0: it wants none */
 	struct rb_deferral deferral;
-	uint64_t timer_over_ns; /* when it is, if it has not been taken back */
+	uint64_t timer_over_ns; /* when the timer is over; 0: it is not set */
 	int data_fd;            /* kicked when the consumer sleeps */
 	int timer_fd;           /* a kick that comes later */
 	int space_fd;           /* slept on when the ring is full */
@@ -79,11 +68,12 @@ struct rb_consumer {
 	uint64_t write_seen;         /* the peer's write_index when last looked at, checked */
 	struct rb_hold *holds;       /* of a message ring */
 	uint64_t held;               /* frames that were taken and not yet released */
+	uint64_t first_held;         /* if any are: the first of these, or one released before it */
 	uint64_t pieces_left;        /* bytes of the message of which the last frame was a piece */
 	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */
 	uint64_t moderation_ns;
 	bool pollable;  /* the caller sleeps on the descriptors by itself */
-	bool in_hand;   /* and has messages that were taken before it was told of them */
+	bool in_hand;   /* it keeps messages that its event loop has not been told of */
 	int data_fd;    /* slept on when the ring is empty */
 	int timer_fd;   /* slept on as well */
 	int space_fd;   /* kicked when the producer sleeps */
@@ -96,20 +86,31 @@ struct rb_channel {
 	struct rb_consumer consumer;
 	int side;
 	int control_fd;
-	int dead;              /* 0, -EBADF or -EPROTO: no call does anything from then on */
-	int peer_gone;         /* 0, -EPIPE or -ECONNRESET: it will publish no more */
-	uint64_t life_seen_ns; /* when the control socket was last looked at */
-	uint64_t kicks_seen;   /* kicks sent when it was looked at because of them */
+	int dead;              /* 0, -EBADF or -EPROTO; life.h has the rules */
+	int peer_gone;         /* 0, -EPIPE or -ECONNRESET */
+	uint64_t life_seen_ns; /* when a poll last looked at the control socket */
+	uint64_t kicks_seen;   /* kicks_sent when a publish last looked at it */
 	struct rb_area {
 		uint8_t *start;
 		size_t bytes;
 	} my_area, their_area;
+	rb_memory memory; /* where in them the slots lie */
 };
 
-static inline void rb_count(uint64_t *counter, uint64_t more)
+static inline uint64_t rb_now_ns(void)
 {
-	/* Only we write it; relaxed, so that the peer may read it at any time. */
-	rb_store_relaxed(counter, *counter + more);
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+/* The whole invariant of a ring. Going up from `read`: what is held lies in [read, next), what has
+ * arrived in [next, write), and both together are no more than one lap. Where the reader holds
+ * nothing, or it is not known what it holds, next is read. */
+static inline bool rb_ring_valid(uint64_t read, uint64_t next, uint64_t write, uint64_t count)
+{
+	return write - read <= count && next - read <= write - read;
 }
 
 static inline uint8_t *rb_producer_slot(const struct rb_producer *producer, uint64_t index)
@@ -122,7 +123,7 @@ enum rb_wake {
 	RB_WAKE_NOT,    /* it is awake, or waits for more entries */
 	RB_WAKE_NOW,    /* it sleeps */
 	RB_WAKE_LATER,  /* it sleeps, and wants to be woken a while after this entry */
-	RB_WAKE_ENOUGH, /* it was to be woken later, but has enough entries now */
+	RB_WAKE_ENOUGH, /* it waits for a timer, but has enough entries now */
 };
 
 /* ring.c */
@@ -137,9 +138,10 @@ void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint32_t byt
 bool rb_consumer_free_released(struct rb_consumer *consumer);
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
 bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read);
+bool rb_producer_valid(const struct rb_producer *producer);
+bool rb_consumer_valid(const struct rb_consumer *consumer);
 
 /* ends.c */
-int rb_corrupt(rb_channel *channel);
 int rb_may_produce(rb_channel *channel);
 int rb_make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns);
 void rb_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries, uint64_t bytes);
@@ -147,10 +149,18 @@ uint64_t rb_begin_reservation(struct rb_producer *producer, uint64_t slots);
 int rb_end_reservation(rb_channel *channel, uint64_t reservation, uint64_t slots);
 int rb_await_entry(rb_channel *channel, int64_t patience_ns);
 
-/* wait.c */
+/* kick.c */
+void rb_kick(int eventfd);
+void rb_drain(int fd);
+void rb_kick_consumer(struct rb_producer *producer);
+void rb_kick_consumer_leaving_timer(struct rb_producer *producer);
+void rb_kick_if_owed_leaving_timer(struct rb_producer *producer);
 void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries);
 void rb_producer_ring_full(struct rb_producer *producer);
 void rb_consumer_kick(struct rb_consumer *consumer, bool asleep);
-void rb_look_for_peer(rb_channel *channel);
+
+/* segment.c */
+int rb_area_map(struct rb_area *mapped, int fd, const struct rb_geometry *geometry, bool writable);
+void rb_area_unmap(struct rb_area *area);
 
 #endif

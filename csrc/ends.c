@@ -3,29 +3,14 @@
  * What the ends of a ring do, whatever its slots hold: make room, reserve, publish, await an entry.
  */
 #include "channel.h"
-
-int rb_corrupt(rb_channel *channel)
-{
-	channel->dead = -EPROTO;
-	return -EPROTO;
-}
+#include "life.h"
 
 int rb_may_produce(rb_channel *channel)
 {
-	uint64_t kicks = rb_load_relaxed(&channel->producer.mine->producer.kicks_sent);
+	int status = rb_may_publish(channel);
 
-	if (channel->dead)
-		return channel->dead;
-	/* Who died asleep is kicked, and never wakes up. */
-	if (kicks != channel->kicks_seen) {
-		channel->kicks_seen = kicks;
-		rb_look_for_peer(channel);
-	}
-	if (channel->peer_gone)
-		return channel->peer_gone;
-	/* Acquired, and noted, as whoever looks for data next takes it from there. */
-	if (rb_load_acquire(&channel->producer.theirs->goodbye))
-		return channel->peer_gone = -EPIPE;
+	if (status)
+		return status;
 	return channel->producer.reserved ? -EBUSY : 0;
 }
 
@@ -109,6 +94,20 @@ int rb_await_entry(rb_channel *channel, int64_t patience_ns)
 	if (ready < 0)
 		return ready;
 	return ready ? 0 : -EAGAIN;
+}
+
+/* For a producer that has published its last: -EPIPE or -ECONNRESET when the peer closed or died
+ * before it took all of it, and no call has said so yet; else 0. */
+int rb_untold_loss(rb_channel *channel)
+{
+	const struct rb_producer *producer = &channel->producer;
+
+	if (channel->dead || channel->peer_gone)
+		return 0;
+	rb_look_for_peer(channel);
+	int lost = rb_may_publish(channel);
+	bool taken = rb_load_acquire(&producer->theirs->read_index) == producer->write;
+	return taken ? 0 : lost;
 }
 
 /* The index up to which entries have arrived by now. */

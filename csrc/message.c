@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "channel.h"
+#include "life.h"
 
 #define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
 /* Of a message, in bytes: more than any memory holds, and nonsense beyond that. */
@@ -258,10 +259,12 @@ void rb_skip(rb_channel *channel)
 	note_piece(consumer);
 }
 
-/* Gives the slots of all that was skipped back to the producer, and kicks it if it sleeps. */
+/* Gives the slots of all that was skipped back to the producer, and kicks it if it sleeps. A side
+ * that has closed gives nothing back: what it had not given back counts as not taken. */
 void rb_give_back(rb_channel *channel)
 {
-	rb_consumer_kick(&channel->consumer, rb_consumer_free_released(&channel->consumer));
+	if (!channel->dead)
+		rb_consumer_kick(&channel->consumer, rb_consumer_free_released(&channel->consumer));
 }
 
 /* Takes the frame that rb_peek found, where it lies, to be held until rb_release. */

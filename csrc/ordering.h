@@ -33,6 +33,13 @@ static inline void rb_add(uint64_t *word, uint64_t more)
 	__atomic_fetch_add(word, more, __ATOMIC_RELAXED);
 }
 
+/* For a counter that only one thread of one process moves: relaxed, so that anybody may read it at
+ * any time. */
+static inline void rb_count(uint64_t *counter, uint64_t more)
+{
+	rb_store_relaxed(counter, *counter + more);
+}
+
 /* For a flag in private memory that two threads of one side clear: true for the one that did. */
 static inline bool rb_clear(bool *flag)
 {

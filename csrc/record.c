@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "channel.h"
+#include "life.h"
 
 /* ---- producing ---- */
 

@@ -3,10 +3,28 @@
  * One ring: room, publish, available, hold, release. No system calls, and nothing about messages.
  *
  * Indices are free-running and compared only by unsigned differences. Two lettered pairs make a
- * lost wake-up impossible: (A) and (B) for data, (C) and (D) for space. wait.c holds the other half
- * of (B) and (D).
+ * lost wake-up impossible: (A) and (B) for data, (C) and (D) for room. `arm` in wait.c holds the
+ * other half of (B) and (D).
+ *
+ * How slots go back to the producer. A consumer of messages takes frames in order and may be done
+ * with them in any order; a consumer of records only moves its index.
+ *
+ *     rb_consumer_hold            `next` moves over a frame, which gets an entry in `holds`
+ *     rb_consumer_skip            `next` moves over a frame that the caller is done with
+ *     rb_consumer_mark_released   the caller is done with a held frame; no index moves
+ *     rb_consumer_release_to      read_index moves: the producer may write all slots before it
+ *     rb_consumer_free_released   release_to, over all frames in front that nobody needs
+ *     rb_consumer_release         mark_released, then free_released
  */
 #include "channel.h"
+
+/* Whether an index that moves from `old` to `new` passes the event, which is when the side that set
+ * the event wants a kick: the event lies in [old, new). As vring_need_event of VIRTIO, and
+ * need_event of Linux's tools/virtio/ringtest. */
+static bool need_event(uint64_t event, uint64_t old, uint64_t new_index)
+{
+	return event - old < new_index - old;
+}
 
 /* 1 when that many slots are free, 0 when not, -EPROTO when the peer's index is nonsense. */
 int rb_producer_room(struct rb_producer *producer, uint64_t slots)
@@ -17,7 +35,7 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 	 * (C) pairs with the release in rb_consumer_release_to: the reader must be done with the
 	 * slots before we overwrite them. */
 	uint64_t read = rb_load_acquire(&producer->theirs->read_index);
-	if (producer->write - read > producer->count)
+	if (!rb_ring_valid(read, read, producer->write, producer->count))
 		return -EPROTO;
 	producer->read_seen = read;
 	return producer->write + slots - read <= producer->count;
@@ -27,17 +45,17 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots,
 			     uint64_t entries)
 {
-	/* (E) pairs with the release in arm: what else lies there belongs to this event. */
+	/* (E) pairs with the release in arm: the moderation beside it belongs to this event. */
 	uint64_t event = rb_load_acquire(&producer->theirs->data_event);
 
-	if (event - old < slots) {
+	if (need_event(event, old, old + slots)) {
 		uint64_t enough = rb_load_relaxed(&producer->theirs->moderation_entries);
 		producer->moderated_event = event;
 		producer->moderated_left = enough > entries ? enough - entries : 0;
 		return enough > entries ? RB_WAKE_LATER : RB_WAKE_NOW;
 	}
-	/* Counted here, as the consumer cannot know how many slots its entries will take. If it is
-	 * not counted right, because the consumer has gone on meanwhile, the timer is still set. */
+	/* We count the entries, as the consumer cannot know how many slots they will take. If the
+	 * count is wrong, because the consumer has gone on meanwhile, the timer is still set. */
 	if (event != producer->moderated_event)
 		producer->moderated_left = 0; /* it has woken up */
 	if (!producer->moderated_left)
@@ -53,10 +71,10 @@ enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, u
 	uint64_t old = producer->write;
 
 	producer->write = old + slots;
-	/* (A) pairs with the acquire in rb_consumer_available: the slots must be whole before the
+	/* (A) pairs with the acquire in rb_consumer_look: the slots must be whole before the
 	 * index that offers them, or the consumer reads the previous lap's bytes. */
 	rb_store_release(&producer->mine->write_index, producer->write);
-	/* (B) pairs with the fence in rb_wait_sleep: either we see that the consumer has armed, or
+	/* (B) pairs with the fence in arm: either we see that the consumer has armed, or
 	 * it sees this index. Without it both can miss, and the consumer sleeps on an entry. */
 	rb_fence_full();
 	return wake_for(producer, old, slots, entries);
@@ -68,29 +86,31 @@ int rb_consumer_available(struct rb_consumer *consumer)
 	return consumer->write_seen != consumer->next ? 1 : rb_consumer_look(consumer);
 }
 
-/* The same for one who wants to know of all that has arrived. */
+/* The same, and write_seen is as new as it can be: for a caller that takes all that has arrived. */
 int rb_consumer_look(struct rb_consumer *consumer)
 {
-	/* (A): load once, check the copy, use the copy. */
+	/* (A) pairs with the release in rb_producer_publish. Load once, check the copy, use the
+	 * copy. */
 	uint64_t write = rb_load_acquire(&consumer->theirs->write_index);
-	uint64_t held = consumer->next - consumer->read;
-	if (write - consumer->next > consumer->count - held)
+	if (!rb_ring_valid(consumer->read, consumer->next, write, consumer->count))
 		return -EPROTO;
 	consumer->write_seen = write;
 	return write != consumer->next;
 }
 
-/* Takes the next slots as one frame, to be released by its index. */
+/* Takes the next slots as one frame, which is released by its index. */
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes)
 {
 	struct rb_hold *hold = &consumer->holds[consumer->next & (consumer->count - 1)];
 
+	/* All before the first held frame may be given back, whether it has an entry or not. */
+	if (!consumer->held++)
+		consumer->first_held = consumer->next;
 	hold->token = token;
 	hold->slots = (uint32_t)slots;
 	hold->bytes = bytes;
 	hold->released = false;
 	consumer->next += slots;
-	consumer->held++;
 }
 
 bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index)
@@ -138,35 +158,51 @@ bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read)
 	consumer->read = read;
 	/* (C) pairs with the acquire in rb_producer_room. */
 	rb_store_release(&consumer->mine->read_index, read);
-	/* (D) pairs with the fence in rb_wait_sleep: either we see that the producer has armed, or
+	/* (D) pairs with the fence in arm: either we see that the producer has armed, or
 	 * it sees this index. */
 	rb_fence_full();
 	uint64_t event = rb_load_relaxed(&consumer->theirs->space_event);
-	return event - old < read - old;
+	return need_event(event, old, read);
 }
 
-/* Gives slots back. Frames may be released in any order; slots become free in order, each when it
- * and all before it are released. */
+/* Gives the slots back that lie before all that is still held. True when the producer sleeps and
+ * must be kicked. */
 bool rb_consumer_free_released(struct rb_consumer *consumer)
 {
 	uint64_t mask = consumer->count - 1;
-	uint64_t read = consumer->read;
+	uint64_t index = consumer->first_held;
 
 	if (!consumer->held)
 		return rb_consumer_release_to(consumer, consumer->next);
-	while (read != consumer->next) {
-		struct rb_hold *hold = &consumer->holds[read & mask];
-		if (!hold->released)
-			break;
-		read += hold->slots;
-		hold->slots = 0;
-		hold->released = false;
-	}
-	return rb_consumer_release_to(consumer, read);
+	while (consumer->holds[index & mask].released)
+		index += consumer->holds[index & mask].slots;
+	consumer->first_held = index;
+	return rb_consumer_release_to(consumer, index);
 }
 
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index)
 {
 	rb_consumer_mark_released(consumer, index);
 	return rb_consumer_free_released(consumer);
+}
+
+/* ---- for tests and tools: whether a ring is as it should be, as one end sees it ---- */
+
+bool rb_producer_valid(const struct rb_producer *producer)
+{
+	uint64_t read = rb_load_acquire(&producer->theirs->read_index);
+
+	/* The reader only goes forward. */
+	return rb_ring_valid(producer->read_seen, read, producer->write, producer->count) &&
+	       rb_load_relaxed(&producer->mine->write_index) == producer->write;
+}
+
+bool rb_consumer_valid(const struct rb_consumer *consumer)
+{
+	uint64_t write = rb_load_acquire(&consumer->theirs->write_index);
+
+	/* And so does the writer. */
+	return rb_ring_valid(consumer->read, consumer->next, write, consumer->count) &&
+	       consumer->write_seen - consumer->next <= write - consumer->next &&
+	       rb_load_relaxed(&consumer->mine->read_index) == consumer->read;
 }

@@ -5,23 +5,27 @@ import re
 from pathlib import Path
 
 import pytest
+from renumber import lines_in
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "tests/model/README.md").read_text()
 MODEL = (ROOT / "tests/model/rings.pml").read_text()
 ROW = re.compile(
-    r"^\| (`\w+`(?:, `\w+`)*) \| .* \| `(csrc/\w+\.[ch]):(\d+)` \| `(.+)` \|$", re.MULTILINE
+    r"^\| (`\w+`(?:, `\w+`)*) \| .* \| `(csrc/\w+\.[ch]):(\d+)` \| `(\w+)` \| `(.+)` \|$",
+    re.MULTILINE,
 )
 STEPS = ROW.findall(README)
 # Which stand for the user, the kernel and what is not there yet.
 NOT_IN_CSRC = {"event_loop", "connect_anew", "Commit", "Killer"}
 
 
-@pytest.mark.parametrize(("steps", "source", "line", "text"), STEPS)
-def test_a_step_is_the_line_that_it_names(steps, source, line, text):
-    lines = (ROOT / source).read_text().splitlines()
-    found = [number for number, there in enumerate(lines, 1) if text in there]
-    assert int(line) in found, f"{steps} is now on {source}:{found}"
+@pytest.mark.parametrize(("steps", "source", "line", "function", "text"), STEPS)
+def test_a_step_is_the_one_line_of_the_function_that_it_names(steps, source, line, function, text):
+    assert lines_in(source, function, text) == [int(line)], "python tests/model/renumber.py"
+
+
+def test_every_row_with_a_line_of_the_code_is_tested():
+    assert len(STEPS) == README.count("| `csrc/")
 
 
 def test_every_step_of_the_model_is_in_the_table():

@@ -34,7 +34,7 @@ static void kick_in_a_row(rb_channel *driver, pid_t child)
 		waitpid(child, &status, WUNTRACED);
 	}
 	for (uint64_t i = 0; i < kicks; i++)
-		kick_leaving_timer(&driver->producer);
+		rb_kick_consumer_leaving_timer(&driver->producer);
 	if (held)
 		kill(child, SIGCONT);
 }

@@ -91,7 +91,8 @@ static void pin_to(uint64_t cpu)
 		die("sched_setaffinity");
 }
 
-/* Whoever starts us may die; nothing of ours is to go on then, and nothing for ever in any case. */
+/* The process that starts us may die. Nothing of ours goes on then, and nothing for ever in any
+ * case. */
 static void begin(unsigned int seconds_at_most)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -256,7 +257,7 @@ static void set_policy(rb_channel *channel, uint64_t polling, uint64_t max_poll_
 	rb_channel_policy(channel, (int)polling, max_poll_ns, RB_SHARE_ALL, always_kick);
 }
 
-/* As the Python layer waits: poll as the policy says, then sleep, unless it is to poll always. */
+/* As the Python layer waits: it polls as the policy says, then sleeps, unless it polls always. */
 static void wait_for(rb_channel *channel, int want, uint64_t polling)
 {
 	int ready = rb_wait_poll(channel, want, -1);

@@ -96,7 +96,7 @@ static void send_one(rb_channel *driver, uint64_t due, uint64_t token)
 		fail("rb_send failed");
 	/* Behind the fence of rb_producer_publish. */
 	if (compare && rb_load_acquire(&producer->theirs->read_index) == old)
-		kick_consumer(producer);
+		rb_kick_consumer(producer);
 }
 
 static uint64_t send_all(rb_channel *driver, uint64_t began)

@@ -31,7 +31,7 @@ static void be_woken(rb_channel *device)
 			keep_sample(now - stamp);
 			slept[kept++] = stamp - began;
 		}
-		kick_leaving_timer(&device->producer);
+		rb_kick_consumer_leaving_timer(&device->producer);
 	}
 	report->slept_ns = median_of(slept, kept);
 }
@@ -66,7 +66,7 @@ int main(int argc, char **argv)
 			spin_until(clock_ns() + sleep_ns);
 		uint64_t stamp = clock_ns();
 		__atomic_store_n(&report->stamp, stamp, __ATOMIC_RELEASE);
-		kick_leaving_timer(&pair.driver->producer);
+		rb_kick_consumer_leaving_timer(&pair.driver->producer);
 		kick_ns[round] = clock_ns() - stamp;
 		while (!sleep_on(pair.driver, RB_DATA, UINT64_MAX, -1))
 			;

@@ -87,13 +87,13 @@ class Channel:
 
     def my_slots(self) -> memoryview:
         """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
-        size = 2 * lib.rb_channel_my_bytes(self.handle)
-        return memoryview(self.memory(lib.rb_channel_mine(self.handle), size))
+        lies = lib.rb_channel_memory(self.handle)
+        return memoryview(self.memory(lies.mine, 2 * lies.my_bytes))
 
     def their_slots(self) -> memoryview:
         """Give the slots that the peer writes, twice in a row, as a read-only view of bytes."""
-        size = 2 * lib.rb_channel_their_bytes(self.handle)
-        return memoryview(self.memory(lib.rb_channel_theirs(self.handle), size)).toreadonly()
+        lies = lib.rb_channel_memory(self.handle)
+        return memoryview(self.memory(lies.theirs, 2 * lies.their_bytes)).toreadonly()
 
     def memory(self, start: CData, size: int) -> Any:  # noqa: ANN401  (cffi's buffer has no type)
         """Give a cffi buffer that keeps the handle, and so the mapping, alive."""

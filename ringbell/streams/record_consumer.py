@@ -28,7 +28,7 @@ class RecordConsumer(Stream, ConsumingEnd, _ends.RecordConsumer):
 
     def __new__(cls, channel: Channel, dtype: np.dtype[Any]) -> Self:
         """Consume the records of a channel; users call `consume`."""
-        slots = lib.rb_channel_their_bytes(channel.handle) // dtype.itemsize
+        slots = lib.rb_channel_memory(channel.handle).their_slots
         return super().__new__(cls, channel, dtype, rows_at(channel.their_slots(), slots, dtype))
 
     def borrow(

@@ -64,7 +64,7 @@ class ProducingStream(Stream):
         has said so: that is lost.
         Closing twice does nothing more. Raises RuntimeError when another thread is inside.
         """
-        lost = 0 if self._channel.closed else lib.rb_peer_lost(self._channel.handle)
+        lost = 0 if self._channel.closed else lib.rb_untold_loss(self._channel.handle)
         super().close()
         if lost == -errno.ECONNRESET:  # one that closed has said that it wants no more
             self._channel.fail(lost)
@@ -74,7 +74,7 @@ class ProducingStream(Stream):
 
         EndOfStream when it closed, PeerLost when it died, if no call has said so yet. Never blocks.
         """
-        if not self._channel.closed and (lost := lib.rb_peer_lost(self._channel.handle)):
+        if not self._channel.closed and (lost := lib.rb_untold_loss(self._channel.handle)):
             self._channel.fail(lost)
 
     def __exit__(

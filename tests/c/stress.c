@@ -10,7 +10,7 @@
  *          [--record BYTES] [--pauses N] [--pause NANOSECONDS]
  *
  * Ends when both sides together have slept N times. Exits with 1, and says what it saw, when an
- * entry is wrong, when a sleep lasts for 10 seconds (nothing here pauses for more than
+ * entry or a ring is wrong, when a sleep lasts for 10 seconds (nothing here pauses for more than
  * microseconds, so that is a lost wake-up), or when a wait took more than 100 ms and neither the
  * scheduler nor the hypervisor is the reason. To see that the last is noticed, the device can be
  * made to pause: for its first request, and again whenever the driver has explained its wait.
@@ -121,8 +121,17 @@ static void lost_wake_up(const struct side *side, int want)
 	exit(1);
 }
 
+static void check_rings(const struct side *side)
+{
+	if (!rb_producer_valid(&side->channel->producer))
+		fail(side, "my ring is valid", 1, 0);
+	if (!rb_consumer_valid(&side->channel->consumer))
+		fail(side, "their ring is valid", 1, 0);
+}
+
 static void wait_for(struct side *side, int want)
 {
+	check_rings(side);
 	about_to_wait(&side->reasons);
 	uint64_t began = clock_ns();
 	pause_at_random(side);
@@ -664,7 +673,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "stress: --size is less than --least\n");
 		return 2;
 	}
-	/* Each line is whole, and comes when it is said, whoever says it. */
+	/* Each line of either process comes whole, and at once. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	pid_t watching = start_watching(share_reports());
 	struct pair pair = options.record ? open_pair_of(options.ring / options.record,

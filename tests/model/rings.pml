@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Both rings of a channel, a driver and a device, on machines that buffer stores (TSO): the steps of
- * csrc/ring.c and csrc/wait.c under the same names and letters. See README.md beside this file.
+ * csrc/ring.c, csrc/kick.c and csrc/wait.c under the same names and letters. See README.md beside this file.
  *
  * N requests go one way and, unless ONE_WAY is defined, N completions come back. Indices count
  * modulo MOD and wrap.
@@ -214,8 +214,8 @@ inline wake_for(side, old, word, wake)
 	}
 }
 
-/* wait.c: kick_consumer */
-inline kick_consumer(side)
+/* kick.c: rb_kick_consumer */
+inline rb_kick_consumer(side)
 {
 #ifdef MUTANT_ALREADY_KICKED
 	atomic {
@@ -233,7 +233,7 @@ inline kick_consumer(side)
 	fi
 }
 
-/* wait.c: kick_later */
+/* kick.c: kick_later */
 inline kick_later()
 {
 	if
@@ -249,17 +249,17 @@ inline kick_later()
 	fi
 }
 
-/* wait.c: kick_if_owed */
+/* kick.c: kick_if_owed */
 inline kick_if_owed()
 {
 	if
-	:: owed -> owed = 0; kick_consumer(DRIVER)
+	:: owed -> owed = 0; rb_kick_consumer(DRIVER)
 	:: else
 	fi
 }
 
-/* wait.c: kick_if_owed_leaving_timer, of who waits */
-inline kick_if_owed_leaving_timer()
+/* kick.c: rb_kick_if_owed_leaving_timer, of who waits */
+inline rb_kick_if_owed_leaving_timer()
 {
 	if
 #ifdef MUTANT_KICK_THEN_CLEAR
@@ -275,7 +275,7 @@ inline kick_if_owed_leaving_timer()
 #endif
 }
 
-/* wait.c: rb_producer_kick and defer. max_entries may be reached at any entry. */
+/* kick.c: rb_producer_kick and defer. max_entries may be reached at any entry. */
 inline rb_producer_kick(side, wake)
 {
 	if
@@ -298,20 +298,20 @@ inline rb_producer_kick(side, wake)
 		:: kick_if_owed()
 		:: true
 		fi
-	:: !(side == DRIVER && deferral) && (wake == NOW || wake == ENOUGH) -> kick_consumer(side)
+	:: !(side == DRIVER && deferral) && (wake == NOW || wake == ENOUGH) -> rb_kick_consumer(side)
 	:: else
 	fi;
 	wake = 0
 }
 
-/* wait.c: rb_producer_ring_full */
+/* kick.c: rb_producer_ring_full */
 inline rb_producer_ring_full(side)
 {
 	if
 	:: side == DRIVER ->
 		kick_if_owed();
 		if
-		:: moderated_left -> moderated_left = 0; kick_consumer(side)
+		:: moderated_left -> moderated_left = 0; rb_kick_consumer(side)
 		:: else
 		fi
 	:: else
@@ -365,7 +365,7 @@ inline use_entry(side, word)
 	}
 }
 
-/* ring.c: rb_consumer_release; wait.c: rb_consumer_kick */
+/* ring.c: rb_consumer_release; kick.c: rb_consumer_kick */
 inline rb_consumer_release(side, index, word)
 {
 	store(side, READ_INDEX(CONSUMES(side)), index); /* (C) */
@@ -517,7 +517,7 @@ inline wait_for(side, want, ready, word)
 	if
 	:: side == DRIVER && !ready ->
 #ifndef MUTANT_SLEEPS_OWING_A_KICK
-		kick_if_owed_leaving_timer()
+		rb_kick_if_owed_leaving_timer()
 #else
 		skip
 #endif
@@ -703,7 +703,7 @@ proctype OtherEnd()
 {
 end:
 	do
-	:: owed -> kick_if_owed_leaving_timer()
+	:: owed -> rb_kick_if_owed_leaving_timer()
 	od
 }
 
@@ -773,7 +773,7 @@ start:
 		atomic { buffer[DEVICE].used == 0; killed = 0; lost = 1 };
 		if
 		:: !lost ->
-			/* segment.c: start_indices goes on where the shared memory says */
+			/* channel.c: start_indices goes on where the shared memory says */
 			d_step {
 #ifdef MUTANT_REPLACED_STARTS_AT_WRITE
 				place = place + DISTANCE(memory[WRITE_INDEX(DOORBELL)], own[DEVICE].next);

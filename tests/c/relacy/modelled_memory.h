@@ -230,8 +230,8 @@ void memory::begin(uint64_t write_index, uint64_t read_index)
 #define write(fd, bytes, size) modelled::write(fd, bytes, size)
 #define read(fd, bytes, size) modelled::read(fd, bytes, size)
 #define ppoll(fds, count, timeout, signals) modelled::ppoll(fds, count, timeout)
-/* Time stands still, and the peer lives. A timer is an eventfd that is kicked when it is set: it
- * may be over at once, and whoever waits for it waits in any case. */
+/* Time stands still, and the peer lives. A timer is an eventfd that is kicked when the
+ * timer is set: it may be over at once, and a side that waits for it waits in any case. */
 #define clock_gettime(clock, now) (void)(*(now) = timespec())
 #define poll(fds, count, timeout) 0
 #define timerfd_settime(fd, flags, when, before) modelled::set_timer(fd, when)

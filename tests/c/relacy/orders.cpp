@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The memory orders of the real functions against the whole C11 model, by Relacy: two threads that
- * fall asleep and wake each other over csrc/ring.c and csrc/wait.c as they are. A lost wake-up is a
- * deadlock; contents that are not ordered by the indices are a data race.
+ * fall asleep and wake each other over ring.c, kick.c and wait.c of csrc/ as they are. A lost
+ * wake-up is a deadlock; contents that are not ordered by the indices are a data race.
  *
  *   orders TEST bound N     every execution with at most N preemptions
  *   orders TEST random N    N random ones
@@ -37,6 +37,7 @@
 #endif
 #include "ring.c"
 #undef rb_fence_full
+#include "kick.c"
 
 #ifdef WITHOUT_WAIT_FENCE
 #define rb_fence_full() ((void)0)
@@ -88,6 +89,8 @@ struct ring : rl::test_suite<ring, 2> {
 		open(&driver, modelled::PRODUCER, FIRST + entries, FIRST);
 		open(&device, modelled::CONSUMER, FIRST + entries, FIRST);
 		driver.producer.count = device.consumer.count = count;
+		device.consumer.held = entries;
+		device.consumer.first_held = FIRST;
 		for (uint64_t entry = 0; entry < entries; entry++) {
 			slot(entry)($) = entry;
 			holds[(FIRST + entry) % count] = {.token = 0, .slots = 1};
@@ -185,8 +188,8 @@ struct ring : rl::test_suite<ring, 2> {
 		}
 	}
 
-	/* terms: the consumer says for the first time how it wants to be woken. Who sees that it
-	 * has armed has to see that as well. */
+	/* terms: the consumer says for the first time how it wants to be woken. A producer
+	 * that sees that it has armed has to see that as well. */
 	void publish_on_terms()
 	{
 		slot(0)($) = 0;

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One side of a channel: opened, read off, closed.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "life.h"
+
+static void start_indices(rb_channel *channel, uint64_t first)
+{
+	struct rb_producer *producer = &channel->producer;
+	struct rb_consumer *consumer = &channel->consumer;
+
+	producer->write = producer->read_seen = first;
+	consumer->read = consumer->next = consumer->write_seen = first;
+	rb_store_release(&producer->mine->write_index, first);
+	rb_store_release(&producer->mine->read_index, first);
+	/* An event that lies behind asks for no kick. */
+	rb_store_release(&producer->mine->space_event, first - 1);
+	rb_store_release(&producer->mine->data_event, first - 1);
+	/* This memory may have been opened here before, and closed again while the sides met. */
+	rb_store_release(&producer->mine->goodbye, 0);
+}
+
+/* Where things lie in the two areas, once they are mapped. */
+static void find_places(rb_channel *channel, const struct rb_geometry *mine,
+			const struct rb_geometry *theirs)
+{
+	struct rb_producer *producer = &channel->producer;
+	struct rb_consumer *consumer = &channel->consumer;
+	uint8_t *my_slots = channel->my_area.start + (mine->slots_offset - mine->control_offset);
+	uint8_t *their_slots =
+		channel->their_area.start + (theirs->slots_offset - theirs->control_offset);
+
+	producer->mine = consumer->mine = (struct rb_control *)(void *)channel->my_area.start;
+	producer->theirs = consumer->theirs =
+		(const struct rb_control *)(const void *)channel->their_area.start;
+	producer->slots = my_slots;
+	consumer->slots = their_slots;
+	producer->count = mine->slots;
+	consumer->count = theirs->slots;
+	producer->slot_size = mine->slot_size;
+	consumer->slot_size = theirs->slot_size;
+	channel->memory = (rb_memory){
+		.mine = (char *)my_slots,
+		.theirs = (char *)their_slots,
+		.my_slots = mine->slots,
+		.their_slots = theirs->slots,
+		.my_bytes = mine->slots * mine->slot_size,
+		.their_bytes = theirs->slots * theirs->slot_size,
+	};
+}
+
+static int map_both(rb_channel *channel, const struct rb_header *header, int segment_fd)
+{
+	bool driver = channel->side == RB_DRIVER;
+	const struct rb_geometry *mine = driver ? &header->doorbell : &header->interrupt;
+	const struct rb_geometry *theirs = driver ? &header->interrupt : &header->doorbell;
+	struct rb_consumer *consumer = &channel->consumer;
+	int status = rb_area_map(&channel->my_area, segment_fd, mine, true);
+
+	if (!status)
+		status = rb_area_map(&channel->their_area, segment_fd, theirs, false);
+	if (status)
+		return status;
+	find_places(channel, mine, theirs);
+	if (theirs->ring_kind == RB_RING_RECORDS)
+		return 0;
+	consumer->holds = calloc(theirs->slots, sizeof(*consumer->holds));
+	return consumer->holds ? 0 : -ENOMEM;
+}
+
+/* Maps a segment whose header has been checked. The descriptors stay the caller's. kick_fds holds
+ * the data eventfd, the timer and the space eventfd of the doorbell ring, then those of the
+ * interrupt ring. */
+int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
+		    const int *kick_fds, int control_fd)
+{
+	struct rb_header checked;
+	rb_channel *opened = calloc(1, sizeof(*opened));
+	const int *mine = side == RB_DRIVER ? kick_fds : kick_fds + RB_KICK_FDS;
+	const int *theirs = side == RB_DRIVER ? kick_fds + RB_KICK_FDS : kick_fds;
+
+	if (!opened)
+		return -ENOMEM;
+	memcpy(&checked, header, sizeof(checked));
+	opened->side = side;
+	opened->control_fd = control_fd;
+	opened->producer.data_fd = mine[RB_DATA_FD];
+	opened->producer.timer_fd = mine[RB_TIMER_FD];
+	opened->producer.space_fd = mine[RB_SPACE_FD];
+	opened->consumer.data_fd = theirs[RB_DATA_FD];
+	opened->consumer.timer_fd = theirs[RB_TIMER_FD];
+	opened->consumer.space_fd = theirs[RB_SPACE_FD];
+	int status = map_both(opened, &checked, segment_fd);
+	if (status) {
+		rb_channel_free(opened);
+		return status;
+	}
+	start_indices(opened, checked.first_index);
+	*channel = opened;
+	return 0;
+}
+
+/* Says goodbye, and makes every later call fail. The caller closes the control socket then, which
+ * wakes a peer that sleeps. */
+void rb_channel_close(rb_channel *channel)
+{
+	rb_end_life(channel, true);
+}
+
+void rb_channel_disown(rb_channel *channel)
+{
+	rb_end_life(channel, false);
+}
+
+void rb_channel_free(rb_channel *channel)
+{
+	rb_area_unmap(&channel->my_area);
+	rb_area_unmap(&channel->their_area);
+	free(channel->consumer.holds);
+	free(channel);
+}
+
+const rb_memory *rb_channel_memory(rb_channel *channel)
+{
+	return &channel->memory;
+}
+
+char *rb_channel_mine(rb_channel *channel)
+{
+	return channel->memory.mine;
+}
+
+char *rb_channel_theirs(rb_channel *channel)
+{
+	return channel->memory.theirs;
+}
+
+uint64_t rb_channel_my_slots(rb_channel *channel)
+{
+	return channel->memory.my_slots;
+}
+
+static int copy_counters(uint64_t *words, const struct rb_counters *counters)
+{
+	const uint64_t *from = (const uint64_t *)(const void *)counters;
+	int count = (int)(sizeof(*counters) / sizeof(*from));
+
+	for (int i = 0; i < count; i++)
+		words[i] = rb_load_relaxed(&from[i]);
+	return count;
+}
+
+int rb_channel_stats(rb_channel *channel, uint64_t *words)
+{
+	const struct rb_control *mine = channel->producer.mine;
+	const struct rb_control *theirs = channel->producer.theirs;
+	const struct rb_control *driver = channel->side == RB_DRIVER ? mine : theirs;
+	const struct rb_control *device = channel->side == RB_DRIVER ? theirs : mine;
+	int count = 0;
+
+	words[count++] = rb_load_relaxed(&driver->write_index);
+	words[count++] = rb_load_relaxed(&device->read_index);
+	words[count++] = rb_load_relaxed(&device->write_index);
+	words[count++] = rb_load_relaxed(&driver->read_index);
+	count += copy_counters(words + count, &driver->producer);
+	count += copy_counters(words + count, &driver->consumer);
+	count += copy_counters(words + count, &device->producer);
+	count += copy_counters(words + count, &device->consumer);
+	return count;
+}

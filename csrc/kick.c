@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Waking the other side: now, later, or once for many entries. The only file that writes or reads
+ * an eventfd or a timer.
+ *
+ * A consumer sleeps on an eventfd and on a timer, which its producer sets. What each verb does:
+ *
+ *     verb                               sends         the timer
+ *     rb_kick                            a kick        is not touched
+ *     rb_kick_consumer                   a kick        is taken back
+ *     rb_kick_consumer_leaving_timer     a kick        is not touched
+ *     kick_later                         nothing yet   is set
+ *     kick_sooner                        nothing yet   is set anew, if it would be over later
+ *     defer                              nothing yet   as the block's max_delay says
+ *     kick_if_owed                       a kick (1)    is taken back
+ *     rb_kick_if_owed_leaving_timer      a kick (1)    is not touched
+ *
+ * (1) if one was held back. Only the producer's own thread touches the timer. The other end of its
+ * side, perhaps in another thread, uses the verbs that leave the timer.
+ */
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "channel.h"
+
+void rb_kick(int eventfd)
+{
+	uint64_t one = 1;
+
+	/* EAGAIN means that its counter is full. It is readable then: as good as written. */
+	while (write(eventfd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+/* Empties an eventfd, or a timer that is over. A signal may cut it short: what stays only wakes the
+ * sleeper once more, while a second try would block if the peer made the descriptor block. */
+void rb_drain(int fd)
+{
+	uint64_t kicks;
+
+	if (read(fd, &kicks, sizeof(kicks)) < 0)
+		return;
+}
+
+/* The timer of one ring, for kicks that come later. Returns a descriptor, or -errno. */
+int rb_timer_make(void)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* ---- waking the consumer ---- */
+
+/* The timer wakes the consumer after `delay_ns`; 0 takes it back. */
+static void set_timer(struct rb_producer *producer, uint64_t delay_ns)
+{
+	struct itimerspec when = {.it_value = {.tv_sec = (time_t)(delay_ns / 1000000000ULL),
+					       .tv_nsec = (long)(delay_ns % 1000000000ULL)}};
+
+	timerfd_settime(producer->timer_fd, 0, &when, NULL);
+	producer->timer_over_ns = delay_ns ? rb_now_ns() + delay_ns : 0;
+}
+
+static void kick_later(struct rb_producer *producer, uint64_t delay_ns)
+{
+	rb_count(&producer->mine->producer.kicks_late, 1);
+	set_timer(producer, delay_ns ? delay_ns : 1);
+}
+
+static void kick_sooner(struct rb_producer *producer, uint64_t delay_ns)
+{
+	if (producer->timer_over_ns > rb_now_ns() + delay_ns)
+		set_timer(producer, delay_ns);
+}
+
+void rb_kick_consumer_leaving_timer(struct rb_producer *producer)
+{
+	/* Both threads of a side may move this counter. */
+	rb_add(&producer->mine->producer.kicks_sent, 1);
+	rb_kick(producer->data_fd);
+}
+
+void rb_kick_consumer(struct rb_producer *producer)
+{
+	rb_kick_consumer_leaving_timer(producer);
+	/* The producer sets the timer anew only when the consumer has armed anew. So this takes
+	 * back the timer that the kick stands for, and no other. */
+	if (producer->timer_over_ns)
+		set_timer(producer, 0);
+}
+
+/* ---- kicks that are held back ---- */
+
+static void kick_if_owed(struct rb_producer *producer)
+{
+	if (rb_clear(&producer->deferral.owed))
+		rb_kick_consumer(producer);
+}
+
+/* For the thread that waits on this side. It may be the other end's thread, while the producer's
+ * thread sets the timer for the consumer's next sleep; so it leaves the timer. It clears the flag
+ * before it kicks, as the producer's thread may owe the next kick already. */
+void rb_kick_if_owed_leaving_timer(struct rb_producer *producer)
+{
+	if (rb_clear(&producer->deferral.owed))
+		rb_kick_consumer_leaving_timer(producer);
+}
+
+/* Holds a kick back, unless enough entries have been held back already. */
+static void defer(struct rb_producer *producer, enum rb_wake wake, uint64_t entries)
+{
+	struct rb_deferral *deferral = &producer->deferral;
+
+	if (wake == RB_WAKE_NOW && deferral->max_ns)
+		kick_later(producer, deferral->max_ns);
+	if (wake == RB_WAKE_ENOUGH && deferral->max_ns)
+		kick_sooner(producer, deferral->max_ns);
+	if (wake == RB_WAKE_NOW || wake == RB_WAKE_ENOUGH)
+		rb_set(&deferral->owed);
+	deferral->entries += entries;
+	if (deferral->max_entries && deferral->entries >= deferral->max_entries) {
+		deferral->entries = 0;
+		kick_if_owed(producer);
+	}
+}
+
+/* Wakes the consumer as it wants to be woken, after so many entries have been published. */
+void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries)
+{
+	struct rb_counters *counters = &producer->mine->producer;
+
+	if (wake == RB_WAKE_LATER)
+		kick_later(producer, rb_load_relaxed(&producer->theirs->moderation_ns));
+	if (producer->deferral.block) {
+		rb_count(&counters->kicks_saved, 1);
+		defer(producer, wake, entries);
+	} else if (wake == RB_WAKE_NOW || wake == RB_WAKE_ENOUGH || producer->always_kick) {
+		rb_kick_consumer(producer);
+	} else {
+		rb_count(&counters->kicks_saved, 1);
+	}
+}
+
+/* Holds kicks back until rb_defer_end. Sends one before that when `max_entries` entries have been
+ * published, or `max_delay_ns` after a kick was due; 0 of either is no bound. A timer of the kernel
+ * keeps the delay, so the caller need not come back for it. `block` is the caller's name for it, so
+ * that nobody ends another's. */
+int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries, uint64_t max_delay_ns)
+{
+	struct rb_deferral *deferral = &channel->producer.deferral;
+
+	if (channel->dead)
+		return channel->dead;
+	if (deferral->block)
+		return -EALREADY;
+	/* `owed` is false outside of a block, and the other end's thread may look at it. */
+	deferral->block = block;
+	deferral->entries = 0;
+	deferral->max_entries = max_entries;
+	deferral->max_ns = max_delay_ns;
+	return 0;
+}
+
+/* Ends that block; does nothing when another one has begun, or none. */
+void rb_defer_end(rb_channel *channel, uint64_t block)
+{
+	if (channel->producer.deferral.block != block)
+		return;
+	channel->producer.deferral.block = 0;
+	if (!channel->dead)
+		kick_if_owed(&channel->producer);
+}
+
+/* Before the producer waits for room: a sleeping consumer that would be woken later is woken now,
+ * or it would make no room meanwhile. */
+void rb_producer_ring_full(struct rb_producer *producer)
+{
+	kick_if_owed(producer);
+	if (producer->moderated_left) {
+		producer->moderated_left = 0;
+		rb_kick_consumer(producer);
+	}
+}
+
+/* ---- waking the producer ---- */
+
+void rb_consumer_kick(struct rb_consumer *consumer, bool asleep)
+{
+	struct rb_counters *counters = &consumer->mine->consumer;
+
+	if (asleep) {
+		rb_count(&counters->kicks_sent, 1);
+		rb_kick(consumer->space_fd);
+	} else {
+		rb_count(&counters->kicks_saved, 1);
+	}
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The life of the two sides of a channel: every rule about how it ends, and who notices.
+ *
+ * A side's own life ends once, in `dead`:
+ *
+ *     -EBADF       this process closed the channel, or is a forked child that does not own it
+ *     -EPROTO      the peer broke the format
+ *
+ * The peer's life ends once, in `peer_gone`, and there are two signs of it. It writes its goodbye
+ * into shared memory when it closes, after the last entry that it publishes. The kernel ends its
+ * control socket when it closes or dies. So:
+ *
+ *     goodbye   socket ended    peer_gone
+ *     no        no              0             the peer lives; silence never means death
+ *     yes       no or yes       -EPIPE        it closed
+ *     no        yes             -ECONNRESET   it died
+ *
+ * What calls do then:
+ *
+ *     state          publish, reserve    take                       wait for room, for data
+ *     both live      as always           as always                  as always
+ *     peer_gone      return it           what is left; then that    return it; what is left first
+ *     dead           return it           return it                  return it
+ *
+ * A side notices the goodbye whenever it publishes, and whenever a look finds nothing to take. It
+ * notices the socket's end:
+ *
+ *     in a sleep                  at once: each sleep watches the socket
+ *     in a poll                   every 10 ms
+ *     in the call after a kick    as a peer that died while asleep still gets the kick, but never
+ *                                 wakes up to take the entry
+ *     when a stream ends          rb_untold_loss
+ *
+ * To look at each message would cost as much as the message.
+ */
+#ifndef RB_LIFE_H
+#define RB_LIFE_H
+
+#include <poll.h>
+
+#include "channel.h"
+
+/* How long polling may leave the control socket unwatched. */
+#define RB_LIFE_INTERVAL (10 * RB_MS)
+
+/* ---- this side ---- */
+
+/* The peer wrote what no ringbell writes. */
+static inline int rb_corrupt(rb_channel *channel)
+{
+	channel->dead = -EPROTO;
+	return -EPROTO;
+}
+
+/* Every later call of this side fails. The goodbye comes after all that was published before. */
+static inline void rb_end_life(rb_channel *channel, bool goodbye)
+{
+	channel->dead = -EBADF;
+	if (goodbye)
+		rb_store_release(&channel->producer.mine->goodbye, 1);
+}
+
+/* ---- the peer ---- */
+
+static inline bool rb_said_goodbye(const rb_channel *channel)
+{
+	return rb_load_acquire(&channel->consumer.theirs->goodbye) != 0;
+}
+
+/* The socket ended. The goodbye tells whether the peer closed or died. */
+static inline void rb_note_peer_gone(rb_channel *channel)
+{
+	channel->peer_gone = rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET;
+}
+
+static inline void rb_look_for_peer(rb_channel *channel)
+{
+	struct pollfd socket = {.fd = channel->control_fd, .events = POLLRDHUP};
+
+	if (!channel->peer_gone && poll(&socket, 1, 0) > 0)
+		rb_note_peer_gone(channel);
+}
+
+/* For a caller that polls. */
+static inline void rb_look_for_peer_at_times(rb_channel *channel, uint64_t now)
+{
+	if (now - channel->life_seen_ns < RB_LIFE_INTERVAL)
+		return;
+	channel->life_seen_ns = now;
+	rb_look_for_peer(channel);
+}
+
+/* For a caller that publishes: 0, or the reason why nobody would take it. */
+static inline int rb_may_publish(rb_channel *channel)
+{
+	uint64_t kicks = rb_load_relaxed(&channel->producer.mine->producer.kicks_sent);
+
+	if (channel->dead)
+		return channel->dead;
+	if (kicks != channel->kicks_seen) {
+		channel->kicks_seen = kicks;
+		rb_look_for_peer(channel);
+	}
+	/* Noted for the end that looks for data next. */
+	if (!channel->peer_gone && rb_said_goodbye(channel))
+		channel->peer_gone = -EPIPE;
+	return channel->peer_gone;
+}
+
+/* For a caller whose look found nothing to take: 0, or the reason why nothing more will come. */
+static inline int rb_no_more_comes(const rb_channel *channel)
+{
+	if (!channel->peer_gone && rb_said_goodbye(channel))
+		return -EPIPE;
+	return channel->peer_gone;
+}
+
+#endif
