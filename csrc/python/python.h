@@ -270,17 +270,25 @@ struct driver {
 
 bool driver_enter(struct driver *driver);
 void driver_leave(struct driver *driver);
+
+/* ---- requests.c ---- */
+
 struct answer *driver_request(struct driver *driver, int place);
 void driver_give_up(struct answer *answer);
 bool driver_send(struct driver *driver, struct answer *answer, PyObject *payload,
 		 struct patience *patience);
-bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience);
-PyObject *driver_result(struct answer *answer);
 bool driver_publish(struct driver *driver, struct answer *answer, uint64_t reservation,
 		    uint64_t length);
+bool driver_wait_for_room(PyObject *driver, struct patience *patience);
+bool driver_set_aside(struct driver *driver);
+bool driver_advance(struct driver *driver, struct patience *patience);
+bool driver_may_take_more(struct driver *driver, struct patience *patience);
+void driver_settle(struct driver *driver);
+bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience);
 
 /* ---- completion.c ---- */
 
+PyObject *driver_result(struct answer *answer);
 PyObject *completion_of(struct answer *answer);
 
 /* ---- map.c ---- */

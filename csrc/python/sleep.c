@@ -2,12 +2,12 @@
  *
  * A sleep that a signal ends, whenever it comes.
  *
- * A signal between the interpreter's last look and the system call would go unnoticed until the next
- * one, and blocking signals around the call does not help where another thread may catch them. So
- * for the time of the sleep Python's wake-up descriptor (signal.set_wakeup_fd) is the write end of a
- * pipe whose read end is slept on with the rest. What an event loop had set there is put back, and
- * told of what came meanwhile. Only the main thread handles signals, so one pipe is enough for a
- * process; a child of fork makes its own.
+ * A signal between the interpreter's last look and the system call would go unnoticed until the
+ * next one, and blocking signals around the call does not help where another thread may catch them.
+ * So for the time of the sleep Python's wake-up descriptor (signal.set_wakeup_fd) is the write end
+ * of a pipe whose read end is slept on with the rest. What an event loop had set there is put back,
+ * and told of what came meanwhile. Only the main thread handles signals, so one pipe is enough for
+ * a process; a child of fork makes its own.
  */
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -30,9 +30,8 @@ static int set_wakeup_fd(int descriptor)
 {
 	PyObject *set = PyObject_GetAttrString(pipe_of_signals.module, "set_wakeup_fd");
 	PyObject *arguments = Py_BuildValue("(i)", descriptor);
-	PyObject *before = set && arguments
-				   ? PyObject_Call(set, arguments, pipe_of_signals.options)
-				   : NULL;
+	PyObject *before =
+		set && arguments ? PyObject_Call(set, arguments, pipe_of_signals.options) : NULL;
 	int previous = before ? (int)PyLong_AsLong(before) : -2;
 
 	Py_XDECREF(set);
@@ -116,10 +115,8 @@ static int sleep_unwatched(rb_channel *core, int want, int64_t left)
 {
 	int status;
 
-	Py_BEGIN_ALLOW_THREADS
-	status = rb_wait_sleep(core, want, left, -1);
-	Py_END_ALLOW_THREADS
-	return status;
+	Py_BEGIN_ALLOW_THREADS status = rb_wait_sleep(core, want, left, -1);
+	Py_END_ALLOW_THREADS return status;
 }
 
 /* As rb_wait_sleep; with an exception set it returns 0. */
@@ -141,10 +138,9 @@ int sleep_until_signal(rb_channel *core, int want, int64_t left)
 		return sleep_unwatched(core, want, left);
 	}
 	/* From here on no handler runs until what was there before is there again. */
-	Py_BEGIN_ALLOW_THREADS
-	status = rb_wait_sleep(core, want, left, pipe_of_signals.reader);
-	Py_END_ALLOW_THREADS
-	if (set_wakeup_fd(previous) == -2) {
+	Py_BEGIN_ALLOW_THREADS status = rb_wait_sleep(core, want, left, pipe_of_signals.reader);
+	Py_END_ALLOW_THREADS if (set_wakeup_fd(previous) == -2)
+	{
 		PyErr_Clear(); /* it has been closed meanwhile */
 		previous = -1;
 		set_wakeup_fd(-1);
