@@ -2,7 +2,6 @@
 """Ctrl-C and other signals: they end or leave alone every wait, and lose nothing."""
 
 import os
-import select
 import signal
 import threading
 import time
@@ -12,7 +11,6 @@ import pytest
 from processes import RAISES_INSIDE_RINGBELL, PeerError, Storm, wait_until, wait_until_blocked
 
 import ringbell
-from ringbell.channel.signal_pipe import SignalPipe
 
 WAITS = {
     "call": ("driver", "driver.call(b'x')"),
@@ -244,20 +242,30 @@ def serve_until_closed(device, driver):
     return served
 
 
-def test_a_signal_just_before_the_sleep_ends_it():
+def test_a_signal_just_before_the_sleep_ends_it(pair, monkeypatch):
+    driver, device = pair(polling="never")
     seen = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
-    pipe = SignalPipe()
-    try:
+    set_wakeup_fd = signal.set_wakeup_fd
 
-        def sleep(descriptor):
+    def set_and_be_hit(*arguments, **options):
+        before = set_wakeup_fd(*arguments, **options)
+        if not seen:
             # Handled before the sleep begins, so the sleep itself is not interrupted.
             os.kill(os.getpid(), signal.SIGUSR1)
             wait_until(lambda: seen)
-            return select.select([descriptor], [], [])[0]
+        return before
 
-        assert pipe.sleep(sleep) != []
-        assert signal.set_wakeup_fd(-1) == -1
+    def send_after_the_second_sleep():
+        wait_until(lambda: driver.stats().driver.consumer.sleeps == 2)
+        device.interrupt.send(b"awake")
+
+    handler = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    monkeypatch.setattr(signal, "set_wakeup_fd", set_and_be_hit)
+    sender = threading.Thread(target=send_after_the_second_sleep)
+    sender.start()
+    try:
+        assert driver.interrupt.recv() == b"awake"
     finally:
-        pipe.close()
-        signal.signal(signal.SIGUSR1, before)
+        sender.join()
+        signal.signal(signal.SIGUSR1, handler)
+    assert set_wakeup_fd(-1) == -1

@@ -94,14 +94,6 @@ bool number_within(PyObject *value, uint64_t least, uint64_t most, const char *c
 
 /* ---- timeouts ---- */
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
-}
-
 /* Reads a timeout in seconds; None, or no argument, is for ever. Refuses nonsense whether or not
  * the call will have to wait. */
 bool patience_from(struct patience *patience, PyObject *timeout)
@@ -136,7 +128,7 @@ int64_t patience_left(struct patience *patience)
 		return -1;
 	if (!patience->timeout_ns)
 		return 0;
-	uint64_t now = now_ns();
+	uint64_t now = rb_now_ns();
 	if (!patience->began) {
 		patience->began = true;
 		patience->over_ns = now + patience->timeout_ns;

@@ -25,8 +25,9 @@ static uint64_t frame_length(const rb_frame *frame)
 
 static PyObject *bytes_of(const uint8_t *start, uint64_t length)
 {
+	if (length < MUCH)
+		return PyBytes_FromStringAndSize((const char *)start, (Py_ssize_t)length);
 	PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
-
 	if (bytes)
 		copy_bytes(PyBytes_AsString(bytes), start, length);
 	return bytes;
@@ -206,58 +207,60 @@ static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
 
 /* ---- many ---- */
 
-static bool append(PyObject *list, PyObject *item)
-{
-	bool appended = item && !PyList_Append(list, item);
-
-	Py_XDECREF(item);
-	return appended;
-}
-
-/* Takes what has arrived of whole messages, and gives all of their room back at once. A message is
- * skipped when its bytes are in the list; an exception leaves the others in the ring. */
-static bool take_arrived(struct consumer *consumer, PyObject *list, uint64_t most)
+/* Takes what has arrived of whole messages, but not more than `most`, and gives all of their room
+ * back at once. A message is skipped when its bytes are in the list; an exception leaves it and
+ * those behind it in the ring. */
+static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 {
 	rb_channel *core = consumer->end.core;
 	const rb_frame *frame = &core->consumer.frame;
-	uint64_t taken = 0;
-	bool good = true;
+	/* A message takes a slot at least. */
+	uint64_t slots = core->consumer.write_seen - core->consumer.next;
+	Py_ssize_t size = (Py_ssize_t)(slots < most ? slots : most), taken = 0;
+	PyObject *list = PyList_New(size);
 
+	if (!list)
+		return NULL;
 	do {
-		good = append(list, bytes_of(frame_start(core), frame_length(frame)));
-		if (!good)
+		PyObject *bytes = bytes_of(frame_start(core), frame_length(frame));
+		if (!bytes)
 			break;
+		PyList_SetItem(list, taken++, bytes);
 		rb_skip(core);
-		taken++;
-	} while (taken < most && rb_peek_arrived(core) && !frame->flags);
+	} while (taken < size && rb_peek_arrived(core) && !frame->flags);
 	rb_give_back(core);
-	/* What was taken before memory ran out is given first. */
-	if (!good && taken)
-		PyErr_Clear();
-	return good || taken;
+	if (taken)
+		PyErr_Clear(); /* what was taken before memory ran out is given first */
+	if (taken == size || (taken && !PyList_SetSlice(list, taken, size, NULL)))
+		return list;
+	Py_DECREF(list);
+	return NULL;
+}
+
+/* One that comes in pieces. */
+static PyObject *take_alone(struct consumer *consumer, struct patience *patience)
+{
+	PyObject *message = take_bytes(consumer, patience);
+	PyObject *list = message ? PyList_New(1) : NULL;
+
+	if (list)
+		PyList_SetItem(list, 0, message);
+	else
+		Py_XDECREF(message);
+	return list;
 }
 
 static PyObject *take_many(struct consumer *consumer, uint64_t most, struct patience *patience)
 {
 	rb_channel *core = consumer->end.core;
-	PyObject *list = PyList_New(0);
-
-	if (!list)
-		return NULL;
 	int status = rb_peek(core, 0);
+
 	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
 		status = rb_peek(core, 0);
-	bool good = !status;
-	if (good && !core->consumer.frame.flags)
-		good = take_arrived(consumer, list, most);
-	else if (good)
-		good = append(list, take_bytes(consumer, patience));
-	else if (status != -EAGAIN)
-		end_fail(&consumer->end, status);
-	if (good)
-		return list;
-	Py_DECREF(list);
-	return NULL;
+	if (!status)
+		return core->consumer.frame.flags ? take_alone(consumer, patience)
+						  : take_arrived(consumer, most);
+	return status == -EAGAIN ? NULL : end_fail(&consumer->end, status);
 }
 
 /* ---- the subscriptions behind the methods of Python ---- */

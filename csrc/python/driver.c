@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The side that asks: submit, reap, call. Each request has a `struct answer`, which says who waits
- * for it. Whoever gives up says so there, and the answer is dropped when it arrives.
+ * The side that asks: submit, reserve, reap, call, map.
  */
 #include "python.h"
 
@@ -19,198 +18,6 @@ void driver_leave(struct driver *driver)
 	if (in_hand != rb_load_relaxed_bool(&core->consumer.in_hand))
 		rb_in_hand(core, in_hand);
 	side_leave(&driver->side);
-}
-
-/* ---- requests, and who waits for their answers ---- */
-
-struct answer *driver_request(struct driver *driver, int place)
-{
-	struct answer *answer = PyMem_Malloc(sizeof(*answer));
-
-	if (!answer) {
-		PyErr_NoMemory();
-		return NULL;
-	}
-	*answer = (struct answer){.token = driver->next_token++, .place = place};
-	return answer;
-}
-
-/* Nobody waits for it any longer. */
-void driver_give_up(struct answer *answer)
-{
-	if (answer->payload) {
-		Py_DECREF(answer->payload);
-		PyMem_Free(answer);
-		return;
-	}
-	answer->place = FOR_NOBODY;
-}
-
-static void file(struct driver *driver, const struct message *message)
-{
-	struct answer *answer = in_flight_remove(&driver->in_flight, message->token);
-
-	if (!answer || answer->place == FOR_NOBODY) {
-		Py_DECREF(message->payload);
-		PyMem_Free(answer);
-		return;
-	}
-	answer->payload = message->payload;
-	answer->ok = message->ok;
-	if (answer->place == FOR_REAP) {
-		driver->for_reap--;
-		answers_append(&driver->ready, answer);
-	} else if (answer->place == FOR_MAP) {
-		map_answer_arrived(answer->map, answer);
-	}
-}
-
-/* Takes one completion, if one is there, and puts it where the one who waits for it will look. One
- * that nobody asked for is dropped. */
-static enum took take_one(struct driver *driver)
-{
-	struct message message;
-
-	if (!consumer_end_loan(driver->side.consumer))
-		return TOOK_FAILED;
-	enum took took = consumer_take(driver->side.consumer, &message);
-	if (took == TOOK_MESSAGE)
-		file(driver, &message);
-	return took;
-}
-
-/* Adds to an exception that says the device is gone how many requests that leaves unanswered. */
-static void note_unanswered(struct driver *driver)
-{
-	PyObject *kind, *error, *traceback;
-
-	if (!driver->in_flight.count)
-		return;
-	if (!is_end_of_stream() && !PyErr_ExceptionMatches(errors.peer_lost))
-		return;
-	PyErr_Fetch(&kind, &error, &traceback);
-	PyErr_NormalizeException(&kind, &error, &traceback);
-	PyObject *note = PyUnicode_FromFormat("requests in flight that were not answered: %llu",
-					      (unsigned long long)driver->in_flight.count);
-	PyObject *none = note ? PyObject_CallMethod(error, "add_note", "O", note) : NULL;
-	Py_XDECREF(note);
-	Py_XDECREF(none);
-	PyErr_Clear();
-	PyErr_Restore(kind, error, traceback);
-}
-
-static bool wait_for_completion(struct driver *driver, struct patience *patience)
-{
-	return end_wait_for_data(&driver->side.consumer->end, patience);
-}
-
-/* A last look: if the ring is empty now, the descriptor of an event loop is readable no longer. */
-static void settle(struct driver *driver)
-{
-	rb_peek(driver->side.consumer->end.core, 0);
-}
-
-/* After something else has come than what is waited for: whether to take more. */
-static bool may_take_more(struct driver *driver, struct patience *patience)
-{
-	if (patience_goes_on(patience, driver->side.consumer->end.core))
-		return true;
-	settle(driver);
-	PyErr_SetString(errors.ring_empty,
-			"nothing that this call waits for arrived within the timeout");
-	return false;
-}
-
-/* Takes one completion, or waits; false with an exception, RingEmpty when the time is over. */
-static bool advance(struct driver *driver, struct patience *patience)
-{
-	enum took took = take_one(driver);
-	bool good = took == TOOK_NOTHING  ? wait_for_completion(driver, patience)
-		    : took == TOOK_FAILED ? false
-					  : true;
-
-	if (!good)
-		note_unanswered(driver);
-	return good;
-}
-
-/* ---- sending ---- */
-
-/* Takes all completions that have arrived; those that come meanwhile can wait. */
-static bool set_aside(struct driver *driver)
-{
-	struct patience now = {.for_ever = false};
-	enum took took;
-
-	while ((took = take_one(driver)) > TOOK_NOTHING)
-		if (!patience_goes_on(&now, driver->side.consumer->end.core))
-			return true;
-	return took == TOOK_NOTHING;
-}
-
-/* Waits until the doorbell ring may have room, and sets aside what arrives meanwhile. Without that
- * a device that waits for room in the interrupt ring and a driver that waits for room in the
- * doorbell ring would wait for each other. */
-static bool wait_for_room(PyObject *who, struct patience *patience)
-{
-	struct driver *driver = (struct driver *)who;
-
-	/* Also before the wait: what is there already is no news that would end it. */
-	if (!set_aside(driver))
-		return false;
-	int ready = patience->last_try
-			    ? 0
-			    : end_wait(&driver->side.producer->end, RB_SPACE | RB_DATA, patience);
-	if (!ready)
-		ring_full();
-	/* What woke us may be data each time, so the time has to be looked at here as well. */
-	patience->last_try = !patience_left(patience);
-	return ready > 0 && set_aside(driver);
-}
-
-/* Sends a request; `answer` is in flight from then on. Without that it is freed. */
-bool driver_send(struct driver *driver, struct answer *answer, PyObject *object,
-		 struct patience *patience)
-{
-	struct producer *doorbell = driver->side.producer;
-	struct room room = {wait_for_room, (PyObject *)driver};
-	struct payload payload;
-
-	if (!answer)
-		return false;
-	bool sent = in_flight_make_room(&driver->in_flight) && payload_open(&payload, object);
-	if (sent) {
-		int status = producer_send_once(doorbell, &payload, answer->token);
-		if (status)
-			sent = producer_send_on(doorbell, status, &payload, answer->token,
-						RB_MESSAGE, patience, room);
-		payload_close(&payload);
-	}
-	if (!sent) {
-		PyMem_Free(answer);
-		return false;
-	}
-	in_flight_add(&driver->in_flight, answer);
-	driver->for_reap += answer->place == FOR_REAP;
-	return true;
-}
-
-/* Submits what was written in place. */
-bool driver_publish(struct driver *driver, struct answer *answer, uint64_t reservation,
-		    uint64_t length)
-{
-	struct end *doorbell = &driver->side.producer->end;
-	int status = -ENOMEM;
-
-	if (in_flight_make_room(&driver->in_flight))
-		status = rb_commit(doorbell->core, reservation, length, answer->token);
-	if (status) {
-		PyMem_Free(answer);
-		return status == -ENOMEM ? false : end_fail(doorbell, status);
-	}
-	in_flight_add(&driver->in_flight, answer);
-	driver->for_reap++;
-	return true;
 }
 
 static const struct signature submit_signature = {"submit", 1, 2, {"payload", "timeout"}};
@@ -264,24 +71,12 @@ static PyObject *driver_reserve(PyObject *self, PyObject *const *args, Py_ssize_
 	    !patience_from(&patience, values[1]) || !driver_enter(driver))
 		return NULL;
 	PyObject *frame = frame_new(driver->side.producer, driver, values[0], 0, &patience,
-				    (struct room){wait_for_room, self});
+				    (struct room){driver_wait_for_room, self});
 	driver_leave(driver);
 	return frame;
 }
 
 /* ---- taking ---- */
-
-/* Waits for one answer; false with an exception, and it is still in flight. */
-bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience)
-{
-	while (!answer->payload) {
-		if (!advance(driver, patience))
-			return false;
-		if (!answer->payload && !may_take_more(driver, patience))
-			return false;
-	}
-	return true;
-}
 
 static const struct signature call_signature = {"call", 1, 2, {"payload", "timeout"}};
 
@@ -343,9 +138,9 @@ static PyObject *nothing_to_reap(struct driver *driver)
 	if (status < 0)
 		return end_fail(interrupt, status);
 	/* What nobody waits for is dropped, or the descriptor stays readable. */
-	if (rb_load_relaxed_bool(&interrupt->core->consumer.pollable) && !set_aside(driver))
+	if (rb_load_relaxed_bool(&interrupt->core->consumer.pollable) && !driver_set_aside(driver))
 		return NULL;
-	settle(driver);
+	driver_settle(driver);
 	PyErr_SetString(errors.ring_empty, "no request is in flight, so no completion can arrive");
 	return NULL;
 }
@@ -355,9 +150,9 @@ static PyObject *reap(struct driver *driver, struct patience *patience)
 	while (!driver->ready.count) {
 		if (!driver->for_reap)
 			return nothing_to_reap(driver);
-		if (!advance(driver, patience))
+		if (!driver_advance(driver, patience))
 			return NULL;
-		if (!driver->ready.count && !may_take_more(driver, patience))
+		if (!driver->ready.count && !driver_may_take_more(driver, patience))
 			return NULL;
 	}
 	PyObject *completion = completion_of(driver->ready.first);

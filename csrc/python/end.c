@@ -73,18 +73,6 @@ bool is_end_of_stream(void)
 	return PyErr_ExceptionMatches(errors.end_of_stream);
 }
 
-/* Sleeps as Python's Channel does, which sees to signals. */
-static int sleep_for(struct end *end, int want, int64_t left)
-{
-	PyObject *ready = PyObject_CallMethod(end->channel, "sleep", "iL", want, (long long)left);
-
-	if (!ready)
-		return 0;
-	int status = (int)PyLong_AsLong(ready);
-	Py_DECREF(ready);
-	return status;
-}
-
 static int poll_for(rb_channel *core, int want, int64_t left)
 {
 	int ready = left ? rb_glance(core, want) : 0;
@@ -107,7 +95,7 @@ int end_wait(struct end *end, int want, struct patience *patience)
 		if (!ready && !left)
 			return 0;
 		if (!ready && sleeps)
-			ready = sleep_for(end, want, patience_left(patience));
+			ready = sleep_until_signal(end->core, want, patience_left(patience));
 		if (PyErr_Occurred() || PyErr_CheckSignals())
 			return -1;
 		if (ready > 0)

@@ -74,7 +74,7 @@ void loan_lend_again(struct loan *loan, PyObject **view)
 
 bool view_release(PyObject *view)
 {
-	PyObject *none = PyObject_CallMethod(view, "release", NULL);
+	PyObject *none = PyObject_CallFunctionObjArgs(names.release, view, NULL);
 
 	Py_XDECREF(none);
 	return none != NULL;

@@ -7,6 +7,7 @@
 PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *producer_type, *consumer_type,
 	*frame_type, *map_type, *completion_type, *request_type, *block_type;
 struct errors errors;
+struct names names;
 
 static PyTypeObject *side_type;
 
@@ -77,9 +78,15 @@ static int find_errors(void)
 	return 0;
 }
 
+static int find_names(void)
+{
+	names.release = PyObject_GetAttrString((PyObject *)&PyMemoryView_Type, "release");
+	return names.release ? 0 : -1;
+}
+
 static int execute(PyObject *module)
 {
-	return find_errors() || add_types(module) ? -1 : 0;
+	return find_errors() || find_names() || add_types(module) ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {

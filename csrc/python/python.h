@@ -90,6 +90,10 @@ void taking_forget(PyObject **taking);
 /* An iterator over what `take` gives, until the other side has closed. */
 PyObject *iterator_new(PyObject *end, PyObject *(*take)(PyObject *end));
 
+/* ---- sleep.c ---- */
+
+int sleep_until_signal(rb_channel *core, int want, int64_t left);
+
 /* ---- payload.c ---- */
 
 /* Bytes; other threads run while so much is copied. */
@@ -266,17 +270,25 @@ struct driver {
 
 bool driver_enter(struct driver *driver);
 void driver_leave(struct driver *driver);
+
+/* ---- requests.c ---- */
+
 struct answer *driver_request(struct driver *driver, int place);
 void driver_give_up(struct answer *answer);
 bool driver_send(struct driver *driver, struct answer *answer, PyObject *payload,
 		 struct patience *patience);
-bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience);
-PyObject *driver_result(struct answer *answer);
 bool driver_publish(struct driver *driver, struct answer *answer, uint64_t reservation,
 		    uint64_t length);
+bool driver_wait_for_room(PyObject *driver, struct patience *patience);
+bool driver_set_aside(struct driver *driver);
+bool driver_advance(struct driver *driver, struct patience *patience);
+bool driver_may_take_more(struct driver *driver, struct patience *patience);
+void driver_settle(struct driver *driver);
+bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience);
 
 /* ---- completion.c ---- */
 
+PyObject *driver_result(struct answer *answer);
 PyObject *completion_of(struct answer *answer);
 
 /* ---- map.c ---- */
@@ -293,6 +305,11 @@ extern PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *produc
 extern struct errors {
 	PyObject *ring_full, *ring_empty, *end_of_stream, *peer_lost, *request_failed;
 } errors;
+
+/* What is looked up once. */
+extern struct names {
+	PyObject *release; /* memoryview.release */
+} names;
 
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, producer_spec, consumer_spec,
 	frame_spec, coalescing_spec, side_spec, driver_spec, map_spec, completion_spec, device_spec,

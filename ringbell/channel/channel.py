@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ringbell import stats
 from ringbell._ffi import ffi, lib
 from ringbell.channel import forks
-from ringbell.channel.signal_pipe import SignalPipe, in_main_thread
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Moderation, Policy, moderation_arguments
 
@@ -39,7 +38,6 @@ class Channel:
         "_forked",
         "_pollable",
         "_side",
-        "_signal_pipe",
         "address",
         "handle",
         "moderation",
@@ -77,7 +75,6 @@ class Channel:
         self._control = control
         self._side = side
         self._descriptors = list(kick_fds)
-        self._signal_pipe: SignalPipe | None = None
         self._pollable: select.epoll | None = None
         guard.pop_all()
         self._closed = False
@@ -102,19 +99,6 @@ class Channel:
         """Give a cffi buffer that keeps the handle, and so the mapping, alive."""
         handle = self.handle
         return ffi.buffer(ffi.gc(start, lambda _: handle), size)
-
-    def sleep(self, want: int, left: int) -> int:
-        """Sleep until something of `want` is ready; for at most `left` ns, negative is for ever.
-
-        Returns what `rb_wait_sleep` returns. In the main thread a signal ends it, whenever that
-        came.
-        """
-        if not in_main_thread():
-            return lib.rb_wait_sleep(self.handle, want, left, -1)
-        if self._signal_pipe is None:
-            self._signal_pipe = SignalPipe()
-        handle = self.handle
-        return self._signal_pipe.sleep(lambda fd: lib.rb_wait_sleep(handle, want, left, fd))
 
     def moderate(self, moderation: Moderation | None) -> None:
         """Say when this side wants to be woken for data, from its next sleep on."""
@@ -199,8 +183,6 @@ class Channel:
         self._forked = True
         self._closed = True
         lib.rb_channel_disown(self.handle)
-        if self._signal_pipe is not None:
-            self._signal_pipe.forget_in_child()
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:
@@ -210,8 +192,6 @@ class Channel:
         self._control.close()
         while self._descriptors:
             os.close(self._descriptors.pop())
-        if self._signal_pipe is not None:
-            self._signal_pipe.close()
 
     def __del__(self) -> None:
         if self._closed:

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A sleep that a signal ends, whenever it comes.
+ *
+ * A signal between the interpreter's last look and the system call would go unnoticed until the
+ * next one, and blocking signals around the call does not help where another thread may catch them.
+ * So for the time of the sleep Python's wake-up descriptor (signal.set_wakeup_fd) is the write end
+ * of a pipe whose read end is slept on with the rest. What an event loop had set there is put back,
+ * and told of what came meanwhile. Only the main thread handles signals, so one pipe is enough for
+ * a process; a child of fork makes its own.
+ */
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "python.h"
+
+/* What signals of one sleep are passed on at most; more of them say nothing new. */
+#define SIGNALS 512
+
+static struct {
+	pid_t process; /* whose pipe it is */
+	int reader, writer;
+	PyObject *module; /* signal */
+	PyObject *options;
+} pipe_of_signals;
+
+/* Sets Python's wake-up descriptor; returns the one before, or -2 with an exception. */
+static int set_wakeup_fd(int descriptor)
+{
+	PyObject *set = PyObject_GetAttrString(pipe_of_signals.module, "set_wakeup_fd");
+	PyObject *arguments = Py_BuildValue("(i)", descriptor);
+	PyObject *before =
+		set && arguments ? PyObject_Call(set, arguments, pipe_of_signals.options) : NULL;
+	int previous = before ? (int)PyLong_AsLong(before) : -2;
+
+	Py_XDECREF(set);
+	Py_XDECREF(arguments);
+	Py_XDECREF(before);
+	return previous;
+}
+
+/* In the child: its copies are the parent's pipe, which no signal of ours may write to. */
+static PyObject *forget(PyObject *self, PyObject *unused)
+{
+	(void)self;
+	(void)unused;
+	if (pipe_of_signals.process && pipe_of_signals.process != getpid()) {
+		int previous = set_wakeup_fd(-1);
+		if (previous >= 0 && previous != pipe_of_signals.writer)
+			set_wakeup_fd(previous);
+		close(pipe_of_signals.reader);
+		close(pipe_of_signals.writer);
+		pipe_of_signals.process = 0;
+	}
+	return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+static PyMethodDef forget_method = {"forget_signals", forget, METH_NOARGS, NULL};
+
+/* Has `forget` called in every child of fork. */
+static bool watch_forks(void)
+{
+	PyObject *os = PyImport_ImportModule("os");
+	PyObject *hook = os ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
+	PyObject *function = hook ? PyCFunction_New(&forget_method, NULL) : NULL;
+	PyObject *none = Py_None, *arguments = PyTuple_New(0);
+	PyObject *options = function ? Py_BuildValue("{sO}", "after_in_child", function) : NULL;
+
+	none = options && arguments ? PyObject_Call(hook, arguments, options) : NULL;
+	Py_XDECREF(os);
+	Py_XDECREF(hook);
+	Py_XDECREF(function);
+	Py_XDECREF(arguments);
+	Py_XDECREF(options);
+	Py_XDECREF(none);
+	return none != NULL;
+}
+
+/* Once, before the first sleep of a process. */
+static bool make_pipe(void)
+{
+	int ends[2];
+
+	if (!pipe_of_signals.module) {
+		pipe_of_signals.options = Py_BuildValue("{sO}", "warn_on_full_buffer", Py_False);
+		PyObject *module = PyImport_ImportModule("signal");
+		if (!pipe_of_signals.options || !module || !watch_forks()) {
+			Py_XDECREF(module);
+			return false;
+		}
+		pipe_of_signals.module = module;
+	}
+	if (pipe2(ends, O_NONBLOCK | O_CLOEXEC)) {
+		PyErr_SetFromErrno(PyExc_OSError);
+		return false;
+	}
+	pipe_of_signals.reader = ends[0];
+	pipe_of_signals.writer = ends[1];
+	pipe_of_signals.process = getpid();
+	return true;
+}
+
+/* Tells whoever watched for signals before of those that came meanwhile. */
+static void pass_on(int descriptor)
+{
+	char signals[SIGNALS];
+	ssize_t count = read(pipe_of_signals.reader, signals, sizeof(signals));
+
+	if (count > 0 && descriptor != -1 && write(descriptor, signals, (size_t)count) < 0)
+		return; /* it is full, so its reader wakes up in any case */
+}
+
+static int sleep_unwatched(rb_channel *core, int want, int64_t left)
+{
+	int status;
+
+	Py_BEGIN_ALLOW_THREADS status = rb_wait_sleep(core, want, left, -1);
+	Py_END_ALLOW_THREADS return status;
+}
+
+/* As rb_wait_sleep; with an exception set it returns 0. */
+int sleep_until_signal(rb_channel *core, int want, int64_t left)
+{
+	int status;
+
+	/* The kernel's name for the main thread. */
+	if (syscall(SYS_gettid) != getpid())
+		return sleep_unwatched(core, want, left);
+	if (pipe_of_signals.process != getpid() && !make_pipe())
+		return 0;
+	int previous = set_wakeup_fd(pipe_of_signals.writer);
+	if (previous == -2) {
+		/* Python's main thread is another one. */
+		if (!PyErr_ExceptionMatches(PyExc_ValueError))
+			return 0;
+		PyErr_Clear();
+		return sleep_unwatched(core, want, left);
+	}
+	/* From here on no handler runs until what was there before is there again. */
+	Py_BEGIN_ALLOW_THREADS status = rb_wait_sleep(core, want, left, pipe_of_signals.reader);
+	Py_END_ALLOW_THREADS if (set_wakeup_fd(previous) == -2)
+	{
+		PyErr_Clear(); /* it has been closed meanwhile */
+		previous = -1;
+		set_wakeup_fd(-1);
+	}
+	pass_on(previous);
+	return status;
+}
