@@ -16,6 +16,7 @@ static void start_indices(rb_channel *channel, uint64_t first)
 
 	producer->write = producer->read_seen = first;
 	consumer->read = consumer->next = consumer->write_seen = first;
+	consumer->pace = rb_pace_first();
 	rb_store_release(&producer->mine->write_index, first);
 	rb_store_release(&producer->mine->read_index, first);
 	/* An event that lies behind asks for no kick. */
@@ -23,6 +24,11 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	rb_store_release(&producer->mine->data_event, first - 1);
 	/* This memory may have been opened here before, and closed again while the sides met. */
 	rb_store_release(&producer->mine->goodbye, 0);
+}
+
+static uint64_t slots_ahead(const struct rb_geometry *ring)
+{
+	return ring->slot_size < RB_AHEAD ? RB_AHEAD / ring->slot_size : 1;
 }
 
 /* Where things lie in the two areas, once they are mapped. */
@@ -44,6 +50,8 @@ static void find_places(rb_channel *channel, const struct rb_geometry *mine,
 	consumer->count = theirs->slots;
 	producer->slot_size = mine->slot_size;
 	consumer->slot_size = theirs->slot_size;
+	producer->ahead = slots_ahead(mine);
+	consumer->ahead = slots_ahead(theirs);
 	channel->memory = (rb_memory){
 		.mine = (char *)my_slots,
 		.theirs = (char *)their_slots,

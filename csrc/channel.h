@@ -28,7 +28,12 @@
 #include "ends.h"
 #include "layout.h"
 #include "ordering.h"
+#include "pace.h"
 #include "poller.h"
+
+/* How far ahead both ends fetch the cache lines of slots, in bytes. */
+#define RB_AHEAD 512U
+#define RB_CACHE_LINE 64U
 
 /* Kicks that a producer holds back for a while, so that one stands for many entries. */
 struct rb_deferral {
@@ -45,6 +50,7 @@ struct rb_producer {
 	uint8_t *slots;
 	uint64_t count;           /* of slots, a power of two */
 	uint64_t slot_size;       /* in bytes */
+	uint64_t ahead;           /* slots that RB_AHEAD is */
 	uint64_t write;           /* what has been published */
 	uint64_t read_seen;       /* the peer's read_index when last looked at, checked */
 	uint64_t reservation;     /* counts them */
@@ -76,6 +82,7 @@ struct rb_consumer {
 	const uint8_t *slots;
 	uint64_t count;
 	uint64_t slot_size;
+	uint64_t ahead;
 	uint64_t read;               /* released and published: all before it may be overwritten */
 	uint64_t next;               /* the next to take; what lies in [read, next) is held */
 	uint64_t write_seen;         /* the peer's write_index when last looked at, checked */
@@ -92,6 +99,7 @@ struct rb_consumer {
 	int space_fd;   /* kicked when the producer sleeps */
 	rb_frame frame; /* the last one */
 	struct rb_poller poller;
+	struct rb_pace pace;
 };
 
 struct rb_channel {
@@ -131,6 +139,11 @@ static inline uint8_t *rb_producer_slot(const struct rb_producer *producer, uint
 	return producer->slots + (index & (producer->count - 1)) * producer->slot_size;
 }
 
+static inline const uint8_t *rb_consumer_slot(const struct rb_consumer *consumer, uint64_t index)
+{
+	return consumer->slots + (index & (consumer->count - 1)) * consumer->slot_size;
+}
+
 /* What a consumer wants to hear of entries that were published. */
 enum rb_wake {
 	RB_WAKE_NOT,    /* it is awake, or waits for more entries */
@@ -147,7 +160,7 @@ int rb_consumer_look(struct rb_consumer *consumer);
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes);
 bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index);
 void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index);
-void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes);
+void rb_consumer_skip_held(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes);
 bool rb_consumer_free_released(struct rb_consumer *consumer);
 bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
 bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read);
@@ -155,12 +168,10 @@ bool rb_producer_valid(const struct rb_producer *producer);
 bool rb_consumer_valid(const struct rb_consumer *consumer);
 
 /* ends.c */
-int rb_may_produce(rb_channel *channel);
-int rb_make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns);
-void rb_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries, uint64_t bytes);
+int rb_wait_for_room(rb_channel *channel, uint64_t slots, int64_t patience_ns);
+int rb_wait_for_entry(rb_channel *channel, int64_t patience_ns);
 uint64_t rb_begin_reservation(struct rb_producer *producer, uint64_t slots);
 int rb_end_reservation(rb_channel *channel, uint64_t reservation, uint64_t slots);
-int rb_await_entry(rb_channel *channel, int64_t patience_ns);
 
 /* kick.c */
 void rb_kick(int eventfd);
@@ -170,7 +181,7 @@ void rb_kick_consumer_leaving_timer(struct rb_producer *producer);
 void rb_kick_if_owed_leaving_timer(struct rb_producer *producer);
 void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries);
 void rb_producer_ring_full(struct rb_producer *producer);
-void rb_consumer_kick(struct rb_consumer *consumer, bool asleep);
+void rb_kick_producer(struct rb_consumer *consumer);
 
 /* segment.c */
 int rb_area_map(struct rb_area *mapped, int fd, const struct rb_geometry *geometry, bool writable);

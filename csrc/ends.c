@@ -3,19 +3,10 @@
  * What the ends of a ring do, whatever its slots hold: make room, reserve, publish, await an entry.
  */
 #include "channel.h"
-#include "life.h"
+#include "quick.h"
 
-int rb_may_produce(rb_channel *channel)
-{
-	int status = rb_may_publish(channel);
-
-	if (status)
-		return status;
-	return rb_load_relaxed(&channel->producer.reserved) ? -EBUSY : 0;
-}
-
-/* 0 when that many slots are free, else -EAGAIN or another error. */
-int rb_make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
+/* rb_make_room, when what was seen of the peer's index is not enough. */
+int rb_wait_for_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
 {
 	struct rb_producer *producer = &channel->producer;
 	int room = rb_producer_room(producer, slots);
@@ -31,16 +22,6 @@ int rb_make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
 	if (ready < 0)
 		return ready;
 	return ready ? 0 : -EAGAIN;
-}
-
-/* Offers the next slots, with so many entries and bytes of payload in them, and kicks. */
-void rb_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries, uint64_t bytes)
-{
-	enum rb_wake wake = rb_producer_publish(producer, slots, entries);
-
-	rb_count(&producer->mine->producer.entries, entries);
-	rb_count(&producer->mine->producer.bytes, bytes);
-	rb_producer_kick(producer, wake, entries);
 }
 
 /* Hands out the next slots to be written in place; returns the first one's number in the ring. */
@@ -79,11 +60,39 @@ void rb_unreserve(rb_channel *channel, uint64_t reservation)
 		rb_store_relaxed(&channel->producer.reserved, 0);
 }
 
-/* Waits for an entry within the patience; returns 0 when there is one, or -errno. */
-int rb_await_entry(rb_channel *channel, int64_t patience_ns)
+/* Fetches the first lines of what a look has found. rb_fetch_arrived goes on from there. */
+static void fetch_arrived(const struct rb_consumer *consumer)
+{
+	uint64_t bytes = (consumer->write_seen - consumer->next) * consumer->slot_size;
+	const uint8_t *first = rb_consumer_slot(consumer, consumer->next);
+
+	if (bytes > RB_AHEAD)
+		bytes = RB_AHEAD;
+	for (uint64_t i = RB_CACHE_LINE; i < bytes; i += RB_CACHE_LINE)
+		rb_prefetch(first + i);
+}
+
+/* A look of a consumer that has caught up, after a pause where one pays. */
+static int look_in_time(struct rb_consumer *consumer)
+{
+	struct rb_pace *pace = &consumer->pace;
+
+	if (pace->paces)
+		rb_pace_pause(pace);
+	int available = rb_consumer_look(consumer);
+	fetch_arrived(consumer);
+	if (pace->paces)
+		rb_pace_found(pace, consumer->write_seen - consumer->next);
+	else if (available > 0)
+		rb_pace_waited(pace, 0);
+	return available;
+}
+
+/* rb_await_entry, when all that was seen has been taken. */
+int rb_wait_for_entry(rb_channel *channel, int64_t patience_ns)
 {
 	struct rb_consumer *consumer = &channel->consumer;
-	int available = rb_consumer_available(consumer);
+	int available = look_in_time(consumer);
 
 	if (available < 0)
 		return rb_corrupt(channel);

@@ -186,14 +186,8 @@ void rb_producer_ring_full(struct rb_producer *producer)
 
 /* ---- waking the producer ---- */
 
-void rb_consumer_kick(struct rb_consumer *consumer, bool asleep)
+void rb_kick_producer(struct rb_consumer *consumer)
 {
-	struct rb_counters *counters = &consumer->mine->consumer;
-
-	if (asleep) {
-		rb_count(&counters->kicks_sent, 1);
-		rb_kick(consumer->space_fd);
-	} else {
-		rb_count(&counters->kicks_saved, 1);
-	}
+	rb_count(&consumer->mine->consumer.kicks_sent, 1);
+	rb_kick(consumer->space_fd);
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "channel.h"
-#include "life.h"
+#include "quick.h"
 
 #define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
 /* Of a message, in bytes: more than any memory holds, and nonsense beyond that. */
@@ -72,7 +72,7 @@ static int send_whole(rb_channel *channel, const void *payload, uint64_t length,
 
 	if (status)
 		return status;
-	memcpy(next_slot(producer) + RB_HEADER, payload, length);
+	rb_copy(next_slot(producer) + RB_HEADER, payload, length);
 	publish(producer, (struct rb_frame_header){(uint32_t)length, (uint16_t)kind, 0, token});
 	return 0;
 }
@@ -191,6 +191,16 @@ static bool piece_fits(const struct rb_consumer *consumer, const struct rb_frame
 	return more ? header->length < left : header->length == left && left;
 }
 
+/* Whether a frame is one of those that are not a whole message: a failure, or a piece. */
+static bool is_rarer_frame(const struct rb_consumer *consumer, const struct rb_frame_header *header)
+{
+	if (header->kind != RB_MESSAGE && header->kind != RB_FAILURE)
+		return false;
+	if (header->flags & ~(RB_FLAG_MORE | RB_FLAG_CONTINUED))
+		return false;
+	return piece_fits(consumer, header);
+}
+
 /* Reads the frame at `next` into consumer->frame; returns its slots, or -EPROTO. */
 static int64_t look_at_frame(rb_channel *channel)
 {
@@ -203,11 +213,7 @@ static int64_t look_at_frame(rb_channel *channel)
 	uint64_t slots = slots_of(header.length);
 	if (slots > consumer->write_seen - consumer->next)
 		return rb_corrupt(channel);
-	if (header.kind != RB_MESSAGE && header.kind != RB_FAILURE)
-		return rb_corrupt(channel);
-	if (header.flags & ~(RB_FLAG_MORE | RB_FLAG_CONTINUED))
-		return rb_corrupt(channel);
-	if (!piece_fits(consumer, &header))
+	if (!(header.kind == RB_MESSAGE && !header.flags) && !is_rarer_frame(consumer, &header))
 		return rb_corrupt(channel);
 	consumer->frame = (rb_frame){
 		.index = consumer->next,
@@ -233,9 +239,9 @@ static void note_piece(struct rb_consumer *consumer)
 {
 	const rb_frame *frame = &consumer->frame;
 	uint64_t left = frame->flags & RB_FLAG_CONTINUED ? consumer->pieces_left : frame->token;
+	bool more = frame->flags & RB_FLAG_MORE;
 
-	consumer->pieces_left =
-		frame->flags & RB_FLAG_MORE ? left - (frame->stop - frame->start) : 0;
+	consumer->pieces_left = more ? left - (frame->stop - frame->start) : 0;
 }
 
 /* Looks at the next frame within the patience, and takes nothing: the same frame comes again until
@@ -264,7 +270,8 @@ void rb_skip(rb_channel *channel)
 void rb_give_back(rb_channel *channel)
 {
 	if (!rb_dead(channel))
-		rb_consumer_kick(&channel->consumer, rb_consumer_free_released(&channel->consumer));
+		rb_kick_producer_if(&channel->consumer,
+				    rb_consumer_free_released(&channel->consumer));
 }
 
 /* Takes the frame that rb_peek found, where it lies, to be held until rb_release. */
@@ -307,7 +314,7 @@ int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patie
 	uint64_t length = frame->stop - frame->start;
 	if (length > size || frame->flags)
 		return -EMSGSIZE;
-	memcpy(payload, channel->consumer.slots + frame->start, length);
+	rb_copy(payload, channel->consumer.slots + frame->start, length);
 	rb_skip(channel);
 	rb_give_back(channel);
 	return (int64_t)length;
@@ -321,7 +328,7 @@ int rb_release(rb_channel *channel, uint64_t index)
 		return rb_dead(channel);
 	if (!rb_consumer_holds(consumer, index))
 		return -EALREADY;
-	rb_consumer_kick(consumer, rb_consumer_release(consumer, index));
+	rb_kick_producer_if(consumer, rb_consumer_release(consumer, index));
 	return 0;
 }
 
@@ -340,7 +347,7 @@ int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64
 	int status = token ? send_whole(channel, payload, length, token, kind, 0) : 0;
 	if (status)
 		return status;
-	rb_consumer_kick(consumer, rb_consumer_release(consumer, index));
+	rb_kick_producer_if(consumer, rb_consumer_release(consumer, index));
 	return 0;
 }
 

@@ -6,16 +6,20 @@
 #include <string.h>
 
 #include "channel.h"
-#include "life.h"
+#include "quick.h"
 
 /* ---- producing ---- */
 
 /* How many records may be published next, at most `most`; 0 when the ring is full. */
 static uint64_t room_for(struct rb_producer *producer, uint64_t most)
 {
-	/* For its look at the peer's index, if what was seen of that is not enough. */
-	rb_producer_room(producer, most);
 	uint64_t room = producer->count - (producer->write - producer->read_seen);
+
+	if (room >= most)
+		return most;
+	/* For its look at the peer's index. */
+	rb_producer_room(producer, most);
+	room = producer->count - (producer->write - producer->read_seen);
 	return room < most ? room : most;
 }
 
@@ -36,8 +40,8 @@ int64_t rb_write(rb_channel *channel, const void *records, uint64_t count)
 			return written ? (int64_t)written : status;
 		uint64_t left = count - written;
 		uint64_t next = room_for(producer, left < most ? left : most);
-		memcpy(rb_producer_slot(producer, producer->write),
-		       (const uint8_t *)records + written * size, next * size);
+		rb_copy(rb_producer_slot(producer, producer->write),
+			(const uint8_t *)records + written * size, next * size);
 		rb_publish(producer, next, next, next * size);
 		written += next;
 	}
@@ -80,10 +84,12 @@ int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
 	if (rb_dead(channel))
 		return rb_dead(channel);
 	consumer->next = consumer->read;
-	if (rb_consumer_look(consumer) <= 0) {
+	if (consumer->write_seen == consumer->read) {
 		int status = rb_await_entry(channel, patience_ns);
 		if (status)
 			return status;
+	} else if (consumer->write_seen - consumer->read < most && rb_consumer_look(consumer) < 0) {
+		return rb_corrupt(channel);
 	}
 	uint64_t arrived = consumer->write_seen - consumer->read;
 	uint64_t lent = arrived < most ? arrived : most;
@@ -104,6 +110,7 @@ int rb_return(rb_channel *channel, uint64_t count)
 		return -EALREADY;
 	rb_count(&consumer->mine->consumer.entries, count);
 	rb_count(&consumer->mine->consumer.bytes, count * consumer->slot_size);
-	rb_consumer_kick(consumer, rb_consumer_release_to(consumer, consumer->read + count));
+	rb_kick_producer_if(consumer, rb_consumer_release_to(consumer, consumer->read + count));
+	rb_fetch_arrived(consumer);
 	return 0;
 }

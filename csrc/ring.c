@@ -132,20 +132,13 @@ void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index)
 	rb_count(&consumer->mine->consumer.bytes, hold->bytes);
 }
 
-/* Takes the next slots as one frame that is no longer needed. Where nothing is held before it, no
- * entry is kept of it: all before `next` may be given back. */
-void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes)
+/* rb_consumer_skip, behind a frame that is held: the next frames get entries then as well. */
+void rb_consumer_skip_held(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes)
 {
 	uint64_t index = consumer->next;
 
-	if (consumer->held) {
-		rb_consumer_hold(consumer, slots, 0, bytes);
-		rb_consumer_mark_released(consumer, index);
-		return;
-	}
-	consumer->next += slots;
-	rb_count(&consumer->mine->consumer.entries, 1);
-	rb_count(&consumer->mine->consumer.bytes, bytes);
+	rb_consumer_hold(consumer, slots, 0, bytes);
+	rb_consumer_mark_released(consumer, index);
 }
 
 /* Gives the slots before `read` back. True when the producer sleeps and must be kicked. */

@@ -211,14 +211,17 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	/* A side that waits cannot come back for the kick that it holds back. */
 	if (!ready && budget)
 		rb_kick_if_owed_leaving_timer(&channel->producer);
-	uint64_t now = began;
+	uint64_t now = began, looks = 0;
 	for (; !ready && now - began < budget; now = rb_now_ns()) {
 		rb_look_for_peer_at_times(channel, now);
 		for (int i = 0; i < RB_LOOKS && !ready; i++) {
 			rb_cpu_relax();
 			ready = look(channel, want, needed);
+			looks++;
 		}
 	}
+	if (ready > 0 && ready & RB_DATA)
+		rb_pace_waited(&channel->consumer.pace, looks);
 	if (!ready && needed != enough)
 		ready = look(channel, want, enough);
 	if (!ready && want & RB_DATA && is_pollable(channel))

@@ -365,7 +365,7 @@ inline use_entry(side, word)
 	}
 }
 
-/* ring.c: rb_consumer_release; kick.c: rb_consumer_kick */
+/* ring.c: rb_consumer_release; kick.c: rb_kick_producer */
 inline rb_consumer_release(side, index, word)
 {
 	store(side, READ_INDEX(CONSUMES(side)), index); /* (C) */

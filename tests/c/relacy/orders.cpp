@@ -38,6 +38,7 @@
 #include "ring.c"
 #undef rb_fence_full
 #include "kick.c"
+#include "quick.h"
 
 #ifdef WITHOUT_WAIT_FENCE
 #define rb_fence_full() ((void)0)
@@ -59,7 +60,7 @@ static rb_channel driver, device;
 struct ring : rl::test_suite<ring, 2> {
 	modelled::memory memory;
 	rl::var<uint64_t> slots[4];
-	rb_hold holds[4];
+	struct rb_hold holds[4];
 
 	void before();
 	void thread(unsigned side);
@@ -136,7 +137,7 @@ struct ring : rl::test_suite<ring, 2> {
 	{
 		rb_consumer *consumer = &device.consumer;
 
-		rb_consumer_kick(consumer, rb_consumer_release(consumer, FIRST + entry));
+		rb_kick_producer_if(consumer, rb_consumer_release(consumer, FIRST + entry));
 	}
 
 	/* data: the consumer sleeps for each of two entries. Nothing is released, so that (D)

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is done for each message while nothing is in the way: inline, as it takes no longer than a
+ * call. Whatever needs more is in ends.c and kick.c.
+ */
+#ifndef RB_QUICK_H
+#define RB_QUICK_H
+
+#include <string.h>
+
+#include "channel.h"
+#include "life.h"
+
+/* 0 when this side may publish, or hand out room to be written in place. */
+static inline int rb_may_produce(rb_channel *channel)
+{
+	int status = rb_may_publish(channel);
+
+	if (status)
+		return status;
+	return rb_load_relaxed(&channel->producer.reserved) ? -EBUSY : 0;
+}
+
+/* 0 when that many slots are free, else -EAGAIN or another error. */
+static inline int rb_make_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
+{
+	struct rb_producer *producer = &channel->producer;
+
+	if (producer->write + slots - producer->read_seen <= producer->count)
+		return 0;
+	return rb_wait_for_room(channel, slots, patience_ns);
+}
+
+/* Fetches the cache line of a slot that will be written soon, if it is known to be free. Else the
+ * CPU fetches it when it is written, and the fence of that publish waits for it. */
+static inline void rb_fetch_free(const struct rb_producer *producer)
+{
+	uint64_t ahead = producer->write + producer->ahead;
+
+	if (ahead - producer->read_seen < producer->count)
+		rb_prefetch_for_writing(rb_producer_slot(producer, ahead));
+}
+
+/* The same for a slot that will be read soon, if an entry is known to be in it. */
+static inline void rb_fetch_arrived(const struct rb_consumer *consumer)
+{
+	if (consumer->write_seen - consumer->next > consumer->ahead)
+		rb_prefetch(rb_consumer_slot(consumer, consumer->next + consumer->ahead));
+}
+
+/* Offers the next slots, with so many entries and bytes of payload in them, and kicks. */
+static inline void rb_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries,
+			      uint64_t bytes)
+{
+	struct rb_counters *counters = &producer->mine->producer;
+	enum rb_wake wake = rb_producer_publish(producer, slots, entries);
+
+	rb_fetch_free(producer);
+
+	rb_count(&counters->entries, entries);
+	rb_count(&counters->bytes, bytes);
+	if (wake == RB_WAKE_NOT && !producer->deferral.block && !producer->always_kick)
+		rb_count(&counters->kicks_saved, 1);
+	else
+		rb_producer_kick(producer, wake, entries);
+}
+
+/* Waits for an entry within the patience; returns 0 when there is one, or -errno. */
+static inline int rb_await_entry(rb_channel *channel, int64_t patience_ns)
+{
+	const struct rb_consumer *consumer = &channel->consumer;
+
+	if (consumer->write_seen != consumer->next)
+		return 0;
+	return rb_wait_for_entry(channel, patience_ns);
+}
+
+/* Takes the next slots as one frame that is no longer needed. Where nothing is held before it, no
+ * entry is kept of it: all before `next` may be given back. */
+static inline void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes)
+{
+	struct rb_counters *counters = &consumer->mine->consumer;
+
+	if (consumer->held) {
+		rb_consumer_skip_held(consumer, slots, bytes);
+		return;
+	}
+	consumer->next += slots;
+	rb_fetch_arrived(consumer);
+	rb_count(&counters->entries, 1);
+	rb_count(&counters->bytes, bytes);
+}
+
+/* After slots have been given back. */
+static inline void rb_kick_producer_if(struct rb_consumer *consumer, bool asleep)
+{
+	if (asleep)
+		rb_kick_producer(consumer);
+	else
+		rb_count(&consumer->mine->consumer.kicks_saved, 1);
+}
+
+/* memcpy, without a call for what fits into one slot. */
+static inline void rb_copy(void *to, const void *from, uint64_t bytes)
+{
+	uint8_t *t = to;
+	const uint8_t *f = from;
+
+	if (bytes > 64 || bytes < 8) {
+		memcpy(to, from, bytes);
+	} else if (bytes <= 16) {
+		uint64_t first, last;
+		memcpy(&first, f, 8);
+		memcpy(&last, f + bytes - 8, 8);
+		memcpy(t, &first, 8);
+		memcpy(t + bytes - 8, &last, 8);
+	} else {
+		uint8_t last[16];
+		memcpy(last, f + bytes - 16, 16);
+		for (uint64_t i = 0; i < bytes - 16; i += 16)
+			memcpy(t + i, f + i, 16);
+		memcpy(t + bytes - 16, last, 16);
+	}
+}
+
+#endif
