@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack
+import socket
+from pathlib import Path
 
 from ringbell.calls.driver import Driver, drive
 from ringbell.calls.listener import Listener
+from ringbell.channel.descriptors import Descriptors
 from ringbell.deadlines import deadline_after
 from ringbell.meeting import handshake, segment
 from ringbell.meeting.address import check_folder, prepare_folder, socket_path
@@ -60,26 +62,30 @@ def connect(
     check_folder(path)
     pin(cpu)
     deadline = deadline_after(timeout)
-    with ExitStack() as guard:
-        made = segment.create(ring_size, first_index)
-        guard.callback(os.close, made.descriptor)
-        until_opened = guard.enter_context(ExitStack())
+    with (
+        segment.create(ring_size, first_index) as made,
+        Descriptors(_reach(name, path, deadline)) as owned,
+    ):
         try:
-            control = until_opened.enter_context(connect_socket(path, deadline))
-        except ConnectionRefusedError:
-            raise ConnectionRefusedError(
-                errno.ECONNREFUSED,
-                f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
-                f"with ringbell.serve({str(name)!r}, ...)",
-            ) from None
-        try:
-            channel = handshake.offer(control, "driver", made, policy, deadline, until_opened)
+            channel = handshake.offer(owned, "driver", made, policy, deadline)
         except TimeoutError:
             raise TimeoutError(
                 f"{str(name)!r} listens but did not accept within {timeout} seconds; it serves "
                 "one driver at a time and may be busy with another"
             ) from None
         return drive(channel)
+
+
+def _reach(name: str | os.PathLike[str], path: Path, deadline: float | None) -> socket.socket:
+    """Connect to the device; say what to do if there is none."""
+    try:
+        return connect_socket(path, deadline)
+    except ConnectionRefusedError:
+        raise ConnectionRefusedError(
+            errno.ECONNREFUSED,
+            f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
+            f"with ringbell.serve({str(name)!r}, ...)",
+        ) from None
 
 
 def listen(

@@ -9,13 +9,12 @@ import os
 import select
 import socket
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import stats
 from ringbell._ffi import ffi, lib
 from ringbell.channel import forks
+from ringbell.channel.descriptors import Descriptors
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Moderation, Policy, moderation_arguments
 
@@ -26,16 +25,15 @@ if TYPE_CHECKING:
 class Channel:
     """What the producing and the consuming end of one side share.
 
-    It owns the descriptors; the memory belongs to `handle` and stays mapped as long as a view on
-    it exists, however long after `close`.
+    The channel owns the descriptors. `handle` owns the memory, which stays mapped as long as a
+    view on it exists, however long after `close`.
     """
 
     __slots__ = (
         "__weakref__",
         "_closed",
-        "_control",
-        "_descriptors",
         "_forked",
+        "_owned",
         "_pollable",
         "_side",
         "address",
@@ -46,24 +44,24 @@ class Channel:
 
     def __init__(
         self,
-        header: bytes,
         side: int,
-        segment: int,
-        kick_fds: Sequence[int],
-        control: socket.socket,
-        peer_pid: int,
+        owned: Descriptors,
         policy: Policy,
-        guard: ExitStack,
+        *,
+        header: bytes,
+        segment: int,
+        peer_pid: int,
     ) -> None:
-        """Map a segment whose header has been checked, and own the descriptors and the socket.
+        """Map a segment whose header has been checked, and take the descriptors over.
 
-        `guard` closes them until the mapping has been made; then it is emptied.
+        If that fails, they stay with whoever had them.
         """
         self._closed = True  # until there is something to close
         self._forked = False
+        kick_fds = ffi.new("int[]", owned.kick_fds)
         opened = ffi.new("rb_channel **")
         status = lib.rb_channel_open(
-            opened, header, side, segment, ffi.new("int[]", list(kick_fds)), control.fileno()
+            opened, header, side, segment, kick_fds, owned.control.fileno()
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
@@ -72,13 +70,21 @@ class Channel:
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         self.moderate(policy.moderation)
         self.peer_pid = peer_pid
-        self._control = control
+        self._owned = owned
         self._side = side
-        self._descriptors = list(kick_fds)
         self._pollable: select.epoll | None = None
-        guard.pop_all()
+        # No call lies between these two, so no signal handler runs there.
+        owned.handed_over = True
         self._closed = False
         forks.watch(self)
+
+    @property
+    def _control(self) -> socket.socket:
+        return self._owned.control
+
+    @property
+    def _descriptors(self) -> list[int]:
+        return self._owned.kick_fds
 
     @property
     def closed(self) -> bool:
@@ -189,9 +195,7 @@ class Channel:
         forks.forget(self)
         if self._pollable is not None:
             self._pollable.close()
-        self._control.close()
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+        self._owned.close()
 
     def __del__(self) -> None:
         if self._closed:

@@ -81,7 +81,7 @@ class ListeningSocket(Closing):
         """Whether it has not been closed."""
         return self._socket is not None
 
-    def accept_socket(self, deadline: float | None) -> socket.socket:
+    def accept(self, deadline: float | None) -> socket.socket:
         """Wait for somebody to connect.
 
         Raises TimeoutError when the deadline has passed, ChannelClosed after close.
@@ -95,7 +95,7 @@ class ListeningSocket(Closing):
             raise TimeoutError(f"nobody connected to {self.path} within the timeout") from None
         except OSError:
             if self._socket is None:  # closed by a signal handler or another thread
-                return self.accept_socket(deadline)
+                return self.accept(deadline)
             raise
 
     def close(self) -> None:

@@ -3,23 +3,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
-import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from ringbell.channel.channel import Channel
-from ringbell.deadlines import deadline_after, seconds_left
-from ringbell.errors import LayoutMismatch, PeerLost
-from ringbell.meeting import handshake, segment
+from ringbell.meeting import segment
 from ringbell.meeting.address import prepare_folder, socket_path
-from ringbell.meeting.control_socket import ListeningSocket, connect_socket
 from ringbell.pinning import pin
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+from ringbell.streams.meeting import ConsumerMeeting, ProducerMeeting
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 
 if TYPE_CHECKING:
@@ -27,13 +18,6 @@ if TYPE_CHECKING:
 
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
-
-_PAUSE = 0.001  # seconds
-
-# Gets the socket to the other side, where it came from if this side listened, and what closes the
-# descriptors until the channel owns them. Who is no partner does not end the listening, or else
-# somebody who tries again and again under a name in use would get it.
-_OpenChannel = Callable[[socket.socket, ListeningSocket | None, ExitStack], Channel]
 
 
 @overload
@@ -104,24 +88,10 @@ def produce(
         made = segment.create_stream(
             ring_size, records.itemsize, dtypes.describe(records), first_index
         )
-    with ExitStack() as guard:
-        guard.callback(os.close, made.descriptor)
+    with made:
         prepare_folder(path)
         pin(cpu)
-        deadline = deadline_after(timeout)
-
-        def hand_over(
-            control: socket.socket, listening: ListeningSocket | None, until_opened: ExitStack
-        ) -> Channel:
-            if listening:
-                handshake.peer_of(control)
-                handshake.limit_introduction(control, deadline)
-                in_use = f"another producer waits for the consumer of {str(name)!r} already"
-                handshake.receive_hello(control, until_opened, "producer", in_use)
-                listening.close()  # before the other side can think that the name is free
-            return handshake.offer(control, "producer", made, policy, deadline, until_opened)
-
-        channel = _meet(path, deadline, hand_over, f"nobody consumed {str(name)!r}")
+        channel = ProducerMeeting(name, path, policy, timeout, made).meet()
     if dtype is None:
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
@@ -183,112 +153,14 @@ def consume(
         wanted = dtypes.record_dtype(dtype)
     prepare_folder(path)
     pin(cpu)
-    deadline = deadline_after(timeout)
-    found = None
-
-    def check(description: bytes, slot_size: int) -> None:
-        nonlocal found
-        if description:
-            from ringbell.streams import dtypes
-
-            found = dtypes.restore(description, slot_size)
-        if wanted is not None and (found is None or found != wanted):
-            carried = "messages" if found is None else f"records of {found}"
-            raise LayoutMismatch(f"the stream carries {carried}, not records of {wanted}")
-
-    def take_over(
-        control: socket.socket, listening: ListeningSocket | None, until_opened: ExitStack
-    ) -> Channel:
-        handshake.peer_of(control)
-        if listening:
-            handshake.limit_introduction(control, deadline)
-        else:
-            control.settimeout(seconds_left(deadline))
-            handshake.say_hello(control, "consumer", [])
-        in_use = f"another consumer waits for the producer of {str(name)!r} already"
-        descriptors = handshake.receive_hello(control, until_opened, "consumer", in_use)
-        if listening:
-            listening.close()  # before the other side can think that the name is free
-        return handshake.take_over(control, descriptors, policy, until_opened, check)
-
-    channel = _meet(path, deadline, take_over, f"nobody produced {str(name)!r}")
-    if found is None:
+    meeting = ConsumerMeeting(name, path, policy, timeout, wanted)
+    channel = meeting.meet()
+    if meeting.found is None:
         return MessageConsumer(channel)
     try:
         from ringbell.streams.record_consumer import RecordConsumer
 
-        return RecordConsumer(channel, found)
+        return RecordConsumer(channel, meeting.found)
     except BaseException:
         channel.close()
         raise
-
-
-def _meet(
-    path: Path,
-    deadline: float | None,
-    open_channel: _OpenChannel,
-    nobody: str,
-) -> Channel:
-    """Connect to who is there, or listen until somebody comes, and open the channel."""
-    try:
-        while True:
-            channel = None
-            if control := _connect(path, deadline):
-                channel = _try(control, None, open_channel, deadline)
-            elif listening := _listen(path):
-                with listening:
-                    while listening.listens and not channel:
-                        control = listening.accept_socket(deadline)
-                        channel = _try(control, listening, open_channel, deadline)
-            elif seconds_left(deadline) == 0:
-                raise TimeoutError
-            else:
-                time.sleep(_PAUSE)
-            if channel:
-                return channel
-    except TimeoutError:
-        raise TimeoutError(f"{nobody} within the timeout") from None
-
-
-def _connect(path: Path, deadline: float | None) -> socket.socket | None:
-    try:
-        return connect_socket(path, deadline)
-    except ConnectionRefusedError:
-        return None
-
-
-def _listen(path: Path) -> ListeningSocket | None:
-    """Listen; None when somebody else has locked the name, who will listen before long."""
-    try:
-        return ListeningSocket(path)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return None
-        raise
-
-
-def _try(
-    control: socket.socket,
-    listening: ListeningSocket | None,
-    open_channel: _OpenChannel,
-    deadline: float | None,
-) -> Channel | None:
-    """Open the channel with whoever that is; None when it is not the partner, or has gone."""
-    with ExitStack() as guard:
-        guard.callback(control.close)
-        try:
-            return open_channel(control, listening, guard)
-        except (LayoutMismatch, handshake.WrongPartner) as error:
-            with suppress(OSError):
-                handshake.refuse(control, str(error))
-            if isinstance(error, LayoutMismatch):
-                raise
-        except PermissionError as error:  # another user's
-            if not listening or not listening.listens:
-                raise
-            with suppress(OSError):
-                handshake.refuse(control, str(error))
-        except (PeerLost, ConnectionError, TimeoutError):
-            if seconds_left(deadline) == 0:
-                raise TimeoutError from None
-    return None
