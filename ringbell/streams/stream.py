@@ -69,7 +69,7 @@ class ProducingStream(Stream):
         if lost == -errno.ECONNRESET:  # one that closed has said that it wants no more
             self._channel.fail(lost)
 
-    def check_consumer(self) -> None:
+    def _check_consumer(self) -> None:
         """Raise if the consumer went away before it took all that was sent.
 
         EndOfStream when it closed, PeerLost when it died, if no call has said so yet. Never blocks.
