@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One side of a channel: its mapping, its descriptors, and how it waits."""
+"""One side of a channel: its memory, its descriptors, and the exceptions for its failures."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Channel:
         if self._closed:
             self.fail(-errno.EBADF)
         if self._pollable is None:
-            # The ring that this side consumes: the interrupt ring comes second.
+            # Of the ring that this side consumes; those of the interrupt ring come second.
             ring = lib.RB_KICK_FDS if self._side == lib.RB_DRIVER else 0
             epoll = select.epoll()
             epoll.register(self._descriptors[ring + lib.RB_DATA_FD], select.EPOLLIN)
@@ -131,7 +131,7 @@ class Channel:
         return self._pollable.fileno()
 
     def fail(self, status: int) -> NoReturn:
-        """Raise the exception for what C returned: the one place where -errno becomes one."""
+        """Raise the exception for the -errno that C returned; no other place makes one of it."""
         if status == -errno.EBADF:
             if self._forked:
                 raise ChannelClosed(
@@ -167,23 +167,23 @@ class Channel:
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.
 
-        Without a goodbye the other side takes this one for lost, as it is when it ends half-way.
+        Without a goodbye the other side gets PeerLost: this side has ended half-way.
         """
         if self._closed:
             return
-        # Each step may be done twice: a signal handler may end this anywhere.
+        # A signal handler may end this anywhere. Then it is done again, each step a second time.
         if goodbye:
             lib.rb_channel_close(self.handle)
         else:
             lib.rb_channel_disown(self.handle)
-        # Also wakes the peer, and does so even if a forked child still holds a copy.
+        # This wakes the peer, even while a forked child holds a copy of the socket.
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         self._close_descriptors()
         self._closed = True
 
     def leave_to_parent(self) -> None:
-        """After a fork, in the child: give back the copies, without a word to the peer."""
+        """Close the copies of a forked child, without a goodbye: the channel is the parent's."""
         if self._closed:
             return
         self._forked = True
@@ -201,9 +201,9 @@ class Channel:
         if self._closed:
             return
         self._closed = True
-        # What lives on in a cycle with it must not use the descriptors any longer.
+        # An end in the same cycle may live on, and must not use the descriptors any longer.
         lib.rb_channel_disown(self.handle)
-        # No goodbye: nobody closed it, so to the peer this side was lost.
+        # No goodbye: nobody closed the channel, so the peer gets PeerLost.
         self._close_descriptors()
         warnings.warn(
             "a ringbell channel was not closed; use a with block or close()",

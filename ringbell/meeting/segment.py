@@ -62,8 +62,8 @@ def create_stream(
 ) -> Segment:
     """Make a segment with one ring in use, the doorbell ring, for messages or for records.
 
-    A ring of records has as many slots as a power of two lets fit into `ring_size` bytes, but not
-    fewer than fill whole pages. Raises what `create` raises.
+    A ring of records has a power of two of slots: as many as fit into `ring_size` bytes, and at
+    least as many as fill whole pages. Raises what `create` raises.
     """
     _check_ring_size(ring_size)
     page = os.sysconf("SC_PAGESIZE")
@@ -137,7 +137,7 @@ def check(segment: int) -> tuple[bytes, bytes]:
     """Check a segment that somebody else made, before it is mapped.
 
     Returns its header, and the text that describes the records of its doorbell ring, b"" for
-    messages. Raises LayoutMismatch when it is none, or one of another version or geometry.
+    messages. Raises LayoutMismatch when it is no segment, or of another version or geometry.
     """
     status = os.fstat(segment)
     if not stat.S_ISREG(status.st_mode):

@@ -61,17 +61,16 @@ def produce(
     kick: Kick = "asleep",
     first_index: int = 0,
 ) -> MessageProducer | RecordProducer:
-    """Begin a one-way stream to the one who consumes it under `name`.
+    """Begin a one-way stream to the process that consumes it under `name`.
 
     With a `dtype` (structured or plain, nested and with sub-arrays; no objects) it carries records
     of that, which go in and out as NumPy arrays; without, messages. Whichever side starts first
     waits for the other, `timeout` seconds, None for ever. Once the two have met the name is free
     again, for the next two.
 
-    Makes the shared memory, a ring of `ring_size` bytes, a power of two. For records: of as many as
-    fit there, a power of two, but of whole pages at least, so that a ring of records whose size has
-    no factor in common with the page's takes 4,096 times that size. The other options are those of
-    `connect`.
+    Makes the shared memory: a ring of `ring_size` bytes, a power of two. A ring of records holds
+    as many as fit there, a power of two, and fills whole pages: where a record has an odd number of
+    bytes, it holds at least 4,096. The other options are those of `connect`.
 
     Raises TimeoutError, LayoutMismatch when the consumer wants another dtype, OSError (EADDRINUSE)
     when another producer waits under this name, OSError (ENOSPC) when /dev/shm is too full,
@@ -136,12 +135,12 @@ def consume(
 ) -> MessageConsumer | RecordConsumer:
     """Take the stream that somebody produces under `name`.
 
-    What it carries, messages or records of some dtype, is for the producer to say: with a `dtype`
-    that is checked, without it is learnt. Whichever side starts first waits for the other,
-    `timeout` seconds, None for ever. The options are those of `connect`.
+    The producer says what the stream carries, messages or records of some dtype. With a `dtype`
+    this side checks that, without one it takes what comes. Whichever side starts first waits for
+    the other, `timeout` seconds, None for ever. The options are those of `connect`.
 
     Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
-    another version's, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
+    of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
     for bad options.
     """
     policy = Policy(polling, max_poll, max_share, moderation=moderation)
