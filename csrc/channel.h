@@ -2,6 +2,19 @@
  *
  * What one process keeps to itself about a channel, and what the C files offer each other.
  * Nothing in here is shared memory: what the peer can write is never read back as our own.
+ *
+ * Each end is for one thread at a time, and the two ends of a side may be in use by two threads. So
+ * a field is the thread's that uses that end, its poller and its counters as well. What more than
+ * one thread uses is loaded and stored by the names of ordering.h:
+ *
+ *     producer.deferral.owed           set by the producer's thread; cleared, by exchange, by the
+ *                                      thread that sends the kick: either end's
+ *     kicks_sent of the producer       added to by either end's thread
+ *     producer.reserved, .reservation  written by the producer's thread; a reservation may be given
+ *                                      up by the thread that drops it
+ *     consumer.pollable, .in_hand      written by the consumer's thread, and read by an event
+ * loop's consumer.moderation_...          written by any thread, for the consumer's next sleep
+ *     dead, peer_gone, life_seen_ns    either end's thread; see life.h
  */
 #ifndef RB_CHANNEL_H
 #define RB_CHANNEL_H

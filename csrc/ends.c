@@ -11,7 +11,7 @@ int rb_may_produce(rb_channel *channel)
 
 	if (status)
 		return status;
-	return channel->producer.reserved ? -EBUSY : 0;
+	return rb_load_relaxed(&channel->producer.reserved) ? -EBUSY : 0;
 }
 
 /* 0 when that many slots are free, else -EAGAIN or another error. */
@@ -46,37 +46,37 @@ void rb_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries, 
 /* Hands out the next slots to be written in place; returns the first one's number in the ring. */
 uint64_t rb_begin_reservation(struct rb_producer *producer, uint64_t slots)
 {
-	producer->reserved = slots;
-	producer->reservation++;
+	rb_store_relaxed(&producer->reserved, slots);
+	rb_count(&producer->reservation, 1);
 	return producer->write & (producer->count - 1);
 }
 
 /* Names what was reserved last, so that nobody commits or gives up another's. */
 uint64_t rb_reservation(rb_channel *channel)
 {
-	return channel->producer.reservation;
+	return rb_load_relaxed(&channel->producer.reservation);
 }
 
 /* 0 when that many of the reserved slots may be published now; they are reserved no longer. */
 int rb_end_reservation(rb_channel *channel, uint64_t reservation, uint64_t slots)
 {
 	struct rb_producer *producer = &channel->producer;
-	uint64_t reserved = producer->reserved;
+	uint64_t reserved = rb_load_relaxed(&producer->reserved);
 
-	if (channel->dead)
-		return channel->dead;
-	if (!reserved || reservation != producer->reservation)
+	if (rb_dead(channel))
+		return rb_dead(channel);
+	if (!reserved || reservation != rb_load_relaxed(&producer->reservation))
 		return -EALREADY;
 	if (slots > reserved)
 		return -EMSGSIZE;
-	producer->reserved = 0;
+	rb_store_relaxed(&producer->reserved, 0);
 	return rb_may_produce(channel);
 }
 
 void rb_unreserve(rb_channel *channel, uint64_t reservation)
 {
-	if (reservation == channel->producer.reservation)
-		channel->producer.reserved = 0;
+	if (reservation == rb_load_relaxed(&channel->producer.reservation))
+		rb_store_relaxed(&channel->producer.reserved, 0);
 }
 
 /* Waits for an entry within the patience; returns 0 when there is one, or -errno. */
@@ -102,7 +102,7 @@ int rb_untold_loss(rb_channel *channel)
 {
 	const struct rb_producer *producer = &channel->producer;
 
-	if (channel->dead || channel->peer_gone)
+	if (rb_dead(channel) || rb_peer_gone(channel))
 		return 0;
 	rb_look_for_peer(channel);
 	int lost = rb_may_publish(channel);

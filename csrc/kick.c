@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "life.h"
 
 void rb_kick(int eventfd)
 {
@@ -150,8 +151,8 @@ int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries, ui
 {
 	struct rb_deferral *deferral = &channel->producer.deferral;
 
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	if (deferral->block)
 		return -EALREADY;
 	/* `owed` is false outside of a block, and the other end's thread may look at it. */
@@ -168,7 +169,7 @@ void rb_defer_end(rb_channel *channel, uint64_t block)
 	if (channel->producer.deferral.block != block)
 		return;
 	channel->producer.deferral.block = 0;
-	if (!channel->dead)
+	if (!rb_dead(channel))
 		kick_if_owed(&channel->producer);
 }
 

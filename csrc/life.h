@@ -33,6 +33,10 @@
  *     when a stream ends          rb_untold_loss
  *
  * To look at each message would cost as much as the message.
+ *
+ * The two ends of a side may be in use by two threads, and closing may be a third one's. So `dead`,
+ * `peer_gone` and `life_seen_ns` are loaded and stored by the functions here only, which any of
+ * these threads may call. `kicks_seen` is the publishing thread's.
  */
 #ifndef RB_LIFE_H
 #define RB_LIFE_H
@@ -46,17 +50,24 @@
 
 /* ---- this side ---- */
 
+/* 0, or what every call of this side returns from now on. Nothing else hangs on it, so it needs no
+ * order. */
+static inline int rb_dead(const rb_channel *channel)
+{
+	return rb_load_relaxed_int(&channel->dead);
+}
+
 /* The peer wrote what no ringbell writes. */
 static inline int rb_corrupt(rb_channel *channel)
 {
-	channel->dead = -EPROTO;
+	rb_store_relaxed_int(&channel->dead, -EPROTO);
 	return -EPROTO;
 }
 
 /* Every later call of this side fails. The goodbye comes after all that was published before. */
 static inline void rb_end_life(rb_channel *channel, bool goodbye)
 {
-	channel->dead = -EBADF;
+	rb_store_relaxed_int(&channel->dead, -EBADF);
 	if (goodbye)
 		rb_store_release(&channel->producer.mine->goodbye, 1);
 }
@@ -68,26 +79,41 @@ static inline bool rb_said_goodbye(const rb_channel *channel)
 	return rb_load_acquire(&channel->consumer.theirs->goodbye) != 0;
 }
 
-/* The socket ended. The goodbye tells whether the peer closed or died. */
-static inline void rb_note_peer_gone(rb_channel *channel)
+/* 0, or how the peer went. The thread that noted it had seen all that the peer had published.
+ * Acquired, so that this thread's next look sees it as well. */
+static inline int rb_peer_gone(const rb_channel *channel)
 {
-	channel->peer_gone = rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET;
+	return rb_load_acquire_int(&channel->peer_gone);
+}
+
+static inline int rb_note_peer_gone(rb_channel *channel, int how)
+{
+	rb_store_release_int(&channel->peer_gone, how);
+	return how;
+}
+
+/* The goodbye tells whether a peer whose socket ended closed or died. */
+static inline void rb_note_socket_ended(rb_channel *channel)
+{
+	rb_note_peer_gone(channel, rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET);
 }
 
 static inline void rb_look_for_peer(rb_channel *channel)
 {
 	struct pollfd socket = {.fd = channel->control_fd, .events = POLLRDHUP};
 
-	if (!channel->peer_gone && poll(&socket, 1, 0) > 0)
-		rb_note_peer_gone(channel);
+	if (!rb_peer_gone(channel) && poll(&socket, 1, 0) > 0)
+		rb_note_socket_ended(channel);
 }
 
-/* For a caller that polls. */
+/* For a caller that polls. Where both threads poll, one look may come too much or too late by the
+ * time that a store takes. */
 static inline void rb_look_for_peer_at_times(rb_channel *channel, uint64_t now)
 {
-	if (now - channel->life_seen_ns < RB_LIFE_INTERVAL)
+	/* The other thread's time may lie after `now`. */
+	if ((int64_t)(now - rb_load_relaxed(&channel->life_seen_ns)) < (int64_t)RB_LIFE_INTERVAL)
 		return;
-	channel->life_seen_ns = now;
+	rb_store_relaxed(&channel->life_seen_ns, now);
 	rb_look_for_peer(channel);
 }
 
@@ -96,24 +122,25 @@ static inline int rb_may_publish(rb_channel *channel)
 {
 	uint64_t kicks = rb_load_relaxed(&channel->producer.mine->producer.kicks_sent);
 
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	if (kicks != channel->kicks_seen) {
 		channel->kicks_seen = kicks;
 		rb_look_for_peer(channel);
 	}
+	int gone = rb_peer_gone(channel);
 	/* Noted for the end that looks for data next. */
-	if (!channel->peer_gone && rb_said_goodbye(channel))
-		channel->peer_gone = -EPIPE;
-	return channel->peer_gone;
+	return gone || !rb_said_goodbye(channel) ? gone : rb_note_peer_gone(channel, -EPIPE);
 }
 
 /* For a caller whose look found nothing to take: 0, or the reason why nothing more will come. */
 static inline int rb_no_more_comes(const rb_channel *channel)
 {
-	if (!channel->peer_gone && rb_said_goodbye(channel))
-		return -EPIPE;
-	return channel->peer_gone;
+	/* Another thread may have closed this side while the caller slept. */
+	if (rb_dead(channel))
+		return rb_dead(channel);
+	int gone = rb_peer_gone(channel);
+	return gone || !rb_said_goodbye(channel) ? gone : -EPIPE;
 }
 
 #endif

@@ -242,8 +242,8 @@ static void note_piece(struct rb_consumer *consumer)
  * rb_skip or rb_take. Returns 0, or -errno. */
 int rb_peek(rb_channel *channel, int64_t patience_ns)
 {
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	int64_t slots = next_frame(channel, patience_ns);
 	return slots < 0 ? (int)slots : 0;
 }
@@ -263,7 +263,7 @@ void rb_skip(rb_channel *channel)
  * that has closed gives nothing back: what it had not given back counts as not taken. */
 void rb_give_back(rb_channel *channel)
 {
-	if (!channel->dead)
+	if (!rb_dead(channel))
 		rb_consumer_kick(&channel->consumer, rb_consumer_free_released(&channel->consumer));
 }
 
@@ -317,8 +317,8 @@ int rb_release(rb_channel *channel, uint64_t index)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	if (!rb_consumer_holds(consumer, index))
 		return -EALREADY;
 	rb_consumer_kick(consumer, rb_consumer_release(consumer, index));
@@ -331,8 +331,8 @@ int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64
 {
 	struct rb_consumer *consumer = &channel->consumer;
 
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	if (!rb_consumer_holds(consumer, index))
 		return -EALREADY;
 	uint64_t token = consumer->holds[index & (consumer->count - 1)].token;
@@ -346,7 +346,7 @@ int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64
 
 bool rb_holds(rb_channel *channel, uint64_t index)
 {
-	return !channel->dead && rb_consumer_holds(&channel->consumer, index);
+	return !rb_dead(channel) && rb_consumer_holds(&channel->consumer, index);
 }
 
 /* True when every slot is held by the caller: waiting for more would be for ever. */

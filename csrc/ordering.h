@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every load, store and fence on shared memory, by name. The only file that spells a memory order.
+ * Every load, store and fence on shared memory, by name; and on private memory that two threads of
+ * one side share. The only file that spells a memory order.
  */
 #ifndef RB_ORDERING_H
 #define RB_ORDERING_H
@@ -40,6 +41,38 @@ static inline void rb_count(uint64_t *counter, uint64_t more)
 	rb_store_relaxed(counter, *counter + more);
 }
 
+/* ---- for private memory that both threads of one side use ---- */
+
+static inline int rb_load_relaxed_int(const int *word)
+{
+	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static inline int rb_load_acquire_int(const int *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static inline void rb_store_relaxed_int(int *word, int value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+static inline void rb_store_release_int(int *word, int value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+static inline bool rb_load_relaxed_bool(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+
+static inline void rb_store_relaxed_bool(bool *flag, bool value)
+{
+	__atomic_store_n(flag, value, __ATOMIC_RELAXED);
+}
+
 /* For a flag in private memory that two threads of one side clear: true for the one that did. */
 static inline bool rb_clear(bool *flag)
 {
@@ -62,6 +95,8 @@ static inline void rb_flag_give(bool *flag)
 {
 	__atomic_store_n(flag, false, __ATOMIC_RELEASE);
 }
+
+/* ---- for both ---- */
 
 /* Orders every earlier store before every later load: the one thing that neither x86 nor Arm does
  * by itself, and what both lettered pairs stand on. */

@@ -77,8 +77,8 @@ int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	consumer->next = consumer->read;
 	if (rb_consumer_look(consumer) <= 0) {
 		int status = rb_await_entry(channel, patience_ns);
@@ -98,8 +98,8 @@ int rb_return(rb_channel *channel, uint64_t count)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	if (count > consumer->next - consumer->read)
 		return -EALREADY;
 	rb_count(&consumer->mine->consumer.entries, count);

@@ -35,7 +35,7 @@ static int look_at_rings(rb_channel *channel, int want, uint64_t needed)
 		int room = rb_producer_room(&channel->producer, needed);
 		if (room < 0)
 			return room;
-		if (room && !channel->peer_gone)
+		if (room && !rb_peer_gone(channel))
 			ready |= RB_SPACE;
 	}
 	return ready;
@@ -61,14 +61,16 @@ static int look(rb_channel *channel, int want, uint64_t needed)
 /* ---- arming ---- */
 
 /* Tells the peer from which index on we want a kick, for all that we wait for. */
-static void arm(rb_channel *channel, int want, uint64_t needed)
+static inline void arm(rb_channel *channel, int want, uint64_t needed)
 {
 	struct rb_producer *producer = &channel->producer;
 	struct rb_consumer *consumer = &channel->consumer;
 
 	if (want & RB_DATA) {
-		rb_store_relaxed(&consumer->mine->moderation_entries, consumer->moderation_entries);
-		rb_store_relaxed(&consumer->mine->moderation_ns, consumer->moderation_ns);
+		rb_store_relaxed(&consumer->mine->moderation_entries,
+				 rb_load_relaxed(&consumer->moderation_entries));
+		rb_store_relaxed(&consumer->mine->moderation_ns,
+				 rb_load_relaxed(&consumer->moderation_ns));
 		/* (E) pairs with the acquire in wake_for: a producer that sees this event sees the
 		 * moderation that belongs to it. */
 		rb_store_release(&consumer->mine->data_event, consumer->next);
@@ -121,26 +123,31 @@ static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int sign
 		}
 	}
 	if (fds[0].revents)
-		rb_note_peer_gone(channel);
+		rb_note_socket_ended(channel);
 	return fds[4].revents ? -EINTR : kicked;
 }
 
 /* ---- pollable mode ---- */
+
+static bool is_pollable(const rb_channel *channel)
+{
+	return rb_load_relaxed_bool(&channel->consumer.pollable);
+}
 
 /* The caller sleeps on the descriptors by itself. So they stay readable while there is something to
  * take, and the consumer stays armed while there is not. What it drained may have been the kick for
  * more entries than the caller takes, so it kicks itself. */
 static void stay_readable_if(rb_channel *channel, bool ready)
 {
-	if (ready || channel->consumer.in_hand)
+	if (ready || rb_load_relaxed_bool(&channel->consumer.in_hand))
 		rb_kick(channel->consumer.data_fd);
 }
 
 /* Whether the caller keeps messages that it took, and that an event loop has not been told of. */
 void rb_in_hand(rb_channel *channel, int in_hand)
 {
-	channel->consumer.in_hand = in_hand != 0;
-	if (in_hand && channel->consumer.pollable && !channel->dead)
+	rb_store_relaxed_bool(&channel->consumer.in_hand, in_hand != 0);
+	if (in_hand && is_pollable(channel) && !rb_dead(channel))
 		rb_kick(channel->consumer.data_fd);
 }
 
@@ -160,9 +167,9 @@ static int settle(rb_channel *channel)
  * there is something to take, and sometimes when there is nothing. */
 int rb_pollable(rb_channel *channel)
 {
-	if (channel->dead)
-		return channel->dead;
-	channel->consumer.pollable = true;
+	if (rb_dead(channel))
+		return rb_dead(channel);
+	rb_store_relaxed_bool(&channel->consumer.pollable, true);
 	settle(channel);
 	return 0;
 }
@@ -184,8 +191,8 @@ static struct rb_counters *counters_of(rb_channel *channel, int want)
  * it does not stop again after one message. When the budget is over it takes what it needs. */
 int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 {
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	struct rb_poller *poller = poller_of(channel, want);
 	struct rb_counters *counters = counters_of(channel, want);
 	uint64_t began = rb_now_ns();
@@ -214,7 +221,7 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	}
 	if (!ready && needed != enough)
 		ready = look(channel, want, enough);
-	if (!ready && want & RB_DATA && channel->consumer.pollable)
+	if (!ready && want & RB_DATA && is_pollable(channel))
 		ready = settle(channel);
 	if (budget)
 		rb_poller_polled(poller, counters, now - began, ready > 0);
@@ -232,7 +239,7 @@ int rb_glance(rb_channel *channel, int want)
 		      poller->max_share >= RB_SHARE_ALL);
 	int ready = 0;
 
-	if (channel->dead || !polls)
+	if (rb_dead(channel) || !polls)
 		return 0;
 	for (int i = 0; i < RB_GLANCES && !ready; i++) {
 		rb_cpu_relax();
@@ -268,8 +275,8 @@ static uint64_t time_left(uint64_t began, uint64_t timeout_ns)
  * signal ends it; -1 is none. A negative timeout is for ever. */
 int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_fd)
 {
-	if (channel->dead)
-		return channel->dead;
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	rb_kick_if_owed_leaving_timer(&channel->producer);
 	struct rb_counters *counters = counters_of(channel, want);
 	struct rb_poller *poller = poller_of(channel, want);
@@ -300,7 +307,7 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 			break;
 		patient = false;
 	}
-	if (want & RB_DATA && channel->consumer.pollable) {
+	if (want & RB_DATA && is_pollable(channel)) {
 		/* It stays armed while there is nothing to take. */
 		stay_readable_if(channel, ready != 0);
 		want &= ~RB_DATA;
@@ -335,6 +342,6 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
  * whichever is first. The default is 1 entry: the first one wakes it. */
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns)
 {
-	channel->consumer.moderation_entries = entries;
-	channel->consumer.moderation_ns = delay_ns;
+	rb_store_relaxed(&channel->consumer.moderation_entries, entries);
+	rb_store_relaxed(&channel->consumer.moderation_ns, delay_ns);
 }

@@ -15,7 +15,7 @@ void driver_leave(struct driver *driver)
 	rb_channel *core = driver->side.consumer->end.core;
 	bool in_hand = driver->ready.count || driver->maps_ready;
 
-	if (in_hand != core->consumer.in_hand)
+	if (in_hand != rb_load_relaxed_bool(&core->consumer.in_hand))
 		rb_in_hand(core, in_hand);
 	side_leave(&driver->side);
 }
@@ -138,7 +138,7 @@ static PyObject *nothing_to_reap(struct driver *driver)
 	if (status < 0)
 		return end_fail(interrupt, status);
 	/* What nobody waits for is dropped, or the descriptor stays readable. */
-	if (interrupt->core->consumer.pollable && !driver_set_aside(driver))
+	if (rb_load_relaxed_bool(&interrupt->core->consumer.pollable) && !driver_set_aside(driver))
 		return NULL;
 	driver_settle(driver);
 	PyErr_SetString(errors.ring_empty, "no request is in flight, so no completion can arrive");

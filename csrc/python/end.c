@@ -9,7 +9,7 @@
 /* False with an exception: somebody is inside; or was when this process was forked off. */
 static bool refuse(PyObject *owner, struct end *end)
 {
-	if (end->core->dead == -EBADF)
+	if (rb_load_relaxed_int(&end->core->dead) == -EBADF)
 		return end_fail(end, -EBADF);
 	PyObject *name = PyType_GetName(Py_TYPE(owner));
 	if (!name)

@@ -17,6 +17,7 @@ from ringbell.pinning import choose_pair
 
 LITMUS_ROUNDS = 1_000_000
 LITMUS_FACTOR = 50
+FOUR_THREADS_ROUNDS = 300
 
 
 def passed_tests(name: str) -> int:
@@ -85,3 +86,8 @@ def check_sanitizers(folder: Path) -> Iterator[Row]:
             entries += numbers["entries"]
         explored = f"{sleeps:,} sleeps, {entries:,} entries, two threads"
         yield Row(f"stress under {name}", explored, "clean", True)
+        program = build(folder, f"four-{name.replace(' ', '-')}", "four_threads.c", *options)
+        command = [*fixed_addresses(), program, str(FOUR_THREADS_ROUNDS)]
+        numbers = soak_numbers(run(command, env=environment))
+        explored = f"{numbers['rounds']:,} channels, {numbers['entries']:,} entries"
+        yield Row(f"two threads a side under {name}", explored, "clean", True)
