@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """How the two sides meet: a few datagrams on a Unix socket (SOCK_SEQPACKET).
 
-    who                                 says                with it come
-    a driver, a producer                HELLO               the descriptors of the channel
-    a consumer, if it connects          HELLO               nothing; the producer then says its own
-    a device, a consumer                WELCOME             nothing: it has taken the channel
-    anybody                             REFUSED and why     nothing
-    a producer, a consumer              IN USE and why      nothing: two of one kind met
+    who                         says                and passes
+    a driver, a producer        HELLO               the descriptors of the channel
+    a consumer that connects    HELLO               nothing; the producer answers with its HELLO
+    a device, a consumer        WELCOME             nothing; it has taken the channel
+    whoever does not take it    REFUSED and why     nothing
+    a producer, a consumer      IN USE and why      nothing; the other one has the same role
 
 Whoever connects speaks first. The driver or the producer made the memory. Its descriptors are the
 segment, then three for the doorbell ring and three for the interrupt ring: the data eventfd, the
