@@ -11,7 +11,7 @@ class RingFull(RingbellError, TimeoutError):  # noqa: N818  (named for the state
 
 
 class RingEmpty(RingbellError, TimeoutError):  # noqa: N818
-    """Nothing arrived within the timeout, or nothing can, as nothing was asked for."""
+    """Nothing arrived within the timeout, or nothing can arrive: no request is in flight."""
 
 
 class EndOfStream(RingbellError, EOFError):  # noqa: N818
@@ -21,8 +21,8 @@ class EndOfStream(RingbellError, EOFError):  # noqa: N818
 class PeerLost(RingbellError, ConnectionError):  # noqa: N818
     """The other side died without closing the channel; all that it sent has been taken.
 
-    Also when an exception made a producer give its stream up, so that half of it is not taken for
-    all.
+    Also when an exception ended the producer of a stream half-way, so that nobody takes half of it
+    for the whole.
     """
 
 

@@ -10,16 +10,16 @@ from typing import Literal
 
 from ringbell._ffi import lib
 
-_LONGEST = 1.0
+_LONGEST = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Moderation:
-    """Wake me after `entries` entries, or `delay` seconds after the first, whichever is first.
+    """Have a sleeping consumer woken after `entries` entries, or `delay` seconds after the first.
 
-    Fewer wake-ups for more latency, as network cards do it. It counts for waits that have fallen
-    asleep; one that polls finds an entry at once. The timer is the kernel's and costs the other
-    side one system call a wake-up. A producer that finds the ring full wakes the consumer at once.
+    Whichever comes first wakes it: fewer wake-ups for more latency, as network cards do it. A
+    consumer that still polls finds an entry at once. The producer sets a timer of the kernel, one
+    system call for each wake-up. A producer that finds the ring full wakes the consumer at once.
 
     Raises ValueError unless `entries` is from 2 to 2**32 and `delay` above 0 and at most 1 second.
     """
@@ -49,11 +49,11 @@ Polling = Literal["adaptive", "never", "always"]
 Kick = Literal["asleep", "always"]
 
 MAX_POLL = 100e-6
-"""Seconds: a little more than a wake-up costs, so that two sides that woke each other up settle
-into polling."""
+"""Seconds. A little more than a wake-up costs: two sides that have woken each other up settle into
+polling."""
 
 MAX_SHARE = 1.0
-"""Of the time: no bound."""
+"""Of the time: all of it, so adaptive polling has no bound."""
 
 _POLLING = {
     "adaptive": lib.RB_POLL_ADAPTIVE,
@@ -64,7 +64,7 @@ _POLLING = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The options of `connect`, `listen` and `serve` that are about waiting, checked."""
+    """How one side of a channel waits and kicks: the options of whatever opens one, checked."""
 
     polling: Polling = "adaptive"
     max_poll: float = MAX_POLL
@@ -77,7 +77,7 @@ class Policy:
             raise ValueError(f"polling is one of {', '.join(_POLLING)}, not {self.polling!r}")
         if self.kick not in ("asleep", "always"):
             raise ValueError(f"kick is 'asleep' or 'always', not {self.kick!r}")
-        # Not more, because a poll is not interrupted by a signal: Ctrl-C shall work at once.
+        # No longer: no signal interrupts a poll, and Ctrl-C has to work at once.
         if not (math.isfinite(self.max_poll) and 0 <= self.max_poll <= 0.05):
             raise ValueError(f"max_poll is from 0 to 0.05 seconds, not {self.max_poll!r}")
         if not 0 <= self.max_share <= 1:

@@ -25,7 +25,7 @@ class PollingCounters:
     grown: int
     """Times the budget grew: a longer look would have found an entry."""
     shrunk: int
-    """Times it shrank, or the next waits were told not to poll: no look would have found one."""
+    """Times it shrank, or the next waits were told not to poll, as no look would have found one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ProducerCounters:
     times_full: int
     """Times it found the ring full."""
     polling: PollingCounters
-    """Of its waits for room."""
+    """How its waits for room polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ConsumerCounters:
     kicks_saved: int
     """Releases that needed no kick, because the producer was awake."""
     kicks_late: int
-    """Always 0: room is never told of later."""
+    """Always 0: a kick for room is sent at once."""
     sleeps: int
     """Times it asked the kernel to wait for data."""
     wakeups: int
@@ -77,7 +77,7 @@ class ConsumerCounters:
     times_empty: int
     """Times it found the ring empty."""
     polling: PollingCounters
-    """Of its waits for data."""
+    """How its waits for data polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class SideStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A channel at one moment, as either side sees it; `dataclasses.asdict` makes it plain.
+    """A channel at one moment, as either side sees it; `dataclasses.asdict` makes dicts of it.
 
     The indices count slots (of 64 bytes, or of one record), run freely and wrap at 2**64.
     `dwi - dri` slots of the doorbell ring and `iwi - iri` slots of the interrupt ring are in use.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A folder of the package imports only from folders below it, never from one beside or above."""
+"""Where things live: which folder may import from which, and what the public classes show."""
 
 import ast
 from pathlib import Path
@@ -66,3 +66,44 @@ def test_every_folder_says_what_is_in_it_and_nothing_else():
         tree = ast.parse((ROOT / folder / "__init__.py").read_text())
         assert ast.get_docstring(tree)
         assert len(tree.body) == 1
+
+
+# What README.md and docs/guide.md tell users of, and nothing else.
+SHOWN = {
+    "Completion": "ok payload result token",
+    "Consumer": "borrow fileno moderation recv recv_many",
+    "ConsumerCounters": "bytes entries kicks_late kicks_saved kicks_sent polling sleeps "
+    "spurious_wakeups times_empty wakeups",
+    "Device": "close doorbell interrupt stats take",
+    "Driver": "call close doorbell in_flight interrupt map max_payload reap reserve stats submit",
+    "Frame": "abandon length payload token",
+    "Listener": "accept close path",
+    "MessageConsumer": "borrow close fileno moderation peer_pid recv recv_many stats",
+    "MessageProducer": "close coalesce max_payload peer_pid reserve send send_many stats",
+    "Moderation": "delay entries",
+    "PollingCounters": "budget_ns capped found grown missed shrunk time_ns",
+    "Producer": "coalesce max_payload reserve send send_many",
+    "ProducerCounters": "bytes entries kicks_late kicks_saved kicks_sent polling sleeps "
+    "spurious_wakeups times_full wakeups",
+    "RecordBlock": "abandon count rows",
+    "RecordConsumer": "borrow capacity close dtype fileno moderation peer_pid read stats",
+    "RecordProducer": "capacity close coalesce dtype peer_pid reserve stats write",
+    "Request": "complete fail payload token",
+    "SideStats": "consumer producer",
+    "Stats": "device dri driver dwi iri iwi",
+}
+CLASSES = [name for name in ringbell.__all__ if isinstance(getattr(ringbell, name), type)]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_public_class_shows_what_a_user_may_use_and_nothing_else(name):
+    cls = getattr(ringbell, name)
+    inherited = set()
+    if issubclass(cls, Exception):  # what every exception of its kind has
+        inherited.update(*(dir(base) for base in cls.__mro__ if base.__module__ == "builtins"))
+    shown = sorted(set(dir(cls)) - inherited)
+    assert [n for n in shown if not n.startswith("_")] == SHOWN.get(name, "").split()
+
+
+def test_the_list_of_what_is_shown_names_public_classes_only():
+    assert set(CLASSES).issuperset(SHOWN)

@@ -18,6 +18,7 @@ from processes import PeerError, wait_until
 
 import ringbell
 from ringbell._ffi import ffi, lib
+from ringbell.channel.descriptors import Descriptors
 from ringbell.meeting import handshake, segment
 
 HEADER = struct.Struct("<Q I I Q Q Q")  # magic, version, ready, features, segment_size, first_index
@@ -247,11 +248,9 @@ def test_a_driver_that_goes_away_while_it_introduces_itself_is_passed_over(start
     for hello in (False, True):
         with raw_socket(path) as control:
             if hello:
-                with contextlib.ExitStack() as guard:
-                    memory, _ = segment.create(4096)
-                    guard.callback(os.close, memory)
-                    kick_fds = handshake.make_kick_fds(guard)
-                    handshake.say_hello(control, "driver", [memory, *kick_fds])
+                with segment.create(4096) as memory, Descriptors(control) as owned:
+                    kick_fds = handshake.make_kick_fds(owned)
+                    handshake.say_hello(control, "driver", [memory.descriptor, *kick_fds])
     assert connect().call(b"x") == b"X"
 
 
@@ -286,10 +285,8 @@ def refusal(path, text, descriptors):
 @pytest.fixture
 def made():
     """A segment and what kicks, as a driver makes them."""
-    with contextlib.ExitStack() as guard:
-        memory, _ = segment.create(4096)
-        guard.callback(os.close, memory)
-        yield [memory, *handshake.make_kick_fds(guard)]
+    with segment.create(4096) as memory, Descriptors(socket.socket(socket.AF_UNIX)) as owned:
+        yield [memory.descriptor, *handshake.make_kick_fds(owned)]
 
 
 def test_a_driver_that_speaks_otherwise_is_refused(path, made):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The ring ends under driver and device: one-way messages, counters, indices that wrap."""
 
+import copy
 import hashlib
+import pickle
 import random
 import signal
 
@@ -146,3 +148,48 @@ def test_a_message_for_a_peer_that_closed_is_an_error(pair):
     assert driver.in_flight == 0
     with pytest.raises(ringbell.EndOfStream):
         driver.reserve(10)
+
+
+def masked(np):
+    return np.ma.masked_array([1, 2], [0, 1])
+
+
+NO_PAYLOADS = {
+    "objects": lambda np: np.array(["a", None], dtype=object),
+    "a field of objects": lambda np: np.zeros(2, [("a", "O"), ("b", "i4")]),
+    "a view of objects": lambda np: memoryview(np.array([1, "x"], dtype=object)),
+    "strings of any length": lambda np: np.array(["a", "b"], np.dtypes.StringDType()),
+    "a masked array": masked,
+}
+
+
+@pytest.mark.parametrize("kind", NO_PAYLOADS)
+def test_what_would_not_arrive_as_it_is_is_refused_and_nothing_is_sent(pair, kind):
+    import numpy as np
+
+    if kind == "strings of any length" and not hasattr(np.dtypes, "StringDType"):
+        pytest.skip("this NumPy has none")
+    driver, device = pair()
+    payload = NO_PAYLOADS[kind](np)
+    request = driver.submit(b"x") and device.take()
+    for send in (
+        driver.doorbell.send,
+        lambda payload: driver.doorbell.send_many([b"first", payload]),
+        driver.submit,
+        driver.call,
+        request.complete,
+    ):
+        with pytest.raises(TypeError, match="filled|references to objects"):
+            send(payload)
+    assert driver.stats().driver.producer.entries == 1
+    request.complete(np.array(["2026-11-25"], "M8[D]"))  # has no format of buffers, but bytes
+    assert len(driver.reap().payload) == 8
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_what_belongs_to_a_channel_is_not_copied(pair, copied):
+    driver, device = pair()
+    driver.submit(b"x")
+    for one in (driver, device, driver.doorbell, driver.interrupt, device.take()):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            copied(one)

@@ -19,6 +19,7 @@ from memory import READ_INDEX, WRITE_INDEX, address_of_slots, control_words
 from processes import RAISES_INSIDE_RINGBELL, Storm, interruption, wait_until, wait_until_listening
 
 import ringbell
+from ringbell.channel.descriptors import Descriptors
 from ringbell.meeting import handshake, segment
 from ringbell.streams import dtypes
 
@@ -238,12 +239,10 @@ def test_a_dtype_that_is_nonsense_is_a_mismatch_on_both_sides(path, text):
     thread.start()
     try:
         wait_until_listening(path)
-        with contextlib.ExitStack() as guard:
-            made = segment.create_stream(SMALL_RING, 4, text)
-            guard.callback(os.close, made.descriptor)
-            control = guard.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with segment.create_stream(SMALL_RING, 4, text) as made, Descriptors(control) as owned:
             control.connect(os.fspath(path))
-            kick_fds = handshake.make_kick_fds(guard)
+            kick_fds = handshake.make_kick_fds(owned)
             handshake.say_hello(control, "producer", [made.descriptor, *kick_fds])
             with pytest.raises(ringbell.LayoutMismatch, match="is no dtype of 4 bytes"):
                 handshake.receive_welcome(control, "consumer")
@@ -258,12 +257,14 @@ def test_what_describes_a_dtype_makes_it_again():
 
 
 def test_a_driver_does_not_bring_records_to_a_device(path):
-    with ringbell.listen(path) as listener, contextlib.ExitStack() as guard:
-        made = segment.create_stream(SMALL_RING, 4, b"'<i4'")
-        guard.callback(os.close, made.descriptor)
-        control = guard.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with (
+        ringbell.listen(path) as listener,
+        segment.create_stream(SMALL_RING, 4, b"'<i4'") as made,
+        Descriptors(control) as owned,
+    ):
         control.connect(os.fspath(path))
-        kick_fds = handshake.make_kick_fds(guard)
+        kick_fds = handshake.make_kick_fds(owned)
         handshake.say_hello(control, "driver", [made.descriptor, *kick_fds])
         with pytest.raises(ringbell.LayoutMismatch, match="ring of records"):
             listener.accept()

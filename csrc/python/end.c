@@ -185,7 +185,25 @@ static PyObject *end_guarded(PyObject *self, PyObject *const *args, Py_ssize_t n
 	return result;
 }
 
+PyDoc_STRVAR(no_copy, "Refused: an end belongs to one process, and is there once.");
+
+/* For copy and pickle. */
+PyObject *refuse_copy(PyObject *self, PyObject *unused)
+{
+	PyObject *name = PyType_GetName(Py_TYPE(self));
+
+	(void)unused;
+	if (name)
+		PyErr_Format(PyExc_TypeError,
+			     "a %U cannot be copied or pickled: its memory and its descriptors are "
+			     "this process's; open another one where it is needed",
+			     name);
+	Py_XDECREF(name);
+	return NULL;
+}
+
 static PyMethodDef end_methods[] = {
+	{"__reduce__", refuse_copy, METH_NOARGS, no_copy},
 	{"_guarded", (PyCFunction)(void (*)(void))end_guarded, METH_FASTCALL, NULL},
 	{NULL, NULL, 0, NULL},
 };

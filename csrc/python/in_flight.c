@@ -31,9 +31,16 @@ struct answer *answers_pop(struct answers *answers)
 	return answer;
 }
 
+/* Where a token belongs: Fibonacci hashing (Knuth, volume 3), as tokens that follow each other
+ * would make one long run, which each removal has to go through. */
+static uint64_t home_of(uint64_t token, uint64_t size)
+{
+	return (token * 0x9e3779b97f4a7c15ULL >> 32) & (size - 1);
+}
+
 static void put(struct answer **slots, uint64_t size, struct answer *answer)
 {
-	uint64_t slot = answer->token & (size - 1);
+	uint64_t slot = home_of(answer->token, size);
 
 	while (slots[slot])
 		slot = (slot + 1) & (size - 1);
@@ -74,7 +81,7 @@ static void close_gap(struct in_flight *in_flight, uint64_t gap)
 	uint64_t mask = in_flight->size - 1;
 
 	for (uint64_t slot = (gap + 1) & mask; in_flight->slots[slot]; slot = (slot + 1) & mask) {
-		uint64_t home = in_flight->slots[slot]->token & mask;
+		uint64_t home = home_of(in_flight->slots[slot]->token, in_flight->size);
 		if (((slot - home) & mask) < ((slot - gap) & mask))
 			continue;
 		in_flight->slots[gap] = in_flight->slots[slot];
@@ -90,7 +97,8 @@ struct answer *in_flight_remove(struct in_flight *in_flight, uint64_t token)
 
 	if (!in_flight->size)
 		return NULL;
-	for (uint64_t slot = token & mask; in_flight->slots[slot]; slot = (slot + 1) & mask) {
+	for (uint64_t slot = home_of(token, in_flight->size); in_flight->slots[slot];
+	     slot = (slot + 1) & mask) {
 		struct answer *answer = in_flight->slots[slot];
 		if (answer->token != token)
 			continue;

@@ -31,12 +31,23 @@ struct loan *loan_new(PyObject *memory)
 	return loan;
 }
 
+/* Whether nobody else knows it. */
+static bool is_ours(struct loan *loan)
+{
+#ifdef Py_GIL_DISABLED
+	(void)loan;
+	return false; /* a count of references says nothing then */
+#else
+	return !loan->exported && Py_REFCNT((PyObject *)loan) == 1;
+#endif
+}
+
 /* Makes `*loan` one that can lend that memory: the same again, if nobody else knows it. */
 bool loan_renew(struct loan **loan, PyObject *memory)
 {
 	struct loan *old = *loan;
 
-	if (old && old->memory == memory && !old->exported && Py_REFCNT((PyObject *)old) == 1)
+	if (old && old->memory == memory && is_ours(old))
 		return true;
 	Py_XDECREF((PyObject *)old);
 	*loan = loan_new(memory);
@@ -122,6 +133,16 @@ void loan_drop(struct loan **loan)
 	Py_CLEAR(*loan);
 }
 
+/* Any thread that has a view may look at it, and stop to. */
+static void count_export(struct loan *loan, Py_ssize_t more)
+{
+#ifdef Py_GIL_DISABLED
+	__atomic_fetch_add(&loan->exported, more, __ATOMIC_ACQ_REL);
+#else
+	loan->exported += more;
+#endif
+}
+
 static int loan_getbuffer(PyObject *self, Py_buffer *view, int flags)
 {
 	struct loan *loan = (struct loan *)self;
@@ -132,14 +153,14 @@ static int loan_getbuffer(PyObject *self, Py_buffer *view, int flags)
 	}
 	if (PyBuffer_FillInfo(view, self, loan->start, loan->length, loan->read_only, flags))
 		return -1;
-	loan->exported++;
+	count_export(loan, 1);
 	return 0;
 }
 
 static void loan_releasebuffer(PyObject *self, Py_buffer *view)
 {
 	(void)view;
-	((struct loan *)self)->exported--;
+	count_export((struct loan *)self, -1);
 }
 
 static void loan_dealloc(PyObject *self)

@@ -12,6 +12,7 @@ struct map {
 	PyObject *timeout;
 	struct answers in_order; /* in flight, or arrived before the first one */
 	uint64_t depth;
+	bool inside; /* somebody takes the next answer */
 };
 
 /* Whether the next step would give something at once. */
@@ -122,18 +123,25 @@ static PyObject *step(struct map *map)
 	return NULL;
 }
 
-/* As a generator would, it ends with its first exception. */
+/* As a generator would, it ends with its first exception, and runs in one place at a time. */
 static PyObject *map_next(PyObject *self)
 {
 	struct map *map = (struct map *)self;
 	PyObject *kind, *error, *traceback;
-	PyObject *answer = step(map);
 
+	if (!rb_flag_take(&map->inside)) {
+		PyErr_SetString(PyExc_RuntimeError,
+				"this map is in use: another thread, or the code that gives its "
+				"payloads, takes the next answer of it");
+		return NULL;
+	}
+	PyObject *answer = step(map);
 	if (!answer) {
 		PyErr_Fetch(&kind, &error, &traceback);
 		give_up(map);
 		PyErr_Restore(kind, error, traceback);
 	}
+	rb_flag_give(&map->inside);
 	return answer;
 }
 

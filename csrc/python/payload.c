@@ -30,6 +30,55 @@ static bool no_buffer(PyObject *object)
 	return false;
 }
 
+/* A dtype of NumPy whose elements are references, which mean nothing to another process. */
+static bool has_references(PyObject *object)
+{
+	PyObject *dtype = PyObject_GetAttrString(object, "dtype");
+	PyObject *references = dtype ? PyObject_GetAttrString(dtype, "hasobject") : NULL;
+	bool has = references == Py_True;
+
+	Py_XDECREF(dtype);
+	Py_XDECREF(references);
+	PyErr_Clear();
+	return has;
+}
+
+/* A masked array, whose buffer is its data without the mask. */
+static bool has_mask(PyObject *object)
+{
+	return PyObject_HasAttrString(object, "mask") && PyObject_HasAttrString(object, "filled");
+}
+
+/* False with a TypeError for an array that would not arrive as what it is. */
+static bool may_go_out(PyObject *object)
+{
+	if (!PyObject_HasAttrString(object, "dtype"))
+		return true;
+	if (has_references(object))
+		PyErr_SetString(PyExc_TypeError,
+				"the elements of this array are references to objects, which mean "
+				"nothing to another process; send numbers or fixed-length strings "
+				"(astype('S16')), or encode it first, for instance with pickle");
+	else if (has_mask(object))
+		PyErr_SetString(PyExc_TypeError, "this is a masked array, and a mask is not sent; "
+						 "use filled()");
+	return !PyErr_Occurred();
+}
+
+/* Whether a view of objects is what a memoryview looks at: its format says so. */
+static bool views_references(PyObject *object)
+{
+	PyObject *format =
+		PyMemoryView_Check(object) ? PyObject_GetAttrString(object, "format") : NULL;
+	PyObject *letter = format ? PyUnicode_FromString("O") : NULL;
+	bool views = letter && PyUnicode_Contains(format, letter) == 1;
+
+	Py_XDECREF(format);
+	Py_XDECREF(letter);
+	PyErr_Clear();
+	return views;
+}
+
 /* Gives the array that NumPy makes of a tensor, without a copy; NULL with an exception. */
 static PyObject *through_dlpack(PyObject *object)
 {
@@ -64,6 +113,16 @@ static bool view_of(struct payload *payload, PyObject *object, PyObject *named)
 
 static bool open_slowly(struct payload *payload, PyObject *object)
 {
+	if (PyByteArray_CheckExact(object))
+		return view_of(payload, object, object);
+	if (views_references(object)) {
+		PyErr_SetString(PyExc_TypeError,
+				"this is a view of references to objects, which mean nothing to "
+				"another process; encode them first, for instance with pickle");
+		return false;
+	}
+	if (!may_go_out(object))
+		return false;
 	if (view_of(payload, object, object))
 		return true;
 	if (!PyErr_ExceptionMatches(PyExc_TypeError))

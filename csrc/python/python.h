@@ -75,6 +75,7 @@ void *end_fail(struct end *end, int64_t status);
 int end_wait(struct end *end, int want, struct patience *patience);
 bool end_wait_for_data(struct end *end, struct patience *patience);
 void end_clear(struct end *end);
+PyObject *refuse_copy(PyObject *self, PyObject *unused);
 bool is_end_of_stream(void);
 
 /* Takes something when it is subscribed, `taking[key]`; see the page above. It belongs to `end`,

@@ -248,6 +248,7 @@ static PyObject *request_repr(PyObject *self)
 }
 
 static PyMethodDef request_methods[] = {
+	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
 	{"complete", (PyCFunction)(void (*)(void))complete, METH_FASTCALL | METH_KEYWORDS,
 	 complete_doc},
 	{"fail", (PyCFunction)(void (*)(void))fail, METH_FASTCALL | METH_KEYWORDS, fail_doc},

@@ -61,6 +61,7 @@ static PyObject *side_guarded(PyObject *self, PyObject *function)
 }
 
 static PyMethodDef side_methods[] = {
+	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
 	{"_guarded", side_guarded, METH_O, NULL},
 	{NULL, NULL, 0, NULL},
 };

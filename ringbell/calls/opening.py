@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack
+import socket
+from pathlib import Path
 
 from ringbell.calls.driver import Driver, drive
 from ringbell.calls.listener import Listener
+from ringbell.channel.descriptors import Descriptors
 from ringbell.deadlines import deadline_after
 from ringbell.meeting import handshake, segment
 from ringbell.meeting.address import check_folder, prepare_folder, socket_path
@@ -41,45 +43,49 @@ def connect(
     - `timeout`: seconds to wait for that, None for ever. A device serves one driver after the
       other, so it may be busy.
     - `cpu`: pins the calling thread to this CPU; it stays pinned.
-    - `polling`: how this side waits. `"adaptive"` looks at shared memory for up to `max_poll`
-      seconds before it sleeps, for longer or shorter as that pays (the scheme of QEMU's
-      AioContext); `"never"` sleeps at once; `"always"` never sleeps and takes a whole CPU.
-    - `max_share`: the share of the time, from 0 to 1, that adaptive polling may take at most, in
-      each end of this side; a wait for which nothing is left of it sleeps at once.
+    - `polling`: how this side waits. `"adaptive"` looks at shared memory before it sleeps, for at
+      most `max_poll` seconds, and learns how long that pays (the scheme of QEMU's AioContext);
+      `"never"` sleeps at once; `"always"` never sleeps and takes a whole CPU.
+    - `max_share`: how much of the time adaptive polling may take, from 0 to 1, in each end of this
+      side; a wait that has nothing left of it sleeps at once.
     - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
       to its eventfd for every entry, to show what that costs.
     - `moderation`: when this side wants to be woken once it sleeps; None is at once.
     - `first_index`: where the indices start; for tests of wrap-around.
 
     Raises ConnectionRefusedError when nobody listens, TimeoutError, PeerLost when the device goes
-    away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is another
-    version's, OSError (ENOSPC) when /dev/shm is too full, ValueError for bad options.
+    away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is of another
+    version, OSError (ENOSPC) when /dev/shm is too full, ValueError for bad options.
     """
     policy = Policy(polling, max_poll, max_share, kick, moderation)
     path = socket_path(name)
     check_folder(path)
     pin(cpu)
     deadline = deadline_after(timeout)
-    with ExitStack() as guard:
-        made = segment.create(ring_size, first_index)
-        guard.callback(os.close, made.descriptor)
-        until_opened = guard.enter_context(ExitStack())
+    with (
+        segment.create(ring_size, first_index) as made,
+        Descriptors(_reach(name, path, deadline)) as owned,
+    ):
         try:
-            control = until_opened.enter_context(connect_socket(path, deadline))
-        except ConnectionRefusedError:
-            raise ConnectionRefusedError(
-                errno.ECONNREFUSED,
-                f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
-                f"with ringbell.serve({str(name)!r}, ...)",
-            ) from None
-        try:
-            channel = handshake.offer(control, "driver", made, policy, deadline, until_opened)
+            channel = handshake.offer(owned, "driver", made, policy, deadline)
         except TimeoutError:
             raise TimeoutError(
                 f"{str(name)!r} listens but did not accept within {timeout} seconds; it serves "
                 "one driver at a time and may be busy with another"
             ) from None
         return drive(channel)
+
+
+def _reach(name: str | os.PathLike[str], path: Path, deadline: float | None) -> socket.socket:
+    """Connect to the device; say what to do if there is none."""
+    try:
+        return connect_socket(path, deadline)
+    except ConnectionRefusedError:
+        raise ConnectionRefusedError(
+            errno.ECONNREFUSED,
+            f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
+            f"with ringbell.serve({str(name)!r}, ...)",
+        ) from None
 
 
 def listen(
@@ -94,9 +100,8 @@ def listen(
 ) -> Listener:
     """Listen for drivers under `name`; what has a slash is the path of the Unix socket itself.
 
-    Does not block; `Listener.accept` does. `cpu`, `polling`, `max_poll`, `max_share`,
-    `kick` and `moderation` are as for `connect`, for this side. A name that a killed process left
-    behind is taken over.
+    Does not block; `Listener.accept` does. The options are those of `connect`, for this side. A
+    name that a killed process left behind is taken over.
 
     Raises OSError (EADDRINUSE) when somebody listens there, PermissionError when the socket folder
     is not this user's alone, ValueError for bad options.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a driver and a device have in common: the rare things."""
+"""What a driver and a device have in common and is not done for each message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     class _Side(Closing, _ends.Side): ...
 else:
-    _Side = Closing  # what is added to one of the types of _ends
+    _Side = Closing  # the other base of a side is one of the types of _ends
 
 
 class Side(_Side):
@@ -28,9 +28,9 @@ class Side(_Side):
     def close(self) -> None:
         """Say goodbye. The other side takes what was sent, then gets EndOfStream.
 
-        What is in flight is not waited for: a device drops the answers to a driver that closed,
-        and a driver learns of what a device has not completed. Never blocks. Closing twice does
-        nothing. Raises RuntimeError when another thread is inside.
+        Does not wait for requests in flight: a device drops its answers to a driver that closed,
+        and a driver is told how many requests a device that closed has not answered. Never blocks.
+        Closing twice does nothing. Raises RuntimeError when another thread is inside.
         """
         if not self._channel.closed:
             self._guarded(self._channel.close)

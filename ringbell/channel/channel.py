@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One side of a channel: its mapping, its descriptors, and how it waits."""
+"""One side of a channel: its memory, its descriptors, and the exceptions for its failures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import os
 import select
 import socket
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import stats
 from ringbell._ffi import ffi, lib
 from ringbell.channel import forks
+from ringbell.channel.descriptors import Descriptors
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Moderation, Policy, moderation_arguments
 
@@ -26,16 +25,15 @@ if TYPE_CHECKING:
 class Channel:
     """What the producing and the consuming end of one side share.
 
-    It owns the descriptors; the memory belongs to `handle` and stays mapped as long as a view on
-    it exists, however long after `close`.
+    The channel owns the descriptors. `handle` owns the memory, which stays mapped as long as a
+    view on it exists, however long after `close`.
     """
 
     __slots__ = (
         "__weakref__",
         "_closed",
-        "_control",
-        "_descriptors",
         "_forked",
+        "_owned",
         "_pollable",
         "_side",
         "address",
@@ -46,24 +44,24 @@ class Channel:
 
     def __init__(
         self,
-        header: bytes,
         side: int,
-        segment: int,
-        kick_fds: Sequence[int],
-        control: socket.socket,
-        peer_pid: int,
+        owned: Descriptors,
         policy: Policy,
-        guard: ExitStack,
+        *,
+        header: bytes,
+        segment: int,
+        peer_pid: int,
     ) -> None:
-        """Map a segment whose header has been checked, and own the descriptors and the socket.
+        """Map a segment whose header has been checked, and take the descriptors over.
 
-        `guard` closes them until the mapping has been made; then it is emptied.
+        If that fails, they stay with whoever had them.
         """
         self._closed = True  # until there is something to close
         self._forked = False
+        kick_fds = ffi.new("int[]", owned.kick_fds)
         opened = ffi.new("rb_channel **")
         status = lib.rb_channel_open(
-            opened, header, side, segment, ffi.new("int[]", list(kick_fds)), control.fileno()
+            opened, header, side, segment, kick_fds, owned.control.fileno()
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
@@ -72,13 +70,21 @@ class Channel:
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         self.moderate(policy.moderation)
         self.peer_pid = peer_pid
-        self._control = control
+        self._owned = owned
         self._side = side
-        self._descriptors = list(kick_fds)
         self._pollable: select.epoll | None = None
-        guard.pop_all()
+        # No call lies between these two, so no signal handler runs there.
+        owned.handed_over = True
         self._closed = False
         forks.watch(self)
+
+    @property
+    def _control(self) -> socket.socket:
+        return self._owned.control
+
+    @property
+    def _descriptors(self) -> list[int]:
+        return self._owned.kick_fds
 
     @property
     def closed(self) -> bool:
@@ -113,7 +119,7 @@ class Channel:
         if self._closed:
             self.fail(-errno.EBADF)
         if self._pollable is None:
-            # The ring that this side consumes: the interrupt ring comes second.
+            # Of the ring that this side consumes; those of the interrupt ring come second.
             ring = lib.RB_KICK_FDS if self._side == lib.RB_DRIVER else 0
             epoll = select.epoll()
             epoll.register(self._descriptors[ring + lib.RB_DATA_FD], select.EPOLLIN)
@@ -125,7 +131,7 @@ class Channel:
         return self._pollable.fileno()
 
     def fail(self, status: int) -> NoReturn:
-        """Raise the exception for what C returned: the one place where -errno becomes one."""
+        """Raise the exception for the -errno that C returned; no other place makes one of it."""
         if status == -errno.EBADF:
             if self._forked:
                 raise ChannelClosed(
@@ -161,23 +167,23 @@ class Channel:
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.
 
-        Without a goodbye the other side takes this one for lost, as it is when it ends half-way.
+        Without a goodbye the other side gets PeerLost: this side has ended half-way.
         """
         if self._closed:
             return
-        # Each step may be done twice: a signal handler may end this anywhere.
+        # A signal handler may end this anywhere. Then it is done again, each step a second time.
         if goodbye:
             lib.rb_channel_close(self.handle)
         else:
             lib.rb_channel_disown(self.handle)
-        # Also wakes the peer, and does so even if a forked child still holds a copy.
+        # This wakes the peer, even while a forked child holds a copy of the socket.
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         self._close_descriptors()
         self._closed = True
 
     def leave_to_parent(self) -> None:
-        """After a fork, in the child: give back the copies, without a word to the peer."""
+        """Close the copies of a forked child, without a goodbye: the channel is the parent's."""
         if self._closed:
             return
         self._forked = True
@@ -189,17 +195,15 @@ class Channel:
         forks.forget(self)
         if self._pollable is not None:
             self._pollable.close()
-        self._control.close()
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+        self._owned.close()
 
     def __del__(self) -> None:
         if self._closed:
             return
         self._closed = True
-        # What lives on in a cycle with it must not use the descriptors any longer.
+        # An end in the same cycle may live on, and must not use the descriptors any longer.
         lib.rb_channel_disown(self.handle)
-        # No goodbye: nobody closed it, so to the peer this side was lost.
+        # No goodbye: nobody closed the channel, so the peer gets PeerLost.
         self._close_descriptors()
         warnings.warn(
             "a ringbell channel was not closed; use a with block or close()",

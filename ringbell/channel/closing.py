@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A `with` block that closes what it was entered with."""
+"""The base of what a `with` block closes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Self
 
 
 class Closing:
-    """The context manager of whatever has a `close`; the base of `Side` and `Listener`."""
+    """A context manager whose `with` block calls `close` at its end."""
 
     __slots__ = ()
 
     def close(self) -> None:
-        """Be closed; more than once does nothing."""
+        """Give back what is held. Closing twice does nothing."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

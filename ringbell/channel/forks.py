@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a forked child does with the descriptors that it got copies of: it gives them back.
+"""A forked child closes its copies of the parent's descriptors.
 
-Otherwise a child would keep its parent's channels and names alive after the parent's death, and
-could say goodbye in its parent's name.
+Otherwise the child would keep the parent's channels and names alive after the parent's death, and
+could say goodbye for the parent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def watch(owner: _Owner) -> None:
 
 
 def forget(owner: _Owner) -> None:
-    """Take back `watch`; also if it was never called."""
+    """Undo `watch`; without one before it this does nothing."""
     _owners.discard(owner)
 
 

@@ -278,7 +278,7 @@ def run_demo(
         with _bar("reading the files once", total, as_json) as advance:
             demo.read_once(files, advance)
         runs: dict[Kick, list[demo.Result]] = {kick: [] for kick in kicks}
-        for _ in range(demo.ROUNDS):  # in turn, as a shared machine is not always as fast
+        for _ in range(demo.ROUNDS):  # in turn: the speed of a shared machine varies
             for kick in kicks:
                 with _bar(_TITLES[kick], total, as_json) as advance:
                     runs[kick].append(demo.run(job, kick, cpus, files, advance))

@@ -86,7 +86,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def read_once(files: list[Path], progress: Callable[[int], object]) -> None:
-    """Bring the files into the page cache, so that the first run has no slower start."""
+    """Bring the files into the page cache, or the first run would be slower than the others."""
     for path in files:
         with contextlib.suppress(OSError), path.open("rb") as file:
             while block := file.read(1 << 20):

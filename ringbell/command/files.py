@@ -124,7 +124,7 @@ def produce_files(
                 _send_records(producer, source, file, advance)
             else:
                 _send_bytes(producer, source, advance)
-    producer.check_consumer()
+    producer._check_consumer()
 
 
 def _send_bytes(producer: MessageProducer, source: int, advance: Advance) -> None:
@@ -158,7 +158,7 @@ def _send_records(producer: RecordProducer, source: int, file: Path, advance: Ad
 
 
 def _read_whole(source: int, octets: memoryview, size: int) -> int:
-    """Read at least one record, and none in part unless it is the end; return the bytes."""
+    """Read whole records, at least one, a part of one only at the end; return the bytes."""
     got = 0
     while got == 0 or got % size:
         more = os.readv(source, [octets[got:]])

@@ -15,7 +15,7 @@ def socket_path(name: str | os.PathLike[str]) -> Path:
     """Turn a channel's name into the path of its socket; what has a slash is a path already.
 
     A plain name lies in `$XDG_RUNTIME_DIR/ringbell/`, or in `/tmp/ringbell-<uid>/` where that is
-    not set. Raises ValueError for a name that cannot be one.
+    not set. Raises ValueError for a text that cannot be a name.
     """
     text = os.fspath(name)
     if not isinstance(text, str):
@@ -36,8 +36,8 @@ def _folder() -> Path:
 def prepare_folder(path: Path) -> None:
     """Make the folder of a plain name if need be; refuse one in which others could meddle.
 
-    Raises PermissionError when it belongs to somebody else or others may enter it. A folder that
-    the user named is the user's business.
+    Raises PermissionError when it belongs to somebody else or others may enter it. The folder of
+    a path that the user gave is not checked.
     """
     if path.parent != _folder():
         return

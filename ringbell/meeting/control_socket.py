@@ -50,10 +50,10 @@ def connect_socket(path: Path, deadline: float | None) -> socket.socket:
 
 
 class ListeningSocket(Closing):
-    """Listens on the socket of a name, and holds a lock on a file beside it while it lives.
+    """Listens on the socket of a name, and keeps a file beside it locked meanwhile.
 
-    So a name is in use exactly as long as its process lives, and a socket that a killed process
-    left behind is taken over.
+    The kernel frees the lock when the process ends, so a socket without a lock was left behind by
+    a killed process, and is taken over.
     """
 
     __slots__ = ("__weakref__", "_inode", "_lock", "_socket", "path")
@@ -81,7 +81,7 @@ class ListeningSocket(Closing):
         """Whether it has not been closed."""
         return self._socket is not None
 
-    def accept_socket(self, deadline: float | None) -> socket.socket:
+    def accept(self, deadline: float | None) -> socket.socket:
         """Wait for somebody to connect.
 
         Raises TimeoutError when the deadline has passed, ChannelClosed after close.
@@ -95,7 +95,7 @@ class ListeningSocket(Closing):
             raise TimeoutError(f"nobody connected to {self.path} within the timeout") from None
         except OSError:
             if self._socket is None:  # closed by a signal handler or another thread
-                return self.accept_socket(deadline)
+                return self.accept(deadline)
             raise
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class ListeningSocket(Closing):
             with contextlib.suppress(OSError):
                 listening.shutdown(socket.SHUT_RDWR)  # wakes accept
             listening.close()
-            # Ours only: somebody may have removed it and listen there by now.
+            # Only our socket: somebody may have removed it and listen on another one by now.
             with contextlib.suppress(FileNotFoundError):
                 if self.path.lstat().st_ino == self._inode:
                     self.path.unlink()
@@ -121,7 +121,7 @@ class ListeningSocket(Closing):
         forks.forget(self)
 
     def leave_to_parent(self) -> None:
-        """After a fork, in the child: give back the copies; the name is the parent's."""
+        """Close the copies of a forked child: the name is the parent's."""
         listening, self._socket = self._socket, None
         if listening is not None:
             listening.close()
@@ -131,7 +131,7 @@ class ListeningSocket(Closing):
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove what a killed process left; refuse what is something else, or alive."""
+    """Remove the socket that a killed process left; raise OSError for what is anything else."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -164,7 +164,7 @@ def _lock_path(path: Path) -> Path:
 
 
 def _lock(path: Path) -> int:
-    """Lock the name; the lock goes with the process, however that ends."""
+    """Lock the name; the kernel frees the lock when the process ends, however it does."""
     while True:
         lock = os.open(
             _lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
 """How the two sides meet: a few datagrams on a Unix socket (SOCK_SEQPACKET).
 
-Who connects says what it is. The side that made the memory, a driver or a producer, passes its
-descriptors with that: the segment, then for the doorbell ring and for the interrupt ring those that
-kick: the data eventfd, the timer and the space eventfd. A consumer that connects has none to pass;
-the producer that it comes to answers with its own. Whoever got the descriptors answers WELCOME, or
-REFUSED and why.
+    who                         says                and passes
+    a driver, a producer        HELLO               the descriptors of the channel
+    a consumer that connects    HELLO               nothing; the producer answers with its HELLO
+    a device, a consumer        WELCOME             nothing; it has taken the channel
+    whoever does not take it    REFUSED and why     nothing
+    a producer, a consumer      IN USE and why      nothing; the other one has the same role
+
+Whoever connects speaks first. The driver or the producer made the memory. Its descriptors are the
+segment, then three for the doorbell ring and three for the interrupt ring: the data eventfd, the
+timer and the space eventfd.
 """
 
 from __future__ import annotations
@@ -16,11 +21,11 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Literal
 
 from ringbell._ffi import lib
 from ringbell.channel.channel import Channel
+from ringbell.channel.descriptors import Descriptors
 from ringbell.deadlines import seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import segment
@@ -28,7 +33,7 @@ from ringbell.policy import Policy
 
 Role = Literal["driver", "device", "producer", "consumer"]
 
-_PARTNERS: dict[Role, Role] = {
+PARTNERS: dict[Role, Role] = {
     "driver": "device",
     "device": "driver",
     "producer": "consumer",
@@ -47,24 +52,29 @@ _KICK_FDS = ("eventfd", "timerfd", "eventfd") * 2
 _DESCRIPTORS = 1 + len(_KICK_FDS)
 _CREDENTIALS = struct.Struct("3i")
 _INTRODUCTION = 2.0  # seconds
+_LONGEST_TEXT = 2048  # bytes of a datagram
+_LONGEST_REASON = 1024  # bytes of the reason in one
 
 
 class WrongPartner(Exception):  # noqa: N818  (never seen by users)
-    """Somebody connected who is not what this side waits for; the message says so to them."""
+    """Somebody connected who is not what this side waits for. The message is for that one."""
+
+
+class SameRole(WrongPartner):
+    """Somebody connected who is what this side is: the name is in use."""
 
 
 def limit_introduction(control: socket.socket, deadline: float | None) -> None:
     """Bound the time that somebody who has connected may take to say what it is.
 
-    One who is there has spoken already; one who does not must not hold up others.
+    A partner speaks as soon as it has connected. Others wait meanwhile.
     """
     left = seconds_left(deadline)
     control.settimeout(_INTRODUCTION if left is None else min(_INTRODUCTION, max(left, 0.01)))
 
 
-def make_kick_fds(guard: ExitStack) -> list[int]:
-    """Make the eventfds and timers of a channel; `guard` closes them."""
-    made: list[int] = []
+def make_kick_fds(owner: Descriptors) -> list[int]:
+    """Make the eventfds and timers of a channel; `owner` closes them."""
     for kind in _KICK_FDS:
         if kind == "timerfd":
             descriptor = lib.rb_timer_make()
@@ -72,15 +82,15 @@ def make_kick_fds(guard: ExitStack) -> list[int]:
                 raise OSError(-descriptor, f"cannot make a timer: {os.strerror(-descriptor)}")
         else:
             descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        made.append(descriptor)
-        guard.callback(os.close, descriptor)
-    return made
+        owner.kick_fds.append(descriptor)
+    return owner.kick_fds
 
 
 def peer_of(control: socket.socket) -> int:
     """Return the process id of the other side.
 
-    Raises PermissionError when it is another user's: it could change what this side reads.
+    Raises PermissionError when that process is another user's: that user could change what this
+    side reads.
     """
     packed = control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(packed)
@@ -93,33 +103,38 @@ def peer_of(control: socket.socket) -> int:
 
 
 def offer(
-    control: socket.socket,
+    owned: Descriptors,
     role: Role,
     made: segment.Segment,
     policy: Policy,
     deadline: float | None,
-    guard: ExitStack,
 ) -> Channel:
     """Hand a segment to the other side, and wait until it has taken it.
 
-    `guard` closes the socket if that fails. Raises what `receive_welcome` raises, and TimeoutError.
+    The channel owns the descriptors then. Raises what `receive_welcome` raises, and TimeoutError.
     """
+    control = owned.control
     peer_pid = peer_of(control)
-    kick_fds = make_kick_fds(guard)
-    # Mapped first: the other side may look at our indices as soon as it has the segment.
+    kick_fds = make_kick_fds(owned)
+    # Before the segment is handed over: the other side may look at our indices from then on.
     channel = Channel(
-        made.header, lib.RB_DRIVER, made.descriptor, kick_fds, control, peer_pid, policy, guard
+        lib.RB_DRIVER,
+        owned,
+        policy,
+        header=made.header,
+        segment=made.descriptor,
+        peer_pid=peer_pid,
     )
     try:
         control.settimeout(seconds_left(deadline))
         say_hello(control, role, [made.descriptor, *kick_fds])
-        receive_welcome(control, _PARTNERS[role])
+        receive_welcome(control, PARTNERS[role])
         control.settimeout(None)
     except BaseException as error:
-        # The consumer may have taken it already, and this is no end of the stream.
+        # A consumer may have taken it already, and must not take this for the end of the stream.
         channel.close(goodbye=role != "producer")
         if isinstance(error, BlockingIOError):
-            text = f"the {_PARTNERS[role]} did not answer within the timeout"
+            text = f"the {PARTNERS[role]} did not answer within the timeout"
             raise TimeoutError(text) from None
         raise
     return channel
@@ -131,17 +146,17 @@ def say_hello(control: socket.socket, role: Role, descriptors: list[int]) -> Non
     try:
         socket.send_fds(control, [hello], descriptors)
     except (BrokenPipeError, ConnectionResetError):
-        raise PeerLost(f"the {_PARTNERS[role]} went away before it took the channel") from None
+        raise PeerLost(f"the {PARTNERS[role]} went away before it took the channel") from None
 
 
 def receive_welcome(control: socket.socket, partner: Role) -> None:
     """Wait for the other side's answer.
 
-    Raises LayoutMismatch with its reason, OSError (EADDRINUSE) when it is what we are, or PeerLost
-    when it went away.
+    Raises LayoutMismatch with the other side's reason, OSError (EADDRINUSE) when it is what this
+    side is, or PeerLost when it went away.
     """
     try:
-        answer = control.recv(2048)
+        answer = control.recv(_LONGEST_TEXT)
     except ConnectionResetError:
         answer = b""
     if answer != _WELCOME:
@@ -161,82 +176,79 @@ def _raise_refusal(answer: bytes, partner: Role) -> None:
 # ---- the other side ----
 
 
-def take_over(
-    control: socket.socket,
-    descriptors: list[int],
-    policy: Policy,
-    guard: ExitStack,
-    check: Callable[[bytes, int], None],
-) -> Channel:
-    """Check and map the segment that was handed over, and say so.
+def receive_hello(owned: Descriptors, mine: Role) -> None:
+    """Take what the other side says first, and the descriptors that come with it.
 
-    `check` gets the text that describes the records of the doorbell ring, b"" for messages, and
-    the size of its slots, and may raise. `guard` closes the descriptors and the socket if this
-    fails.
+    Raises LayoutMismatch when no ringbell of this version says that, or when other descriptors came
+    than belong there; PeerLost when the other side went away or refused; WrongPartner when it is
+    not what `mine` waits for, SameRole when it is another one of `mine`.
     """
-    memory, *kick_fds = descriptors
-    header, description = segment.check(memory)
-    check(description, lib.rb_header_slot_size(header))
-    for descriptor, expected in zip(kick_fds, _KICK_FDS, strict=True):
-        _check_kind(descriptor, expected)
-        os.set_blocking(descriptor, False)
-    channel = Channel(
-        header, lib.RB_DEVICE, memory, kick_fds, control, peer_of(control), policy, guard
-    )
-    os.close(memory)  # mapped, and not needed again
-    try:
-        control.send(_WELCOME)
-        control.settimeout(None)
-    except OSError:
-        channel.close()
-        raise
-    return channel
-
-
-def receive_hello(
-    control: socket.socket, guard: ExitStack, mine: Role, name_in_use: str = ""
-) -> list[int]:
-    """Take what the other side says and passes first; `guard` closes the descriptors.
-
-    Raises LayoutMismatch when no ringbell of this version says that, or what it passes is not what
-    belongs there; PeerLost when it went away; WrongPartner when it is not what `mine` waits for.
-    With `name_in_use` it is told that if it is another one of `mine`.
-    """
-    text, received, truncated = _receive(control, guard)
+    text, received, truncated = _receive(owned)
     if not text or text.startswith((_REFUSED, _NAME_IN_USE)):
-        _raise_refusal(text, _PARTNERS[mine])
+        _raise_refusal(text, PARTNERS[mine])
     role = _HELLOS.get(text)
     if role is None:
         known = b", ".join(_HELLOS).decode()
         raise LayoutMismatch(f"the other side said {text[:32]!r}; this ringbell knows {known}")
     expected = 0 if role == "consumer" else _DESCRIPTORS
-    if truncated or len(received) != expected:
-        raise LayoutMismatch(f"the {role} sent {len(received)} descriptors, not {expected}")
-    if role == mine and name_in_use:
-        control.send(_NAME_IN_USE + name_in_use.encode()[:1024])
-        raise WrongPartner(name_in_use)
-    if role != _PARTNERS[mine]:
-        raise WrongPartner(f"this is a {mine}, which waits for a {_PARTNERS[mine]}, not a {role}")
-    return received
+    if truncated or received != expected:
+        raise LayoutMismatch(f"the {role} sent {received} descriptors, not {expected}")
+    if role == mine:
+        raise SameRole(f"this is a {mine}, too")
+    if role != PARTNERS[mine]:
+        raise WrongPartner(f"this is a {mine}, which waits for a {PARTNERS[mine]}, not a {role}")
+    if received:
+        # One step, so that each descriptor has one owner all the time.
+        owned.segment, *owned.kick_fds = owned.kick_fds
 
 
-def _receive(control: socket.socket, guard: ExitStack) -> tuple[bytes, list[int], bool]:
+def _receive(owned: Descriptors) -> tuple[bytes, int, bool]:
+    """Receive a text; also how many descriptors came with it, and whether there were too many."""
     integers = array.array("i")
     try:
-        text, ancillary, flags, _ = control.recvmsg(
-            2048, socket.CMSG_SPACE(_DESCRIPTORS * integers.itemsize), socket.MSG_CMSG_CLOEXEC
+        text, ancillary, flags, _ = owned.control.recvmsg(
+            _LONGEST_TEXT,
+            socket.CMSG_SPACE(_DESCRIPTORS * integers.itemsize),
+            socket.MSG_CMSG_CLOEXEC,
         )
     except ConnectionResetError:
-        return b"", [], False
+        return b"", 0, False
     except BlockingIOError:
         raise TimeoutError("the other side said nothing within the timeout") from None
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             integers.frombytes(data[: len(data) - len(data) % integers.itemsize])
-    received = list(integers)
-    for descriptor in received:
-        guard.callback(os.close, descriptor)
-    return text, received, bool(flags & socket.MSG_CTRUNC)
+    owned.kick_fds.extend(integers)
+    return text, len(integers), bool(flags & socket.MSG_CTRUNC)
+
+
+def take_over(owned: Descriptors, policy: Policy, check: Callable[[bytes, int], None]) -> Channel:
+    """Check and map the segment that came with the other side's hello, and welcome that side.
+
+    `check` gets the text that describes the records of the doorbell ring, b"" for messages, and
+    the size of its slots, and may raise. The channel owns the descriptors then.
+    """
+    assert owned.segment is not None, "receive_hello has been here"
+    header, description = segment.check(owned.segment)
+    check(description, lib.rb_header_slot_size(header))
+    for descriptor, expected in zip(owned.kick_fds, _KICK_FDS, strict=True):
+        _check_kind(descriptor, expected)
+        os.set_blocking(descriptor, False)
+    channel = Channel(
+        lib.RB_DEVICE,
+        owned,
+        policy,
+        header=header,
+        segment=owned.segment,
+        peer_pid=peer_of(owned.control),
+    )
+    try:
+        owned.control.send(_WELCOME)
+        owned.control.settimeout(None)
+    except OSError:
+        channel.close()
+        raise
+    return channel
 
 
 def _check_kind(descriptor: int, expected: str) -> None:
@@ -245,9 +257,14 @@ def _check_kind(descriptor: int, expected: str) -> None:
     except OSError:
         return  # no /proc here
     if kind != f"anon_inode:[{expected}]":
-        raise LayoutMismatch(f"the driver sent {kind} where {expected} belongs")
+        raise LayoutMismatch(f"the other side sent {kind} where {expected} belongs")
 
 
 def refuse(control: socket.socket, why: str) -> None:
     """Tell the other side why it is not taken."""
-    control.send(_REFUSED + why.encode()[:1024])
+    control.send(_REFUSED + why.encode()[:_LONGEST_REASON])
+
+
+def refuse_same_role(control: socket.socket, why: str) -> None:
+    """Tell one that is what this side is, whose name is in use; there that is EADDRINUSE."""
+    control.send(_NAME_IN_USE + why.encode()[:_LONGEST_REASON])

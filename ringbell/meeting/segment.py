@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The shared memory of a channel: made by the driver, checked by the device."""
+"""The shared memory of a channel: one side makes it, the other side checks it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import operator
 import os
 import secrets
 import stat
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import posix_ipc
 
@@ -29,10 +30,21 @@ _COMPLAINTS = {
 
 
 class Segment(NamedTuple):
-    """A segment that was made, and the header that lies at its start."""
+    """A segment that this side made, and the header at its start. A `with` block closes it."""
 
     descriptor: int
     header: bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self.descriptor)
 
 
 def create(ring_size: int, first_index: int = 0) -> Segment:
@@ -50,8 +62,8 @@ def create_stream(
 ) -> Segment:
     """Make a segment with one ring in use, the doorbell ring, for messages or for records.
 
-    A ring of records has as many slots as a power of two lets fit into `ring_size` bytes, but not
-    fewer than fill whole pages. Raises what `create` raises.
+    A ring of records has a power of two of slots: as many as fit into `ring_size` bytes, and at
+    least as many as fill whole pages. Raises what `create` raises.
     """
     _check_ring_size(ring_size)
     page = os.sysconf("SC_PAGESIZE")
@@ -125,11 +137,11 @@ def check(segment: int) -> tuple[bytes, bytes]:
     """Check a segment that somebody else made, before it is mapped.
 
     Returns its header, and the text that describes the records of its doorbell ring, b"" for
-    messages. Raises LayoutMismatch when it is none, or one of another version or geometry.
+    messages. Raises LayoutMismatch when it is no segment, or of another version or geometry.
     """
     status = os.fstat(segment)
     if not stat.S_ISREG(status.st_mode):
-        raise LayoutMismatch("the driver sent a descriptor that is no shared memory")
+        raise LayoutMismatch("the other side sent a descriptor that is no shared memory")
     if status.st_uid != os.geteuid():
         raise LayoutMismatch(f"the segment belongs to user {status.st_uid}")
     header = os.pread(segment, lib.rb_header_size(), 0)

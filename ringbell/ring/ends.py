@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the ends of a ring have in common, whatever its slots hold: the rare things."""
+"""What all ends of a ring have in common and is not done for each message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     _End = End
 else:
-    _End = object  # what is added to one of the types of _ends
+    _End = object  # the other base of an end is one of the types of _ends
 
 _LONGEST_DELAY = 3600.0
 
@@ -28,13 +28,14 @@ class ProducingEnd(_End):
     def coalesce(
         self, max_entries: int | None = None, max_delay: float | None = None
     ) -> Coalescing:
-        """Send what the block sends with one kick, at its end.
+        """Send one kick for all that the block sends, at its end.
 
-        `with producer.coalesce(): ...` holds kicks back until the block ends, by an exception
-        too. They are sent earlier each time that `max_entries` entries (counted in frames, or in
-        records) have been published, `max_delay` seconds after one was held back (by a timer,
-        wherever this process is then), when the ring is full, and when a call of this side waits.
-        An event loop is no such call: do not go back to it inside the block, or give `max_delay`.
+        `with producer.coalesce(): ...` holds kicks back until the block ends, also when an
+        exception ends it. A kick is sent earlier each time that `max_entries` entries (frames, or
+        records) have been published; when it has been held back for `max_delay` seconds (a timer of
+        the kernel sends it, whatever this process does then); when the ring is full; and when a
+        call of this side waits. An event loop that waits is no such call: do not return
+        to it inside the block, or give `max_delay`.
         Does not block. Raises ValueError for bad bounds, RuntimeError inside another such block.
         """
         if max_entries is not None and not 1 <= operator.index(max_entries) < 2**63:
@@ -69,12 +70,13 @@ class ConsumingEnd(_End):
         self._guarded(self._channel.moderate, moderation)
 
     def fileno(self) -> int:
-        """Give a descriptor for `select`, `epoll` or an event loop, and keep it right from now on.
+        """Give a descriptor for `select`, `epoll` or an event loop.
 
-        It becomes readable when the other side kicks: when there is something to take (as late as
-        `moderation` or the other side's `coalesce` say), or it has gone. It stays so until a call
-        finds the ring empty (with `timeout=0` it raises RingEmpty), so it may be readable once for
-        nothing. It belongs to the channel, which closes it. Raises ChannelClosed after close.
+        It becomes readable when there is something to take, or when the other side has gone. The
+        other side's kick makes it so; `moderation`, and `coalesce` there, delay that kick. It stays
+        readable until a call finds the ring empty (with `timeout=0` that call raises RingEmpty); so
+        it may be readable once when there is nothing. The channel owns it and closes it. Raises
+        ChannelClosed after close.
         """
         descriptor: Any = self._guarded(self._channel.pollable)
         return int(descriptor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The dtype of records, as text in the segment: what `.npy` files say of theirs."""
+"""The dtype of records as text, in the words of a `.npy` file's header."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
 def describe(dtype: np.dtype[Any]) -> bytes:
     """Write a dtype as text, as the header of a `.npy` file does (NumPy Enhancement Proposal 1).
 
-    Raises ValueError for a dtype that cannot be made again from that.
+    Raises ValueError for a dtype that cannot be made again from its text.
     """
     try:
         text = repr(_as_description(dtype)).encode()
@@ -55,7 +55,7 @@ def _as_description(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401  (a string or 
 
 
 def restore(text: bytes, size: int) -> np.dtype[Any]:
-    """Make the dtype again that `describe` wrote; LayoutMismatch when it is none of that size."""
+    """Make the dtype that `describe` wrote; LayoutMismatch when it is no dtype of `size` bytes."""
     try:
         dtype = record_dtype(npy.descr_to_dtype(ast.literal_eval(text.decode())))
         if dtype.itemsize == size:

@@ -38,8 +38,8 @@ class RecordConsumer(Stream, ConsumingEnd, _ends.RecordConsumer):
     ) -> NDArray[Any]:
         """Lend everything that has arrived, at most `max` records, as one read-only array.
 
-        Nothing is copied: the array lies in the ring, where its content may change once the next
-        call that takes something from this end has released it; keep a copy, `rows.copy()`.
+        Nothing is copied: the array lies in the ring. The next call that takes something from this
+        end releases it, and from then on its content may change; keep a copy, `rows.copy()`.
         Blocks while there is nothing, so the array is never empty. The busier the producer, the
         longer the array. Raises RingEmpty after `timeout` seconds; EndOfStream when the producer
         has closed, PeerLost when it died or gave up, both after all that it sent has been taken;

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     class _Stream(Closing, _ends.End): ...
 else:
-    _Stream = Closing  # what is added to one of the types of _ends
+    _Stream = Closing  # the other base of a stream is one of the types of _ends
 
 
 class Stream(_Stream):
@@ -59,20 +59,21 @@ class ProducingStream(Stream):
     def close(self) -> None:
         """Say goodbye: the consumer takes what was sent, then gets EndOfStream.
 
-        Never blocks; what was sent stays in shared memory until the consumer has taken it. Raises
-        PeerLost, when all is closed, if the consumer died before it took everything and no call
-        has said so: that is lost.
-        Closing twice does nothing more. Raises RuntimeError when another thread is inside.
+        Never blocks; what was sent stays in shared memory until the consumer has taken it. Closes,
+        and then raises PeerLost, if the consumer died before it took everything and no call has
+        raised that yet: what it did not take is lost. Closing twice does nothing more. Raises
+        RuntimeError when another thread is inside.
         """
         lost = 0 if self._channel.closed else lib.rb_untold_loss(self._channel.handle)
         super().close()
-        if lost == -errno.ECONNRESET:  # one that closed has said that it wants no more
+        if lost == -errno.ECONNRESET:  # a consumer that closed wanted no more
             self._channel.fail(lost)
 
-    def check_consumer(self) -> None:
+    def _check_consumer(self) -> None:
         """Raise if the consumer went away before it took all that was sent.
 
-        EndOfStream when it closed, PeerLost when it died, if no call has said so yet. Never blocks.
+        EndOfStream when it closed, PeerLost when it died, if no call has raised that yet. Does not
+        block.
         """
         if not self._channel.closed and (lost := lib.rb_untold_loss(self._channel.handle)):
             self._channel.fail(lost)
@@ -83,10 +84,10 @@ class ProducingStream(Stream):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close; but after an exception without a goodbye.
+        """Close; after an exception, without a goodbye.
 
-        So a consumer gets PeerLost after what was sent, and does not take half a stream for all
-        of it. Raises RuntimeError when another thread is inside.
+        Then the consumer gets PeerLost after what was sent, and does not take half a stream for
+        the whole. Raises RuntimeError when another thread is inside.
         """
         if kind is None:
             self.close()

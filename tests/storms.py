@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Signals whose handler raises anywhere in the main thread, as Ctrl-C does, again and again."""
+
+from __future__ import annotations
+
+import random
+import signal
+
+
+class Alarm(BaseException):
+    """What the handler raises."""
+
+
+class Alarms:
+    """SIGALRMs at random moments; the handler raises `Alarm` wherever the main thread is.
+
+    with Alarms() as alarms:
+        alarms.interrupt(step, 1000)
+    """
+
+    def __init__(self, least: float = 2e-6, most: float = 60e-6) -> None:
+        self.least, self.most = least, most
+        self.raised = 0
+        self._armed = False
+        self._random = random.Random(1)
+
+    def _handler(self, *_: object) -> None:
+        # Once for each time that it is armed: what catches the exception is never hit itself.
+        if self._armed:
+            self._armed = False
+            self.raised += 1
+            raise Alarm
+
+    def __enter__(self) -> Alarms:
+        self._before = signal.signal(signal.SIGALRM, self._handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+
+    def interrupt(self, run, times: int) -> None:
+        """Call `run`, which goes on for ever, until so many alarms have ended it."""
+        wanted = self.raised + times
+        while self.raised < wanted:
+            after = self._random.uniform(self.least, self.most)
+            try:
+                self._armed = True
+                signal.setitimer(signal.ITIMER_REAL, after)
+                run()
+            except Alarm:
+                pass
