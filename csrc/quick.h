@@ -103,8 +103,8 @@ static inline void rb_kick_producer_if(struct rb_consumer *consumer, bool asleep
 /* memcpy, without a call for what fits into one slot. */
 static inline void rb_copy(void *to, const void *from, uint64_t bytes)
 {
-	uint8_t *t = to;
-	const uint8_t *f = from;
+	uint8_t *t = (uint8_t *)to;
+	const uint8_t *f = (const uint8_t *)from;
 
 	if (bytes > 64 || bytes < 8) {
 		memcpy(to, from, bytes);
