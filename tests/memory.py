@@ -7,7 +7,7 @@ import os
 
 from ringbell._ffi import ffi, lib
 
-WRITE_INDEX, READ_INDEX = 0, 256 // 8
+WRITE_INDEX, READ_INDEX, GOODBYE = 0, 256 // 8, 768 // 8
 
 
 def control_words(side):

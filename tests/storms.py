@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import signal
+from typing import Self
 
 
 class Alarm(BaseException):
@@ -31,7 +32,7 @@ class Alarms:
             self.raised += 1
             raise Alarm
 
-    def __enter__(self) -> Alarms:
+    def __enter__(self) -> Self:
         self._before = signal.signal(signal.SIGALRM, self._handler)
         return self
 

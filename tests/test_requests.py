@@ -131,6 +131,16 @@ def test_using_a_payload_after_its_completion_raises(pair):
         bytes(request.payload)
 
 
+def test_a_payload_that_has_no_memory_any_longer_is_not_called_scattered(pair):
+    driver, device = pair()
+    view = memoryview(b"released")
+    view.release()
+    with pytest.raises(ValueError, match="released"):
+        driver.submit(view)
+    with pytest.raises(ValueError, match="memoryview is not contiguous"):
+        driver.submit(memoryview(b"every other one")[::2])
+
+
 @pytest.mark.parametrize("use", [lambda p: p[1:3], lambda p: np.frombuffer(p, "u1"), np.asarray])
 def test_completing_while_the_payload_is_in_use_says_so_and_can_be_repeated(pair, use):
     driver, device = pair()

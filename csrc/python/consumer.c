@@ -73,7 +73,7 @@ enum took consumer_take_piece(struct consumer *consumer, struct message *message
 	if (!pieces_add(consumer, &frame))
 		return TOOK_FAILED;
 	if (!more && hold_last) {
-		rb_take(core, 0);
+		rb_hold(core); /* what was peeked at: a second look might see another frame */
 	} else {
 		rb_skip(core);
 		rb_give_back(core);
@@ -112,6 +112,21 @@ enum took consumer_take(struct consumer *consumer, struct message *message)
 	return TOOK_MESSAGE;
 }
 
+/* After a piece: whether to go on. False with RingEmpty once the time is over; the pieces that have
+ * come are kept for the next call. */
+bool consumer_goes_on(struct consumer *consumer, struct patience *patience)
+{
+	rb_channel *core = consumer->end.core;
+
+	if (patience_goes_on(patience, core))
+		return true;
+	rb_peek(core, 0); /* if the ring is empty now, an event loop's descriptor says so */
+	PyErr_SetString(
+		errors.ring_empty,
+		"no whole message arrived within the timeout; what has come of one is kept");
+	return false;
+}
+
 /* Takes the next message as bytes; blocks while there is none. */
 static PyObject *take_bytes(struct consumer *consumer, struct patience *patience)
 {
@@ -123,9 +138,8 @@ static PyObject *take_bytes(struct consumer *consumer, struct patience *patience
 			return message.payload;
 		if (took == TOOK_FAILED)
 			return NULL;
-		if (took == TOOK_PIECE && patience_goes_on(patience, consumer->end.core))
-			continue;
-		if (!end_wait_for_data(&consumer->end, patience))
+		if (took == TOOK_PIECE ? !consumer_goes_on(consumer, patience)
+				       : !end_wait_for_data(&consumer->end, patience))
 			return NULL;
 	}
 }
@@ -189,18 +203,17 @@ static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
 		int status = rb_peek(core, 0);
 		if (!status && !core->consumer.frame.flags)
 			return lend_frame(consumer);
-		if (status && status != -EAGAIN)
-			return end_fail(&consumer->end, status);
-		if (!status) {
-			enum took took = consumer_take_piece(consumer, &message, false);
-			if (took == TOOK_MESSAGE)
-				return lend_bytes(consumer, message.payload);
-			if (took == TOOK_FAILED)
+		if (status == -EAGAIN) {
+			if (!end_wait_for_data(&consumer->end, patience))
 				return NULL;
-			if (patience_goes_on(patience, core))
-				continue;
+			continue;
 		}
-		if (!end_wait_for_data(&consumer->end, patience))
+		if (status)
+			return end_fail(&consumer->end, status);
+		enum took took = consumer_take_piece(consumer, &message, false);
+		if (took == TOOK_MESSAGE)
+			return lend_bytes(consumer, message.payload);
+		if (took == TOOK_FAILED || !consumer_goes_on(consumer, patience))
 			return NULL;
 	}
 }

@@ -32,17 +32,16 @@ static PyObject *take_next(struct side *side, struct patience *patience)
 		int status = rb_peek(core, 0);
 		if (!status && !core->consumer.frame.flags)
 			return take_whole(side);
-		if (status && status != -EAGAIN)
-			return end_fail(&doorbell->end, status);
 		if (!status) {
 			enum took took = consumer_take_piece(doorbell, &message, true);
 			if (took == TOOK_MESSAGE)
 				return (PyObject *)request_in_pieces(side, &message);
-			if (took == TOOK_FAILED)
+			if (took == TOOK_FAILED || !consumer_goes_on(doorbell, patience))
 				return NULL;
-			if (patience_goes_on(patience, core))
-				continue;
+			continue;
 		}
+		if (status != -EAGAIN)
+			return end_fail(&doorbell->end, status);
 		if (rb_all_held(core)) {
 			PyErr_SetString(PyExc_RuntimeError,
 					"every slot of the doorbell ring is held by requests that "

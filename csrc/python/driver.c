@@ -4,19 +4,28 @@
  */
 #include "python.h"
 
-bool driver_enter(struct driver *driver)
-{
-	return side_enter(&driver->side);
-}
-
-/* Before it is left an event loop is told of what a later call would give at once. */
-void driver_leave(struct driver *driver)
+/* An event loop is told of what a later call would give at once. */
+static void tell_of_what_is_in_hand(struct driver *driver)
 {
 	rb_channel *core = driver->side.consumer->end.core;
 	bool in_hand = driver->ready.count || driver->maps_ready;
 
 	if (in_hand != rb_load_relaxed_bool(&core->consumer.in_hand))
 		rb_in_hand(core, in_hand);
+}
+
+bool driver_enter(struct driver *driver)
+{
+	if (!side_enter(&driver->side))
+		return false;
+	/* A map may have been dropped since, with an answer in hand. */
+	tell_of_what_is_in_hand(driver);
+	return true;
+}
+
+void driver_leave(struct driver *driver)
+{
+	tell_of_what_is_in_hand(driver);
 	side_leave(&driver->side);
 }
 

@@ -96,6 +96,19 @@ static PyObject *through_dlpack(PyObject *object)
 	return array;
 }
 
+/* Whether an object gives its memory to one who takes it however it lies. With an exception if
+ * not. */
+static bool is_scattered(PyObject *object)
+{
+	Py_buffer view;
+
+	PyErr_Clear();
+	if (PyObject_GetBuffer(object, &view, PyBUF_INDIRECT))
+		return false;
+	PyBuffer_Release(&view);
+	return true;
+}
+
 /* True; or false with an exception, which is a TypeError where there is no buffer. */
 static bool view_of(struct payload *payload, PyObject *object, PyObject *named)
 {
@@ -107,8 +120,8 @@ static bool view_of(struct payload *payload, PyObject *object, PyObject *named)
 	}
 	if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError))
 		return false;
-	PyErr_Clear();
-	return not_contiguous(named);
+	/* Or it has no memory any longer: a view that was released, a map that was closed. */
+	return is_scattered(object) && not_contiguous(named);
 }
 
 static bool open_slowly(struct payload *payload, PyObject *object)

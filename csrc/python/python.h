@@ -208,6 +208,7 @@ enum took {
 
 enum took consumer_take(struct consumer *consumer, struct message *message);
 enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last);
+bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
 bool consumer_end_loan(struct consumer *consumer);
 bool how_many(PyObject *max, uint64_t most, uint64_t *count);
 

@@ -89,10 +89,15 @@ static bool wait_for_completion(struct driver *driver, struct patience *patience
 	return end_wait_for_data(&driver->side.consumer->end, patience);
 }
 
-/* A last look: if the ring is empty now, the descriptor of an event loop is readable no longer. */
+/* A last look: if the ring is empty now, the descriptor of an event loop is readable no longer. It
+ * is not while a message of the ring is lent; and that one is skipped as it was when it was lent.
+ */
 void driver_settle(struct driver *driver)
 {
-	rb_peek(driver->side.consumer->end.core, 0);
+	struct consumer *interrupt = driver->side.consumer;
+
+	if (!interrupt->lent || !interrupt->lent_in_ring)
+		rb_peek(interrupt->end.core, 0);
 }
 
 /* After something else has come than what is waited for: whether to take more. */

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""The stub of the extension, its docstrings, and what users see: all as it is there."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import ringbell
+from ringbell import _ends
+
+STUB = ast.parse(Path(ringbell.__file__).with_name("_ends.pyi").read_text())
+CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
+# What object has; __new__ is for another test.
+INHERITED = {"__doc__", "__module__", "__repr__", "__getattribute__", "__new__"}
+
+
+def functions(node):
+    return [one for one in node.body if isinstance(one, ast.FunctionDef)]
+
+
+def is_property(function):
+    return is_decorated(function, "property")
+
+
+def is_decorated(node, name):
+    return any(isinstance(one, ast.Name) and one.id == name for one in node.decorator_list)
+
+
+def in_the_stub(node):
+    names = {function.name for function in functions(node)} - {"__new__"}
+    return names | {one.target.id for one in node.body if isinstance(one, ast.AnnAssign)}
+
+
+def in_the_extension(kind):
+    return set(vars(kind)) - INHERITED
+
+
+def test_the_stub_names_the_types_that_are_there():
+    kinds = {name for name, value in vars(_ends).items() if isinstance(value, type)}
+    assert kinds == set(CLASSES)
+    assert {name for name in vars(_ends) if not name.startswith("__")} == kinds
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_stub_names_what_a_type_has(name):
+    assert in_the_stub(CLASSES[name]) == in_the_extension(getattr(_ends, name))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_stub_names_the_base_of_a_type(name):
+    bases = [base.id for base in CLASSES[name].bases if isinstance(base, ast.Name)]
+    kind = getattr(_ends, name)
+    assert kind.__base__.__name__ == (bases[0] if bases else "object")
+    final = is_decorated(CLASSES[name], "final")
+    assert final == (not kind.__flags__ & (1 << 10))  # Py_TPFLAGS_BASETYPE
+
+
+METHODS = [
+    (kind, function)
+    for kind, node in CLASSES.items()
+    for function in functions(node)
+    if not is_property(function) and not function.name.startswith("_")
+]
+
+
+@pytest.mark.parametrize(("kind", "function"), METHODS, ids=lambda one: getattr(one, "name", one))
+def test_the_stub_gives_the_parameters_of_a_method(kind, function):
+    real = inspect.signature(getattr(getattr(_ends, kind), function.name))
+    given = function.args
+    defaults = [inspect.Parameter.empty] * (len(given.args) - len(given.defaults))
+    defaults += [ast.literal_eval(default) for default in given.defaults]
+    keywords = [ast.literal_eval(default) for default in given.kw_defaults]
+    parameters = [
+        (one.arg, default, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for one, default in zip(given.args[1:], defaults[1:], strict=True)
+    ] + [
+        (one.arg, default, inspect.Parameter.KEYWORD_ONLY)
+        for one, default in zip(given.kwonlyargs, keywords, strict=True)
+    ]
+    found = [(one.name, one.default, one.kind) for one in list(real.parameters.values())[1:]]
+    assert found == parameters
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_the_stub_calls_a_property_is_read_only_and_all_else_is_not(name):
+    kind = getattr(_ends, name)
+    for function in functions(CLASSES[name]):
+        if is_property(function):
+            assert inspect.isdatadescriptor(getattr(kind, function.name))
+        else:
+            assert callable(getattr(kind, function.name))
+
+
+# ---- what users see ----
+
+PUBLIC = {
+    ringbell.Driver: (
+        "call close doorbell in_flight interrupt map max_payload reap reserve stats submit"
+    ),
+    ringbell.Device: "close doorbell interrupt stats take",
+    ringbell.Request: "complete fail payload token",
+    ringbell.Completion: "ok payload result token",
+    ringbell.Frame: "abandon length payload token",
+    ringbell.RecordBlock: "abandon count rows",
+    ringbell.Producer: "coalesce max_payload reserve send send_many",
+    ringbell.Consumer: "borrow fileno moderation recv recv_many",
+    ringbell.MessageProducer: (
+        "check_consumer close coalesce max_payload peer_pid reserve send send_many stats"
+    ),
+    ringbell.MessageConsumer: "borrow close fileno moderation peer_pid recv recv_many stats",
+    ringbell.RecordProducer: (
+        "capacity check_consumer close coalesce dtype peer_pid reserve stats write"
+    ),
+    ringbell.RecordConsumer: "borrow capacity close dtype fileno moderation peer_pid read stats",
+}
+
+
+@pytest.mark.parametrize("kind", PUBLIC, ids=lambda kind: kind.__name__)
+def test_a_public_type_shows_what_is_documented_and_nothing_else(kind):
+    shown = [name for name in dir(kind) if not name.startswith("_")]
+    assert shown == sorted(PUBLIC[kind].split())
+
+
+@pytest.mark.parametrize("kind", PUBLIC, ids=lambda kind: kind.__name__)
+def test_all_that_is_public_has_a_docstring(kind):
+    assert inspect.getdoc(kind)
+    for name in PUBLIC[kind].split():
+        text = inspect.getdoc(inspect.getattr_static(kind, name))
+        assert text, name
+        assert text[0].isupper(), text
+    for name in ("__enter__", "__exit__"):
+        if name in vars(kind):
+            assert inspect.getdoc(vars(kind)[name]), name
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"End"}))
+def test_what_has_no_constructor_in_the_stub_cannot_be_made(name):
+    made = any(function.name == "__new__" for function in functions(CLASSES[name]))
+    with pytest.raises(TypeError) as raised:
+        getattr(_ends, name)()
+    assert ("cannot create" in str(raised.value)) == (not made)
