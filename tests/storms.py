@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import signal
 from typing import Self
@@ -33,12 +34,16 @@ class Alarms:
             raise Alarm
 
     def __enter__(self) -> Self:
+        # Python swallows what a handler raises in one of these; the loop would then go on for ever.
+        self._callbacks = gc.callbacks[:]
+        gc.callbacks.clear()
         self._before = signal.signal(signal.SIGALRM, self._handler)
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)
+        gc.callbacks[:] = self._callbacks
 
     def interrupt(self, run, times: int) -> None:
         """Call `run`, which goes on for ever, until so many alarms have ended it."""
