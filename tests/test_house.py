@@ -79,7 +79,8 @@ SHOWN = {
     "Frame": "abandon length payload token",
     "Listener": "accept close path",
     "MessageConsumer": "borrow close fileno moderation peer_pid recv recv_many stats",
-    "MessageProducer": "close coalesce max_payload peer_pid reserve send send_many stats",
+    "MessageProducer": "check_consumer close coalesce max_payload peer_pid reserve send send_many "
+    "stats",
     "Moderation": "delay entries",
     "PollingCounters": "budget_ns capped found grown missed shrunk time_ns",
     "Producer": "coalesce max_payload reserve send send_many",
@@ -87,7 +88,7 @@ SHOWN = {
     "spurious_wakeups times_full wakeups",
     "RecordBlock": "abandon count rows",
     "RecordConsumer": "borrow capacity close dtype fileno moderation peer_pid read stats",
-    "RecordProducer": "capacity close coalesce dtype peer_pid reserve stats write",
+    "RecordProducer": "capacity check_consumer close coalesce dtype peer_pid reserve stats write",
     "Request": "complete fail payload token",
     "SideStats": "consumer producer",
     "Stats": "device dri driver dwi iri iwi",

@@ -124,7 +124,7 @@ def produce_files(
                 _send_records(producer, source, file, advance)
             else:
                 _send_bytes(producer, source, advance)
-    producer._check_consumer()
+    producer.check_consumer()
 
 
 def _send_bytes(producer: MessageProducer, source: int, advance: Advance) -> None:

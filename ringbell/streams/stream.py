@@ -69,7 +69,7 @@ class ProducingStream(Stream):
         if lost == -errno.ECONNRESET:  # a consumer that closed wanted no more
             self._channel.fail(lost)
 
-    def _check_consumer(self) -> None:
+    def check_consumer(self) -> None:
         """Raise if the consumer went away before it took all that was sent.
 
         EndOfStream when it closed, PeerLost when it died, if no call has raised that yet. Does not
