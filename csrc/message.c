@@ -72,7 +72,7 @@ static int send_whole(rb_channel *channel, const void *payload, uint64_t length,
 
 	if (status)
 		return status;
-	rb_copy(next_slot(producer) + RB_HEADER, payload, length);
+	memcpy(next_slot(producer) + RB_HEADER, payload, length);
 	publish(producer, (struct rb_frame_header){(uint32_t)length, (uint16_t)kind, 0, token});
 	return 0;
 }
@@ -314,7 +314,7 @@ int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patie
 	uint64_t length = frame->stop - frame->start;
 	if (length > size || frame->flags)
 		return -EMSGSIZE;
-	rb_copy(payload, channel->consumer.slots + frame->start, length);
+	memcpy(payload, channel->consumer.slots + frame->start, length);
 	rb_skip(channel);
 	rb_give_back(channel);
 	return (int64_t)length;

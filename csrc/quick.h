@@ -6,8 +6,6 @@
 #ifndef RB_QUICK_H
 #define RB_QUICK_H
 
-#include <string.h>
-
 #include "channel.h"
 #include "life.h"
 
@@ -98,29 +96,6 @@ static inline void rb_kick_producer_if(struct rb_consumer *consumer, bool asleep
 		rb_kick_producer(consumer);
 	else
 		rb_count(&consumer->mine->consumer.kicks_saved, 1);
-}
-
-/* memcpy, without a call for what fits into one slot. */
-static inline void rb_copy(void *to, const void *from, uint64_t bytes)
-{
-	uint8_t *t = (uint8_t *)to;
-	const uint8_t *f = (const uint8_t *)from;
-
-	if (bytes > 64 || bytes < 8) {
-		memcpy(to, from, bytes);
-	} else if (bytes <= 16) {
-		uint64_t first, last;
-		memcpy(&first, f, 8);
-		memcpy(&last, f + bytes - 8, 8);
-		memcpy(t, &first, 8);
-		memcpy(t + bytes - 8, &last, 8);
-	} else {
-		uint8_t last[16];
-		memcpy(last, f + bytes - 16, 16);
-		for (uint64_t i = 0; i < bytes - 16; i += 16)
-			memcpy(t + i, f + i, 16);
-		memcpy(t + bytes - 16, last, 16);
-	}
 }
 
 #endif

@@ -40,8 +40,8 @@ int64_t rb_write(rb_channel *channel, const void *records, uint64_t count)
 			return written ? (int64_t)written : status;
 		uint64_t left = count - written;
 		uint64_t next = room_for(producer, left < most ? left : most);
-		rb_copy(rb_producer_slot(producer, producer->write),
-			(const uint8_t *)records + written * size, next * size);
+		memcpy(rb_producer_slot(producer, producer->write),
+		       (const uint8_t *)records + written * size, next * size);
 		rb_publish(producer, next, next, next * size);
 		written += next;
 	}
