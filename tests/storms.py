@@ -6,7 +6,23 @@ from __future__ import annotations
 import gc
 import random
 import signal
+from contextlib import contextmanager
 from typing import Self
+
+
+@contextmanager
+def handles_alarms(handler):
+    """Have SIGALRM, which the test's own timeout uses as well: that is put back afterwards."""
+    timer = signal.setitimer(signal.ITIMER_REAL, 0)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for _ in range(100):
+            pass  # the last one is still handled here, at one of these jumps
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
 class Alarm(BaseException):
@@ -37,12 +53,12 @@ class Alarms:
         # Python swallows what a handler raises in one of these; the loop would then go on for ever.
         self._callbacks = gc.callbacks[:]
         gc.callbacks.clear()
-        self._before = signal.signal(signal.SIGALRM, self._handler)
+        self._guard = handles_alarms(self._handler)
+        self._guard.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._before)
+        self._guard.__exit__(None, None, None)
         gc.callbacks[:] = self._callbacks
 
     def interrupt(self, run, times: int) -> None:

@@ -221,15 +221,15 @@ print(control.recv(1000))
 def test_a_device_that_dies_while_a_driver_waits_is_peer_lost(start, path):
     peer = start("nothing")
     peer.run("listener = ringbell.listen(path)")
-    threading.Timer(0, wait_then_kill, (peer,)).start()
+    threading.Timer(0, wait_then_kill, (peer, path)).start()
     with pytest.raises(ringbell.PeerLost, match="went away before it took the channel"):
         ringbell.connect(path, timeout=None)
     wait_until(lambda: threading.active_count() == 1)
 
 
-def wait_then_kill(peer):
-    # Whether connect has come to its wait or not, it must end.
-    peer.run("1")
+def wait_then_kill(peer, path):
+    # Two sockets have the path: the one that listens, and what has connected to it.
+    wait_until(lambda: Path("/proc/net/unix").read_text().count(f"{path}\n") >= 2)
     peer.kill()
 
 

@@ -269,3 +269,28 @@ def test_a_signal_just_before_the_sleep_ends_it(pair, monkeypatch):
         sender.join()
         signal.signal(signal.SIGUSR1, handler)
     assert set_wakeup_fd(-1) == -1
+
+
+class Struck(Exception):  # noqa: N818
+    pass
+
+
+def test_a_signal_in_the_poll_before_a_sleep_ends_the_wait(pair):
+    driver, _ = pair(max_poll=0.05)
+
+    def strike(*_):
+        raise Struck
+
+    def strike_in_the_poll():
+        wait_until(lambda: driver.stats().driver.consumer.times_empty)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, strike)
+    thread = threading.Thread(target=strike_in_the_poll)
+    thread.start()
+    try:
+        with pytest.raises(Struck):
+            driver.interrupt.recv()
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)

@@ -11,6 +11,7 @@ import time
 import pytest
 from memory import READ_INDEX, WRITE_INDEX, control_words
 from processes import wait_until
+from storms import handles_alarms
 
 import ringbell
 
@@ -162,12 +163,10 @@ def endless_pieces(pair):
     def refill(*_):
         mine[WRITE_INDEX] = theirs[READ_INDEX] + (1 << 20) // 64
 
-    before = signal.signal(signal.SIGALRM, refill)
     refill()
-    signal.setitimer(signal.ITIMER_REAL, 50e-6, 50e-6)  # a small part of what emptying it takes
-    yield device
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    with handles_alarms(refill):
+        signal.setitimer(signal.ITIMER_REAL, 50e-6, 50e-6)  # a small part of what emptying it takes
+        yield device
 
 
 @pytest.mark.parametrize("timeout", TIMEOUTS[:2])

@@ -137,7 +137,8 @@ static bool serve_one(PyObject *self, PyObject *handler, PyObject *failed)
 
 static void let_others_run(void)
 {
-	Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS
+	Py_BEGIN_ALLOW_THREADS
+	Py_END_ALLOW_THREADS
 }
 
 /* `_serve(handler, failed)`: for ever, until an exception ends it. */

@@ -79,8 +79,10 @@ static int poll_for(rb_channel *core, int want, int64_t left)
 
 	if (ready)
 		return ready;
-	Py_BEGIN_ALLOW_THREADS ready = rb_wait_poll(core, want, left);
-	Py_END_ALLOW_THREADS return ready;
+	Py_BEGIN_ALLOW_THREADS
+	ready = rb_wait_poll(core, want, left);
+	Py_END_ALLOW_THREADS
+	return ready;
 }
 
 /* Polls, then sleeps, until something of `want` (RB_DATA, RB_SPACE) is ready: 1. Returns 0 when the

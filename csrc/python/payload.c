@@ -174,6 +174,7 @@ void copy_bytes(void *target, const void *source, uint64_t length)
 		memcpy(target, source, length);
 		return;
 	}
-	Py_BEGIN_ALLOW_THREADS memcpy(target, source, length);
+	Py_BEGIN_ALLOW_THREADS
+	memcpy(target, source, length);
 	Py_END_ALLOW_THREADS
 }

@@ -34,8 +34,10 @@ int producer_send_once(struct producer *producer, const struct payload *payload,
 
 	if (payload->length < MUCH)
 		return rb_send(core, payload->start, payload->length, token, 0);
-	Py_BEGIN_ALLOW_THREADS status = rb_send(core, payload->start, payload->length, token, 0);
-	Py_END_ALLOW_THREADS return status;
+	Py_BEGIN_ALLOW_THREADS
+	status = rb_send(core, payload->start, payload->length, token, 0);
+	Py_END_ALLOW_THREADS
+	return status;
 }
 
 static int64_t send_piece(rb_channel *core, const struct payload *payload, uint64_t done,
@@ -43,9 +45,10 @@ static int64_t send_piece(rb_channel *core, const struct payload *payload, uint6
 {
 	int64_t sent;
 
-	Py_BEGIN_ALLOW_THREADS sent =
-		rb_send_piece(core, payload->start, payload->length, done, token, kind);
-	Py_END_ALLOW_THREADS return sent;
+	Py_BEGIN_ALLOW_THREADS
+	sent = rb_send_piece(core, payload->start, payload->length, done, token, kind);
+	Py_END_ALLOW_THREADS
+	return sent;
 }
 
 /* Sends a message larger than half the ring; the other side puts it together again. */

@@ -198,8 +198,10 @@ static int64_t write_once(rb_channel *core, const char *records, uint64_t count)
 
 	if (count * core->producer.slot_size < MUCH)
 		return rb_write(core, records, count);
-	Py_BEGIN_ALLOW_THREADS written = rb_write(core, records, count);
-	Py_END_ALLOW_THREADS return written;
+	Py_BEGIN_ALLOW_THREADS
+	written = rb_write(core, records, count);
+	Py_END_ALLOW_THREADS
+	return written;
 }
 
 /* Writes records as far as the time goes; returns how many, or -1 with an exception. */

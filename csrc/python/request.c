@@ -78,9 +78,10 @@ static int complete_once(struct request *request, const struct payload *answer, 
 
 	if (answer->length < MUCH)
 		return rb_complete(core, request->index, answer->start, answer->length, kind);
-	Py_BEGIN_ALLOW_THREADS status =
-		rb_complete(core, request->index, answer->start, answer->length, kind);
-	Py_END_ALLOW_THREADS return status;
+	Py_BEGIN_ALLOW_THREADS
+	status = rb_complete(core, request->index, answer->start, answer->length, kind);
+	Py_END_ALLOW_THREADS
+	return status;
 }
 
 static bool send_in_pieces(struct request *request, const struct payload *answer, int kind,

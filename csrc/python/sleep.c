@@ -111,12 +111,30 @@ static void pass_on(int descriptor)
 		return; /* it is full, so its reader wakes up in any case */
 }
 
+/* Puts back what was there before the sleep; keeps the exception that is set, if there is one. */
+static void put_back(int descriptor)
+{
+	PyObject *kind, *error, *traceback;
+
+	PyErr_Fetch(&kind, &error, &traceback);
+	if (set_wakeup_fd(descriptor) == -2) {
+		PyErr_Clear(); /* it has been closed meanwhile */
+		descriptor = -1;
+		set_wakeup_fd(-1);
+	}
+	pass_on(descriptor);
+	PyErr_Clear();
+	PyErr_Restore(kind, error, traceback);
+}
+
 static int sleep_unwatched(rb_channel *core, int want, int64_t left)
 {
 	int status;
 
-	Py_BEGIN_ALLOW_THREADS status = rb_wait_sleep(core, want, left, -1);
-	Py_END_ALLOW_THREADS return status;
+	Py_BEGIN_ALLOW_THREADS
+	status = rb_wait_sleep(core, want, left, -1);
+	Py_END_ALLOW_THREADS
+	return status;
 }
 
 /* As rb_wait_sleep; with an exception set it returns 0. */
@@ -137,14 +155,15 @@ int sleep_until_signal(rb_channel *core, int want, int64_t left)
 		PyErr_Clear();
 		return sleep_unwatched(core, want, left);
 	}
-	/* From here on no handler runs until what was there before is there again. */
-	Py_BEGIN_ALLOW_THREADS status = rb_wait_sleep(core, want, left, pipe_of_signals.reader);
-	Py_END_ALLOW_THREADS if (set_wakeup_fd(previous) == -2)
-	{
-		PyErr_Clear(); /* it has been closed meanwhile */
-		previous = -1;
-		set_wakeup_fd(-1);
+	/* A signal that came before, while this thread polled, did not write to the pipe. */
+	if (PyErr_CheckSignals()) {
+		put_back(previous);
+		return 0;
 	}
-	pass_on(previous);
+	/* From here on no handler runs until what was there before is there again. */
+	PyThreadState *thread = PyEval_SaveThread();
+	status = rb_wait_sleep(core, want, left, pipe_of_signals.reader);
+	PyEval_RestoreThread(thread);
+	put_back(previous);
 	return status;
 }

@@ -125,9 +125,10 @@ class Channel:
             epoll.register(self._descriptors[ring + lib.RB_DATA_FD], select.EPOLLIN)
             epoll.register(self._descriptors[ring + lib.RB_TIMER_FD], select.EPOLLIN)
             epoll.register(self._control.fileno(), select.EPOLLRDHUP)
-            self._pollable = epoll
             # Whatever is wrong, the next take will say so.
             lib.rb_pollable(self.handle)
+            # Last: a signal handler that raises before it leaves the work to the next call.
+            self._pollable = epoll
         return self._pollable.fileno()
 
     def fail(self, status: int) -> NoReturn:
