@@ -120,7 +120,11 @@ bool consumer_goes_on(struct consumer *consumer, struct patience *patience)
 
 	if (patience_goes_on(patience, core))
 		return true;
-	rb_peek(core, 0); /* if the ring is empty now, an event loop's descriptor says so */
+	/* A last look: if the ring is empty now, an event loop's descriptor says so; and if nothing
+	 * will come any longer, that is what the caller is told. */
+	int status = rb_peek(core, 0);
+	if (status && status != -EAGAIN)
+		return end_fail(&consumer->end, status);
 	PyErr_SetString(
 		errors.ring_empty,
 		"no whole message arrived within the timeout; what has come of one is kept");

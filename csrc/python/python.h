@@ -285,7 +285,7 @@ bool driver_wait_for_room(PyObject *driver, struct patience *patience);
 bool driver_set_aside(struct driver *driver);
 bool driver_advance(struct driver *driver, struct patience *patience);
 bool driver_may_take_more(struct driver *driver, struct patience *patience);
-void driver_settle(struct driver *driver);
+int driver_settle(struct driver *driver);
 bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience);
 
 /* ---- completion.c ---- */

@@ -92,22 +92,30 @@ static bool wait_for_completion(struct driver *driver, struct patience *patience
 /* A last look: if the ring is empty now, the descriptor of an event loop is readable no longer. It
  * is not while a message of the ring is lent; and that one is skipped as it was when it was lent.
  */
-void driver_settle(struct driver *driver)
+int driver_settle(struct driver *driver)
 {
 	struct consumer *interrupt = driver->side.consumer;
 
-	if (!interrupt->lent || !interrupt->lent_in_ring)
-		rb_peek(interrupt->end.core, 0);
+	if (interrupt->lent && interrupt->lent_in_ring)
+		return 0;
+	return rb_peek(interrupt->end.core, 0);
 }
 
 /* After something else has come than what is waited for: whether to take more. */
 bool driver_may_take_more(struct driver *driver, struct patience *patience)
 {
-	if (patience_goes_on(patience, driver->side.consumer->end.core))
+	struct end *interrupt = &driver->side.consumer->end;
+
+	if (patience_goes_on(patience, interrupt->core))
 		return true;
-	driver_settle(driver);
-	PyErr_SetString(errors.ring_empty,
-			"nothing that this call waits for arrived within the timeout");
+	int status = driver_settle(driver);
+	if (status && status != -EAGAIN) {
+		end_fail(interrupt, status);
+		note_unanswered(driver);
+	} else {
+		PyErr_SetString(errors.ring_empty,
+				"nothing that this call waits for arrived within the timeout");
+	}
 	return false;
 }
 
