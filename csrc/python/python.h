@@ -8,10 +8,10 @@
  *
  * The hand-over. A signal handler may raise (Ctrl-C) wherever the interpreter looks for signals:
  * when a Python function begins, at a jump back, and after a call into C. So inside of a method
- * here no handler comes between taking a message and returning it; they run only in end_wait, when
- * nothing is in hand. What is left is the step from a method to its caller: after a call the
- * interpreter looks for signals before it stores what the call returned. It does not after a
- * subscription, or when a `for` loop takes its next item. So what takes something is a
+ * here no handler comes between taking a message and returning it; they run only in end_wait and in
+ * end_fail, when nothing is in hand. What is left is the step from a method to its caller: after a
+ * call the interpreter looks for signals before it stores what the call returned. It does not after
+ * a subscription, or when a `for` loop takes its next item. So what takes something is a
  * subscription, `self._recv[timeout]`, inside of a Python method that returns it at once; see
  * struct taking. What only sends has nothing to hand over and is a plain method.
  */
