@@ -50,11 +50,9 @@ uint64_t rb_header_dtype_bytes(const void *header);
 uint64_t rb_header_slot_size(const void *header); /* of the doorbell ring, in bytes */
 uint64_t rb_message_slot(void);                   /* the size of a message ring's slots in bytes */
 
-/* channel.c: one side, opened, read off, closed */
+/* channel.c: one side, opened and read off */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		    const int *kick_fds, int control_fd);
-void rb_channel_close(rb_channel *channel);
-void rb_channel_disown(rb_channel *channel); /* as close, without a goodbye */
 void rb_channel_free(rb_channel *channel);
 const rb_memory *rb_channel_memory(rb_channel *channel);
 char *rb_channel_mine(rb_channel *channel); /* three of its fields, for programs that ask so */
@@ -63,6 +61,11 @@ uint64_t rb_channel_my_slots(rb_channel *channel);
 /* dwi, dri, iwi, iri; then the counters of layout.h for the driver's producer and consumer and
  * for the device's producer and consumer. Returns how many words it wrote. */
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
+
+/* closing.c: every call of a side that is closed returns -EBADF */
+int rb_channel_close(rb_channel *channel, int goodbye, uint64_t wait_ns);
+void rb_channel_disown(rb_channel *channel);
+int rb_channel_closed(const rb_channel *channel);
 
 /* wait.c: returns what is ready (RB_DATA, RB_SPACE), 0 when the time is over, or -errno */
 int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns);

@@ -74,6 +74,7 @@ uint64_t rb_arrived(rb_channel *channel);
 int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries,
 		   uint64_t max_delay_ns);
 void rb_defer_end(rb_channel *channel, uint64_t block);
+void rb_defer_drop(rb_channel *channel, uint64_t block);
 void rb_in_hand(rb_channel *channel, int in_hand);
 int rb_glance(rb_channel *channel, int want);
 

@@ -380,6 +380,7 @@ static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keyw
 	if (!consumer)
 		return NULL;
 	PyObject *self = (PyObject *)consumer;
+	consumer->end.inside = &consumer->end.core->consumer.inside;
 	consumer->takings[TAKE_RECV] = taking_new(self, subscribe_recv);
 	consumer->takings[TAKE_MANY] = taking_new(self, subscribe_recv_many);
 	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);

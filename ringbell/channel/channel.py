@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
@@ -11,7 +10,7 @@ import socket
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ringbell import stats
+from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
 from ringbell.channel import forks
 from ringbell.channel.descriptors import Descriptors
@@ -20,6 +19,8 @@ from ringbell.policy import Moderation, Policy, moderation_arguments
 
 if TYPE_CHECKING:
     from ringbell._ffi import CData
+
+_PATIENCE_NS = 1_000_000_000  # of close, for other threads
 
 
 class Channel:
@@ -88,8 +89,8 @@ class Channel:
 
     @property
     def closed(self) -> bool:
-        """Whether this side has closed it."""
-        return self._closed
+        """Whether this side has closed it, or is about to."""
+        return self._closed or bool(lib.rb_channel_closed(self.handle))
 
     def my_slots(self) -> memoryview:
         """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
@@ -168,20 +169,15 @@ class Channel:
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.
 
-        Without a goodbye the other side gets PeerLost: this side has ended half-way.
+        Without a goodbye the other side gets PeerLost: this side has ended half-way. Any thread
+        may close: each call that another one is inside of ends with ChannelClosed, and this waits
+        for that, a second at most. If one is not over then (it may run the caller's code), or if it
+        is of the calling thread itself, the last of them closes as it ends.
         """
-        if self._closed:
-            return
         # A signal handler may end this anywhere. Then it is done again, each step a second time.
-        if goodbye:
-            lib.rb_channel_close(self.handle)
-        else:
-            lib.rb_channel_disown(self.handle)
-        # This wakes the peer, even while a forked child holds a copy of the socket.
-        with contextlib.suppress(OSError):
-            self._control.shutdown(socket.SHUT_RDWR)
-        self._close_descriptors()
-        self._closed = True
+        if not self._closed and _ends.close_side(self.address, goodbye, _PATIENCE_NS):
+            self._close_descriptors()
+            self._closed = True
 
     def leave_to_parent(self) -> None:
         """Close the copies of a forked child, without a goodbye: the channel is the parent's."""
@@ -202,10 +198,13 @@ class Channel:
         if self._closed:
             return
         self._closed = True
-        # An end in the same cycle may live on, and must not use the descriptors any longer.
-        lib.rb_channel_disown(self.handle)
-        # No goodbye: nobody closed the channel, so the peer gets PeerLost.
+        closed = lib.rb_channel_closed(self.handle)
+        # An end in the same cycle may live on, and must not use the descriptors any longer. No
+        # goodbye, if nobody closed the channel: the peer gets PeerLost.
+        lib.rb_channel_close(self.handle, False, 0)
         self._close_descriptors()
+        if closed:
+            return
         warnings.warn(
             "a ringbell channel was not closed; use a with block or close()",
             ResourceWarning,
