@@ -146,11 +146,3 @@ def test_what_describes_an_end_is_read_only(stream, dtype, attributes):
                     setattr(end, name, getattr(end, name))
                 with pytest.raises(AttributeError):
                     delattr(end, name)
-
-
-def test_to_rename_the_fields_of_what_a_stream_gives_does_not_change_the_stream(stream):
-    mine = np.dtype([("a", "i4"), ("b", "f4")])
-    producer, consumer = stream(mine)
-    mine.names = ("x", "y")
-    assert producer.dtype.names == consumer.dtype.names == ("a", "b")
-    assert producer.write([(1, 2.0)]) == 1

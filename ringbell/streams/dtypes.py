@@ -23,7 +23,7 @@ def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
 
     Raises TypeError for what is no dtype and ValueError for one with objects or of size zero.
     """
-    dtype = np.dtype(wanted, copy=True)  # as its owner may rename its fields
+    dtype = np.dtype(wanted)
     if dtype.hasobject:
         raise ValueError(
             f"records of {dtype} hold Python objects, which live in one process only; use "
