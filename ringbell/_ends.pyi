@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ringbell.channel.channel import Channel
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
+from ringbell.streams.checked import Steps
 
 _Key = TypeVar("_Key", contravariant=True)
 _Taken = TypeVar("_Taken", covariant=True)
@@ -57,7 +58,14 @@ class RecordProducer(End):
     def reserve(self, count: int, timeout: float | None = None) -> RecordBlock: ...
 
 class RecordConsumer(End):
-    def __new__(cls, channel: Channel, dtype: np.dtype[Any], rows: NDArray[Any], /) -> Self: ...
+    def __new__(
+        cls,
+        channel: Channel,
+        dtype: np.dtype[Any],
+        rows: NDArray[Any],
+        steps: Steps | None,
+        /,
+    ) -> Self: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property

@@ -109,6 +109,7 @@ def consume(
     max_poll: float = ...,
     max_share: float = ...,
     moderation: Moderation | None = ...,
+    checked: bool = ...,
 ) -> MessageConsumer | RecordConsumer: ...
 @overload
 def consume(
@@ -121,6 +122,7 @@ def consume(
     max_poll: float = ...,
     max_share: float = ...,
     moderation: Moderation | None = ...,
+    checked: bool = ...,
 ) -> RecordConsumer: ...
 def consume(
     name: str | os.PathLike[str],
@@ -132,12 +134,17 @@ def consume(
     max_poll: float = MAX_POLL,
     max_share: float = MAX_SHARE,
     moderation: Moderation | None = None,
+    checked: bool = False,
 ) -> MessageConsumer | RecordConsumer:
     """Take the stream that somebody produces under `name`.
 
     The producer says what the stream carries, messages or records of some dtype. With a `dtype`
     this side checks that, without one it takes what comes. Whichever side starts first waits for
-    the other, `timeout` seconds, None for ever. The options are those of `connect`.
+    the other, `timeout` seconds, None for ever. The other options are those of `connect`.
+
+    With `checked`, for tests and development, borrowed arrays of records are copies that raise
+    RuntimeError when they are used after their step, and their memory is overwritten then. Messages
+    need no such check: their views raise in any case.
 
     Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
     of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
@@ -159,7 +166,7 @@ def consume(
     try:
         from ringbell.streams.record_consumer import RecordConsumer
 
-        return RecordConsumer(channel, meeting.found)
+        return RecordConsumer(channel, meeting.found, checked)
     except BaseException:
         channel.close()
         raise
