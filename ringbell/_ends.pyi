@@ -6,7 +6,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ringbell._types import Payload
+from ringbell._types import Payload as Payload
 from ringbell.channel.channel import Channel
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer

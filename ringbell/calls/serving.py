@@ -17,7 +17,7 @@ from ringbell.errors import CorruptRing, EndOfStream, LayoutMismatch, PeerLost
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
-    from ringbell._types import Payload
+    from ringbell._ends import Payload
 
     Handler = Callable[[memoryview], Payload]
 
