@@ -8,6 +8,7 @@ import signal
 
 import numpy as np
 import pytest
+from indices import indices_from
 from processes import interruption, wait_until
 
 import ringbell
@@ -51,7 +52,8 @@ def test_as_many_are_taken_as_asked_for(pair):
 @pytest.mark.parametrize("boundary", [2**16, 2**32, 2**63, 2**64])
 def test_batches_of_all_sizes_arrive_whole_and_in_order(start, connect, boundary):
     device = start("device")
-    driver = connect(ring_size=SMALL_RING, first_index=boundary - 20)
+    with indices_from(boundary - 20):
+        driver = connect(ring_size=SMALL_RING)
     device.begin("""
 import hashlib
 digest, count = hashlib.sha256(), 0

@@ -33,7 +33,6 @@ def connect(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
-    first_index: int = 0,
 ) -> Driver:
     """Open a channel to the device that listens under `name`, and drive it.
 
@@ -51,7 +50,6 @@ def connect(
     - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
       to its eventfd for every entry, to show what that costs.
     - `moderation`: when this side wants to be woken once it sleeps; None is at once.
-    - `first_index`: where the indices start; for tests of wrap-around.
 
     Raises ConnectionRefusedError when nobody listens, TimeoutError, PeerLost when the device goes
     away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is of another
@@ -63,7 +61,7 @@ def connect(
     pin(cpu)
     deadline = deadline_after(timeout)
     with (
-        segment.create(ring_size, first_index) as made,
+        segment.create(ring_size) as made,
         Descriptors(_reach(name, path, deadline)) as owned,
     ):
         try:

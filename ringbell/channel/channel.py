@@ -66,11 +66,11 @@ class Channel:
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
-        self.handle = ffi.gc(opened[0], lib.rb_channel_free)
-        self.address = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
+        self.handle: CData = ffi.gc(opened[0], lib.rb_channel_free)
+        self.address: int = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         self.moderate(policy.moderation)
-        self.peer_pid = peer_pid
+        self.peer_pid: int = peer_pid
         self._owned = owned
         self._side = side
         self._pollable: select.epoll | None = None
@@ -110,7 +110,7 @@ class Channel:
     def moderate(self, moderation: Moderation | None) -> None:
         """Say when this side wants to be woken for data, from its next sleep on."""
         lib.rb_channel_moderation(self.handle, *moderation_arguments(moderation))
-        self.moderation = moderation
+        self.moderation: Moderation | None = moderation
 
     def pollable(self) -> int:
         """Give a descriptor that is readable while there is something to take.

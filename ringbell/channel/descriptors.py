@@ -21,13 +21,13 @@ class Descriptors:
 
     def __init__(self, control: socket.socket) -> None:
         """Own the socket to the other side, and whatever is put in here later."""
-        self.control = control
+        self.control: socket.socket = control
         self.kick_fds: list[int] = []
         """Those that kick, of both rings, in the order of csrc/api.h."""
         self.segment: int | None = None
         """The shared memory, if the other side made it. Its mapping needs no descriptor, so the
         end of the block closes it in any case."""
-        self.handed_over = False
+        self.handed_over: bool = False
 
     def close(self) -> None:
         """Close the socket and what kicks. May be done again, also when an exception ended it.

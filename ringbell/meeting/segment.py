@@ -20,6 +20,9 @@ from ringbell.errors import LayoutMismatch
 RING_SIZE = 1 << 20
 """Bytes of slots in each ring, unless asked for otherwise."""
 
+FIRST_INDEX = 0
+"""Where the indices of new rings start; only tests of wrap-around set it."""
+
 _LONGEST_RING = 2**30
 
 _COMPLAINTS = {
@@ -47,19 +50,17 @@ class Segment(NamedTuple):
         os.close(self.descriptor)
 
 
-def create(ring_size: int, first_index: int = 0) -> Segment:
+def create(ring_size: int) -> Segment:
     """Make a segment with two rings of `ring_size` bytes for messages.
 
     Raises ValueError for a bad size and OSError (ENOSPC) when /dev/shm is too full: all of the
     space is reserved here, because a page that is missing later would be a SIGBUS.
     """
     slots = _check_ring_size(ring_size) // lib.rb_message_slot()
-    return _create(slots, lib.rb_message_slot(), slots, b"", first_index)
+    return _create(slots, lib.rb_message_slot(), slots, b"")
 
 
-def create_stream(
-    ring_size: int, record_size: int = 0, description: bytes = b"", first_index: int = 0
-) -> Segment:
+def create_stream(ring_size: int, record_size: int = 0, description: bytes = b"") -> Segment:
     """Make a segment with one ring in use, the doorbell ring, for messages or for records.
 
     A ring of records has a power of two of slots: as many as fit into `ring_size` bytes, and at
@@ -70,7 +71,7 @@ def create_stream(
     unused = page // lib.rb_message_slot()
     if not description:
         slots = ring_size // lib.rb_message_slot()
-        return _create(slots, lib.rb_message_slot(), unused, b"", first_index)
+        return _create(slots, lib.rb_message_slot(), unused, b"")
     whole_pages = page // math.gcd(page, record_size)
     slots = max(whole_pages, 1 << (ring_size // record_size).bit_length() >> 1)
     if slots * record_size > _LONGEST_RING:
@@ -78,7 +79,7 @@ def create_stream(
             f"a ring has whole pages and at most {_LONGEST_RING} bytes, which records of "
             f"{record_size} bytes cannot fill; pad the dtype to a multiple of {page} bytes"
         )
-    return _create(slots, record_size, unused, description, first_index)
+    return _create(slots, record_size, unused, description)
 
 
 def _check_ring_size(ring_size: int) -> int:
@@ -90,15 +91,11 @@ def _check_ring_size(ring_size: int) -> int:
     return ring_size
 
 
-def _create(
-    slots: int, slot_size: int, interrupt_slots: int, description: bytes, first_index: int
-) -> Segment:
+def _create(slots: int, slot_size: int, interrupt_slots: int, description: bytes) -> Segment:
     """Make the segment. Its name is gone at once, so no kill leaves anything in /dev/shm."""
-    if not 0 <= first_index < 2**64:
-        raise ValueError(f"first_index is from 0 to 2**64 - 1, not {first_index}")
     header = ffi.new("char[]", lib.rb_header_size())
     size = lib.rb_header_make(
-        header, slots, slot_size, interrupt_slots, len(description), first_index
+        header, slots, slot_size, interrupt_slots, len(description), FIRST_INDEX
     )
     if not size:
         raise ValueError(f"the dtype is too long to describe: {len(description)} bytes of text")

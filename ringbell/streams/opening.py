@@ -14,10 +14,23 @@ from ringbell.streams.meeting import ConsumerMeeting, ProducerMeeting
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     from numpy.typing import DTypeLike
 
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
+
+    class _EitherConsumer(MessageConsumer, RecordConsumer):
+        """What type checkers see where the producer says which of the two it is."""
+
+        __slots__ = ()
+
+        @property
+        def _borrow(self) -> Any: ...  # noqa: ANN401
+        def borrow(self, *args: Any, **options: Any) -> Any: ...  # noqa: ANN401
+        def __iter__(self) -> Iterator[Any]: ...
 
 
 @overload
@@ -32,7 +45,6 @@ def produce(
     max_poll: float = ...,
     max_share: float = ...,
     kick: Kick = ...,
-    first_index: int = ...,
 ) -> MessageProducer: ...
 @overload
 def produce(
@@ -46,7 +58,6 @@ def produce(
     max_poll: float = ...,
     max_share: float = ...,
     kick: Kick = ...,
-    first_index: int = ...,
 ) -> RecordProducer: ...
 def produce(
     name: str | os.PathLike[str],
@@ -59,7 +70,6 @@ def produce(
     max_poll: float = MAX_POLL,
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
-    first_index: int = 0,
 ) -> MessageProducer | RecordProducer:
     """Begin a one-way stream to the process that consumes it under `name`.
 
@@ -79,19 +89,18 @@ def produce(
     policy = Policy(polling, max_poll, max_share, kick)
     path = socket_path(name)
     if dtype is None:
-        made = segment.create_stream(ring_size, first_index=first_index)
+        records = None
+        made = segment.create_stream(ring_size)
     else:
         from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
 
         records = dtypes.record_dtype(dtype)
-        made = segment.create_stream(
-            ring_size, records.itemsize, dtypes.describe(records), first_index
-        )
+        made = segment.create_stream(ring_size, records.itemsize, dtypes.describe(records))
     with made:
         prepare_folder(path)
         pin(cpu)
         channel = ProducerMeeting(name, path, policy, timeout, made).meet()
-    if dtype is None:
+    if records is None:
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
 
@@ -110,7 +119,7 @@ def consume(
     max_share: float = ...,
     moderation: Moderation | None = ...,
     checked: bool = ...,
-) -> MessageConsumer | RecordConsumer: ...
+) -> _EitherConsumer: ...
 @overload
 def consume(
     name: str | os.PathLike[str],
