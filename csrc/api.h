@@ -40,6 +40,16 @@ typedef struct {
 	uint64_t their_bytes;
 } rb_memory;
 
+/* What the memory of a channel is: a sealed memfd, or a file on /dev/shm. */
+enum { RB_MEMORY_MEMFD = 1, RB_MEMORY_POSIX = 2 };
+
+/* memory.c: made, sealed, looked at; and descriptors */
+int rb_memory_make(int *descriptor, int kind);
+int rb_memory_seal(int descriptor);
+int rb_memory_kind(int descriptor);
+int rb_descriptor_move(int descriptor);
+void rb_descriptor_close(int *descriptor);
+
 /* segment.c: the header */
 size_t rb_header_size(void);
 uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell_slot_size,

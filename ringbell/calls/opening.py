@@ -33,6 +33,7 @@ def connect(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
+    memory: segment.Memory | None = None,
     first_index: int = 0,
 ) -> Driver:
     """Open a channel to the device that listens under `name`, and drive it.
@@ -51,11 +52,14 @@ def connect(
     - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
       to its eventfd for every entry, to show what that costs.
     - `moderation`: when this side wants to be woken once it sleeps; None is at once.
+    - `memory`: `"memfd"` is memory without a place in the file system, sealed so that nobody can
+      shorten it; `"posix"` is a file on /dev/shm, within its size. None takes a memfd, and /dev/shm
+      only where the system has no memfd. `stats().memory` says which it is.
     - `first_index`: where the indices start; for tests of wrap-around.
 
     Raises ConnectionRefusedError when nobody listens, TimeoutError, PeerLost when the device goes
     away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is of another
-    version, OSError (ENOSPC) when /dev/shm is too full, ValueError for bad options.
+    version, OSError (ENOSPC) when there is too little memory, ValueError for bad options.
     """
     policy = Policy(polling, max_poll, max_share, kick, moderation)
     path = socket_path(name)
@@ -63,7 +67,7 @@ def connect(
     pin(cpu)
     deadline = deadline_after(timeout)
     with (
-        segment.create(ring_size, first_index) as made,
+        segment.create(ring_size, first_index, memory) as made,
         Descriptors(_reach(name, path, deadline)) as owned,
     ):
         try:

@@ -33,6 +33,7 @@ class Channel:
         "__weakref__",
         "_closed",
         "_forked",
+        "_memory",
         "_owned",
         "_pollable",
         "_side",
@@ -50,6 +51,7 @@ class Channel:
         *,
         header: bytes,
         segment: int,
+        memory: str,
         peer_pid: int,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
@@ -70,6 +72,7 @@ class Channel:
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         self.moderate(policy.moderation)
         self.peer_pid = peer_pid
+        self._memory = memory
         self._owned = owned
         self._side = side
         self._pollable: select.epoll | None = None
@@ -163,7 +166,7 @@ class Channel:
         """Read the indices and the counters of both sides; also possible after close."""
         words = ffi.new("uint64_t[]", stats.WORDS)
         lib.rb_channel_stats(self.handle, words)
-        return stats.from_words(list(words))
+        return stats.from_words(list(words), self._memory)
 
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, overload
 
 from ringbell.meeting import segment
@@ -32,6 +33,7 @@ def produce(
     max_poll: float = ...,
     max_share: float = ...,
     kick: Kick = ...,
+    memory: segment.Memory | None = ...,
     first_index: int = ...,
 ) -> MessageProducer: ...
 @overload
@@ -46,6 +48,7 @@ def produce(
     max_poll: float = ...,
     max_share: float = ...,
     kick: Kick = ...,
+    memory: segment.Memory | None = ...,
     first_index: int = ...,
 ) -> RecordProducer: ...
 def produce(
@@ -59,6 +62,7 @@ def produce(
     max_poll: float = MAX_POLL,
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
+    memory: segment.Memory | None = None,
     first_index: int = 0,
 ) -> MessageProducer | RecordProducer:
     """Begin a one-way stream to the process that consumes it under `name`.
@@ -73,21 +77,24 @@ def produce(
     bytes, it holds at least 4,096. The other options are those of `connect`.
 
     Raises TimeoutError, LayoutMismatch when the consumer wants another dtype, OSError (EADDRINUSE)
-    when another producer waits under this name, OSError (ENOSPC) when /dev/shm is too full,
-    TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options.
+    when another producer waits under this name, OSError (ENOSPC) when there is too little memory,
+    TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options. Warns
+    (UserWarning) when the ring has room for one record only.
     """
     policy = Policy(polling, max_poll, max_share, kick)
     path = socket_path(name)
     if dtype is None:
-        made = segment.create_stream(ring_size, first_index=first_index)
+        made = segment.create_stream(ring_size, first_index=first_index, memory=memory)
     else:
         from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
 
         records = dtypes.record_dtype(dtype)
         made = segment.create_stream(
-            ring_size, records.itemsize, dtypes.describe(records), first_index
+            ring_size, records.itemsize, dtypes.describe(records), first_index, memory
         )
     with made:
+        if dtype is not None:
+            _warn_of_one_record(ring_size, records.itemsize)
         prepare_folder(path)
         pin(cpu)
         channel = ProducerMeeting(name, path, policy, timeout, made).meet()
@@ -96,6 +103,20 @@ def produce(
     from ringbell.streams.record_producer import RecordProducer
 
     return RecordProducer(channel, records)
+
+
+def _warn_of_one_record(ring_size: int, record_size: int) -> None:
+    """Say so when producer and consumer will have to wait for each other all the time."""
+    if segment.records_in(ring_size, record_size) > 1:
+        return
+    wanted = min(1 << (4 * record_size - 1).bit_length(), segment.LONGEST_RING)
+    better = segment.records_in(wanted, record_size)
+    remedy = f"; ring_size={wanted} has room for {better}" if better > 1 else ""
+    warnings.warn(
+        f"the ring has room for one record of {record_size} bytes, so the producer and the "
+        f"consumer wait for each other at every record{remedy}",
+        stacklevel=3,
+    )
 
 
 @overload
