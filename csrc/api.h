@@ -84,6 +84,9 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
 int rb_pollable(rb_channel *channel);
 
+/* message.c: the longest message that this side wants, in bytes; all of them if not called */
+void rb_channel_limit(rb_channel *channel, uint64_t longest);
+
 /* kick.c */
 int rb_timer_make(void);
 

@@ -63,6 +63,6 @@ def _number(file: Path) -> int | None:
 
 def _field(file: Path, name: str, otherwise: int) -> int:
     for line in _text(file).splitlines():
-        if line.startswith(f"{name} ") or line.startswith(f"{name}\t"):
+        if line.startswith((f"{name} ", f"{name}\t")):
             return int(line.split()[1])
     return otherwise

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import select
 import socket
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import stats
 from ringbell._ffi import ffi, lib
+from ringbell.available import available_memory
 from ringbell.channel import forks
 from ringbell.channel.descriptors import Descriptors
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
@@ -20,6 +22,8 @@ from ringbell.policy import Moderation, Policy, moderation_arguments
 
 if TYPE_CHECKING:
     from ringbell._ffi import CData
+
+_log = logging.getLogger("ringbell")
 
 
 class Channel:
@@ -70,6 +74,8 @@ class Channel:
         self.handle = ffi.gc(opened[0], lib.rb_channel_free)
         self.address = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
+        if policy.max_message is not None:
+            lib.rb_channel_limit(self.handle, policy.max_message)
         self.moderate(policy.moderation)
         self.peer_pid = peer_pid
         self._memory = memory
@@ -133,6 +139,14 @@ class Channel:
             # Last: a signal handler that raises before it leaves the work to the next call.
             self._pollable = epoll
         return self._pollable.fileno()
+
+    def memory_left(self) -> int:
+        """Give the bytes of memory that a message may take: what there is now."""
+        return available_memory()
+
+    def log_refusal(self, why: str) -> None:
+        """Tell whoever operates this side of a request that was not taken."""
+        _log.warning("refused what process %d sent: %s", self.peer_pid, why)
 
     def fail(self, status: int) -> NoReturn:
         """Raise the exception for the -errno that C returned; no other place makes one of it."""

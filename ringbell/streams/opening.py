@@ -130,6 +130,7 @@ def consume(
     max_poll: float = ...,
     max_share: float = ...,
     moderation: Moderation | None = ...,
+    max_message: int | None = ...,
 ) -> MessageConsumer | RecordConsumer: ...
 @overload
 def consume(
@@ -142,6 +143,7 @@ def consume(
     max_poll: float = ...,
     max_share: float = ...,
     moderation: Moderation | None = ...,
+    max_message: int | None = ...,
 ) -> RecordConsumer: ...
 def consume(
     name: str | os.PathLike[str],
@@ -153,6 +155,7 @@ def consume(
     max_poll: float = MAX_POLL,
     max_share: float = MAX_SHARE,
     moderation: Moderation | None = None,
+    max_message: int | None = None,
 ) -> MessageConsumer | RecordConsumer:
     """Take the stream that somebody produces under `name`.
 
@@ -164,7 +167,7 @@ def consume(
     of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
     for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, moderation=moderation)
+    policy = Policy(polling, max_poll, max_share, moderation=moderation, max_message=max_message)
     path = socket_path(name)
     wanted = None
     if dtype is not None:
