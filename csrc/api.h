@@ -40,6 +40,16 @@ typedef struct {
 	uint64_t their_bytes;
 } rb_memory;
 
+/* What the memory of a channel is: a sealed memfd, or a file on /dev/shm. */
+enum { RB_MEMORY_MEMFD = 1, RB_MEMORY_POSIX = 2 };
+
+/* memory.c: made, sealed, looked at; and descriptors */
+int rb_memory_make(int *descriptor, int kind);
+int rb_memory_seal(int descriptor);
+int rb_memory_kind(int descriptor);
+int rb_descriptor_move(int descriptor);
+void rb_descriptor_close(int *descriptor);
+
 /* segment.c: the header */
 size_t rb_header_size(void);
 uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell_slot_size,
@@ -76,6 +86,9 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
 		       int always_kick);
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
 int rb_pollable(rb_channel *channel);
+
+/* message.c: the longest message that this side wants, in bytes; all of them if not called */
+void rb_channel_limit(rb_channel *channel, uint64_t longest);
 
 /* kick.c */
 int rb_timer_make(void);

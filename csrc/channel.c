@@ -17,6 +17,7 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	producer->write = producer->read_seen = first;
 	consumer->read = consumer->next = consumer->write_seen = first;
 	consumer->pace = rb_pace_first();
+	consumer->longest = UINT64_MAX;
 	rb_store_release(&producer->mine->write_index, first);
 	rb_store_release(&producer->mine->read_index, first);
 	/* An event that lies behind asks for no kick. */

@@ -14,6 +14,9 @@
 
 enum { RB_MESSAGE = 1, RB_FAILURE = 2 };          /* kinds of frames */
 enum { RB_FLAG_MORE = 1, RB_FLAG_CONTINUED = 2 }; /* flags of frames: fragments */
+/* Never in a ring: rb_peek sets it where a message begins that is longer than rb_channel_limit. The
+ * caller may take it all the same; if not, he skips it, and its other pieces as they come. */
+enum { RB_FLAG_TOO_LONG = 1 << 15 };
 
 /* The frame that rb_peek or rb_take found last. start and stop bound its payload within the memory
  * of rb_channel_theirs. */

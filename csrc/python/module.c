@@ -61,9 +61,12 @@ static int find_errors(void)
 		PyObject **error;
 		const char *name;
 	} wanted[] = {
-		{&errors.ring_full, "RingFull"},           {&errors.ring_empty, "RingEmpty"},
-		{&errors.end_of_stream, "EndOfStream"},    {&errors.peer_lost, "PeerLost"},
+		{&errors.ring_full, "RingFull"},
+		{&errors.ring_empty, "RingEmpty"},
+		{&errors.end_of_stream, "EndOfStream"},
+		{&errors.peer_lost, "PeerLost"},
 		{&errors.request_failed, "RequestFailed"},
+		{&errors.message_too_long, "MessageTooLong"},
 	};
 	PyObject *module = PyImport_ImportModule("ringbell.errors");
 

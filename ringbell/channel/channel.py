@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import socket
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
+from ringbell.available import available_memory
 from ringbell.channel import forks
 from ringbell.channel.descriptors import Descriptors
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ringbell._ffi import CData
 
 _PATIENCE_NS = 1_000_000_000  # of close, for other threads
+_log = logging.getLogger("ringbell")
 
 
 class Channel:
@@ -34,6 +37,7 @@ class Channel:
         "__weakref__",
         "_closed",
         "_forked",
+        "_memory",
         "_owned",
         "_pollable",
         "_side",
@@ -51,6 +55,7 @@ class Channel:
         *,
         header: bytes,
         segment: int,
+        memory: str,
         peer_pid: int,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
@@ -69,8 +74,11 @@ class Channel:
         self.handle: CData = ffi.gc(opened[0], lib.rb_channel_free)
         self.address: int = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
+        if policy.max_message is not None:
+            lib.rb_channel_limit(self.handle, policy.max_message)
         self.moderate(policy.moderation)
         self.peer_pid: int = peer_pid
+        self._memory = memory
         self._owned = owned
         self._side = side
         self._pollable: select.epoll | None = None
@@ -132,6 +140,14 @@ class Channel:
             self._pollable = epoll
         return self._pollable.fileno()
 
+    def memory_left(self) -> int:
+        """Give the bytes of memory that a message may take: what there is now."""
+        return available_memory()
+
+    def log_refusal(self, why: str) -> None:
+        """Tell whoever operates this side of a request that was not taken."""
+        _log.warning("refused what process %d sent: %s", self.peer_pid, why)
+
     def fail(self, status: int) -> NoReturn:
         """Raise the exception for the -errno that C returned; no other place makes one of it."""
         if status == -errno.EBADF:
@@ -164,7 +180,7 @@ class Channel:
         """Read the indices and the counters of both sides; also possible after close."""
         words = ffi.new("uint64_t[]", stats.WORDS)
         lib.rb_channel_stats(self.handle, words)
-        return stats.from_words(list(words))
+        return stats.from_words(list(words), self._memory)
 
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.
