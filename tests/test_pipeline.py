@@ -287,6 +287,7 @@ def test_array_files_of_two_dtypes_are_refused(path, tmp_path):
     [
         ("one.npy", "holds one value and no row of them"),
         ("many.npz", "holds several arrays, and a stream carries one"),
+        ("several.npy", "it holds several arrays; call it .npz"),
         ("objects.npy", "cannot be read as an array file"),
         ("no bytes.npy", "have no bytes"),
     ],
@@ -296,6 +297,8 @@ def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
 ):
     np.save(tmp_path / "one.npy", np.float32(1.5))
     np.savez(tmp_path / "many.npz", np.zeros(3), np.zeros(4))
+    (tmp_path / "many.npz").rename(tmp_path / "several.npy")
+    np.savez(tmp_path / "many.npz", np.zeros(3))
     np.save(tmp_path / "objects.npy", np.array([{}, None], object), allow_pickle=True)
     np.save(tmp_path / "no bytes.npy", np.zeros((3, 0)))
     done = CliRunner().invoke(cli.app, ["produce", str(path), str(tmp_path / name)])
