@@ -91,7 +91,7 @@ SHOWN = {
     "RecordProducer": "capacity check_consumer close coalesce dtype peer_pid reserve stats write",
     "Request": "complete fail payload token",
     "SideStats": "consumer producer",
-    "Stats": "device dri driver dwi iri iwi",
+    "Stats": "device dri driver dwi iri iwi memory",
 }
 CLASSES = [name for name in ringbell.__all__ if isinstance(getattr(ringbell, name), type)]
 

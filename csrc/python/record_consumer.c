@@ -155,6 +155,7 @@ static PyObject *record_consumer_new(PyTypeObject *type, PyObject *args, PyObjec
 	if (!consumer)
 		return NULL;
 	PyObject *self = (PyObject *)consumer;
+	consumer->end.inside = &consumer->end.core->consumer.inside;
 	consumer->dtype = Py_NewRef(dtype);
 	consumer->rows = Py_NewRef(rows);
 	consumer->steps = steps == Py_None ? NULL : Py_NewRef(steps);
