@@ -100,11 +100,9 @@ def produce(
         from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
 
         records = dtypes.record_dtype(dtype)
-        made = segment.create_stream(
-            ring_size, records.itemsize, dtypes.describe(records), memory
-        )
+        made = segment.create_stream(ring_size, records.itemsize, dtypes.describe(records), memory)
     with made:
-        if dtype is not None:
+        if records is not None:
             _warn_of_one_record(ring_size, records.itemsize)
         prepare_folder(path)
         pin(cpu)
