@@ -193,7 +193,8 @@ def run_produce(
     Bytes go as they are: tar c src | ringbell produce x. A .npy file goes as records of its dtype.
     Exits with 1 when the consumer goes away before all was sent.
     """
-    from ringbell.command.files import dtype_of, lost_order, produce_files, size_of  # loads NumPy
+    from ringbell.command.array_files import lost_order  # loads NumPy
+    from ringbell.command.files import dtype_of, produce_files, size_of
 
     signal.signal(signal.SIGTERM, _end_on_sigterm)
     with _shown_errors():
