@@ -90,7 +90,7 @@ def produce(
     with made:
         prepare_folder(path)
         pin(cpu)
-        channel = ProducerMeeting(name, path, policy, timeout, made).meet()
+        channel = ProducerMeeting(name, path, policy, timeout, made).find_partner()
     if dtype is None:
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
@@ -153,7 +153,7 @@ def consume(
     prepare_folder(path)
     pin(cpu)
     meeting = ConsumerMeeting(name, path, policy, timeout, wanted)
-    channel = meeting.meet()
+    channel = meeting.find_partner()
     if meeting.found is None:
         return MessageConsumer(channel)
     try:
