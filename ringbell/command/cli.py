@@ -20,7 +20,15 @@ from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
 from ringbell.command import demo, demo_shown, options
 from ringbell.command.help import SETTINGS, Command, Commands
-from ringbell.command.shown import bar, fail, print_figures, say, shown_errors, stream_bar
+from ringbell.command.shown import (
+    bar,
+    fail,
+    print_figures,
+    print_note,
+    say,
+    shown_errors,
+    stream_bar,
+)
 from ringbell.pinning import choose_pair
 from ringbell.policy import MAX_POLL, Kick, Polling
 from ringbell.streams.opening import consume as consume_stream
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -159,7 +167,7 @@ def run_produce(
 
     Exits with 1 when the consumer goes away before it has taken everything.
     """
-    from ringbell.command.files import dtype_of, produce_files, size_of  # loads NumPy
+    from ringbell.command.files import dtype_of, lost_order, produce_files, size_of  # loads NumPy
 
     signal.signal(signal.SIGTERM, _end_on_sigterm)
     with shown_errors():
@@ -171,6 +179,8 @@ def run_produce(
         sources = files or [Path("-")]
         records = dtype_of(sources, dtype)
         total = size_of(sources)
+        for file in lost_order(sources) if dtype is None else ():
+            print_note(f"{file} lies column by column (Fortran order); it arrives row by row")
         stream: MessageProducer | RecordProducer
         stream = produce_stream(name, records, **how)
         begin = time.monotonic()
