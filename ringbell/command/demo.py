@@ -120,6 +120,8 @@ class Result:
     alone_p50_us: float
     """Of requests that are sent one at a time, after all others."""
     alone_p99_us: float
+    work_p50_us: float
+    """Of the work on a block, without any exchange."""
 
     def figures(self) -> dict[str, float]:
         """Give what follows from the counts; kicks are per 1,000 requests."""
@@ -215,7 +217,7 @@ class _Exchange:
         seconds = time.perf_counter() - begin
         kernel = _kernel_seconds(resource.RUSAGE_SELF) - kernel
         stats = self._driver.stats()
-        alone = self._one_at_a_time(files)
+        alone, work = self._one_at_a_time(files)
         driver, device = stats.driver, stats.device
         times = sorted(self._latencies)
         return Result(
@@ -238,20 +240,27 @@ class _Exchange:
             latency_p999_us=_percentile(times, 0.999),
             alone_p50_us=_percentile(alone, 0.5),
             alone_p99_us=_percentile(alone, 0.99),
+            work_p50_us=_percentile(work, 0.5),
         )
 
-    def _one_at_a_time(self, files: list[Path]) -> list[int]:
-        """Measure some round trips in nanoseconds, sorted; wrong answers count as others do."""
-        times = []
+    def _one_at_a_time(self, files: list[Path]) -> tuple[list[int], list[int]]:
+        """Measure some round trips, and the work in them, in nanoseconds, sorted.
+
+        Wrong answers count as others do.
+        """
+        times, work = [], []
         for block in islice(_blocks(files, self._job.block, deque()), _ALONE):
             begin = time.perf_counter_ns()
             try:
                 answer = self._driver.call(block, timeout=_PATIENCE)
             except RequestFailed:
                 answer = b""
-            times.append(time.perf_counter_ns() - begin)
-            self._wrong += answer != self._expected(block)
-        return sorted(times)
+            middle = time.perf_counter_ns()
+            expected = self._expected(block)
+            work.append(time.perf_counter_ns() - middle)
+            times.append(middle - begin)
+            self._wrong += answer != expected
+        return sorted(times), sorted(work)
 
     def _take_one(self) -> None:
         completion = self._driver.reap(timeout=_PATIENCE)

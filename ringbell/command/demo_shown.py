@@ -84,10 +84,10 @@ def print_table(job: Job, results: list[Result]) -> None:
 def _explain(job: Job, result: Result) -> None:
     rate = result.figures()["requests_per_second"]
     _say(
-        f"One at a time, a request and its answer take {result.alone_p50_us:,.1f} us, with the "
-        f"{job.work} of the block. With {job.depth} in flight, each waits for those before it: at "
-        f"{rate:,.0f} requests/s, {job.depth} of them take {job.depth / rate * 1e6:,.0f} us. So "
-        "--depth trades latency for throughput."
+        f"One at a time, a request and its answer take {result.alone_p50_us:,.1f} us; the "
+        f"{job.work} of the block takes {result.work_p50_us:,.1f} us of that. With {job.depth} in "
+        f"flight, each waits for those before it: at {rate:,.0f} requests/s, {job.depth} of them "
+        f"take {job.depth / rate * 1e6:,.0f} us. So --depth trades latency for throughput."
     )
     if result.skipped:
         _say(f"{result.skipped} files could not be read and were left out.")
