@@ -148,6 +148,9 @@ def consume(
     this side checks that, without one it takes what comes. Whichever side starts first waits for
     the other, `timeout` seconds, None for ever. The options are those of `connect`.
 
+    With a `dtype` the type is RecordConsumer. Without, type checkers let do what either of the two
+    can do, as only the producer knows which it is.
+
     Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
     of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
     for bad options.
