@@ -10,6 +10,7 @@ from ringbell._types import Payload as Payload
 from ringbell.channel.channel import Channel
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
+from ringbell.streams.checked import Steps
 
 _Key = TypeVar("_Key", contravariant=True)
 _Taken = TypeVar("_Taken", covariant=True)
@@ -53,7 +54,14 @@ class RecordProducer(End):
     def reserve(self, count: int, timeout: float | None = None) -> RecordBlock: ...
 
 class RecordConsumer(End):
-    def __new__(cls, channel: Channel, dtype: np.dtype[Any], rows: NDArray[Any], /) -> Self: ...
+    def __new__(
+        cls,
+        channel: Channel,
+        dtype: np.dtype[Any],
+        rows: NDArray[Any],
+        steps: Steps | None,
+        /,
+    ) -> Self: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
@@ -67,7 +75,6 @@ class RecordConsumer(End):
 class Side:
     @property
     def _channel(self) -> Channel: ...
-    def _guarded(self, function: Callable[[], _Result], /) -> _Result: ...
 
 class Driver(Side):
     def __new__(cls, doorbell: Producer, interrupt: Consumer) -> Self: ...
@@ -167,3 +174,5 @@ class Request:
         self, payload: Payload = b"", timeout: float | None = None, *, ok: bool = True
     ) -> None: ...
     def fail(self, text: str, timeout: float | None = None) -> None: ...
+
+def close_side(address: int, goodbye: bool, patience_ns: int, /) -> bool: ...

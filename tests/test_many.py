@@ -212,3 +212,28 @@ def test_a_completion_given_again_after_an_interrupt_is_still_that_of_its_reques
         completion = driver.reap(timeout=0)
         assert (completion.token, completion.payload) == (token, b"answer")
     raise AssertionError("it has fewer places than that")
+
+
+def test_many_behind_a_held_request_are_taken_and_given_back_after_it(pair):
+    driver, device = pair(ring_size=SMALL_RING)
+    driver.submit(b"held")
+    request = device.take()
+    messages = [b"%d" % number for number in range(SMALL_RING_MESSAGES - 1)]
+    assert driver.doorbell.send_many(messages) == len(messages)
+    assert device.doorbell.recv_many() == messages
+    with pytest.raises(ringbell.RingFull):
+        driver.doorbell.send(b"behind the held one", timeout=0)
+    request.complete(b"done")
+    assert driver.doorbell.send_many(messages) == len(messages)
+    assert device.doorbell.recv_many() == messages
+
+
+def test_a_failure_among_many_comes_in_its_turn(pair):
+    driver, device = pair()
+    for number in range(3):
+        driver.submit(b"%d" % number)
+    device.take().complete(b"first")
+    device.take().fail("second")
+    device.take().complete(b"third")
+    lists = [driver.interrupt.recv_many() for _ in range(3)]
+    assert lists == [[b"first"], [b"second"], [b"third"]]

@@ -340,13 +340,14 @@ def test_no_word_of_the_geometry_may_be_another(made, offset, value):
         segment.check(made[0])
 
 
-def test_a_segment_of_another_size_is_refused(made):
-    os.truncate(made[0], 4096)
-    with pytest.raises(ringbell.LayoutMismatch, match="geometry"):
-        segment.check(made[0])
-    os.truncate(made[0], 10)
-    with pytest.raises(ringbell.LayoutMismatch, match="only 10 bytes"):
-        segment.check(made[0])
+def test_a_segment_of_another_size_is_refused():
+    with segment.create(4096, memory="posix") as made:
+        os.truncate(made.descriptor, 4096)
+        with pytest.raises(ringbell.LayoutMismatch, match="geometry"):
+            segment.check(made.descriptor)
+        os.truncate(made.descriptor, 10)
+        with pytest.raises(ringbell.LayoutMismatch, match="only 10 bytes"):
+            segment.check(made.descriptor)
 
 
 def test_a_server_refuses_one_driver_and_serves_the_next(start, connect, path, made):
@@ -373,7 +374,7 @@ import ringbell
 listener = ringbell.listen(sys.argv[1])
 before = len(os.listdir("/proc/self/fd"))
 try:
-    ringbell.connect(sys.argv[1])
+    ringbell.connect(sys.argv[1], memory="posix")
 except OSError as error:
     assert error.errno == errno.ENOSPC, error
     assert "/dev/shm has no room for" in str(error), error
@@ -406,7 +407,7 @@ def test_a_ring_larger_than_dev_shm_is_enospc(path):
     if status.f_blocks * status.f_frsize >= 2**31:
         pytest.skip("two rings of the largest size fit into this /dev/shm")
     with ringbell.listen(path), pytest.raises(OSError, match="no room") as caught:
-        ringbell.connect(path, ring_size=2**30)
+        ringbell.connect(path, ring_size=2**30, memory="posix")
     assert caught.value.errno == errno.ENOSPC
 
 

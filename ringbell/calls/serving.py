@@ -34,6 +34,7 @@ def serve(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
+    max_message: int | None = None,
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
@@ -53,6 +54,7 @@ def serve(
         max_share=max_share,
         kick=kick,
         moderation=moderation,
+        max_message=max_message,
     ) as listener:
         serve_on(listener, handler)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from types import TracebackType
@@ -29,10 +30,14 @@ class Descriptors:
         self.handed_over: bool = False
 
     def close(self) -> None:
-        """Close the socket and what kicks. May be done again, also when an exception ended it."""
+        """Close the socket and what kicks. May be done again, also when an exception ended it.
+
+        Two threads may do it at once.
+        """
         self.control.close()
         while self.kick_fds:
-            os.close(self.kick_fds.pop())
+            with contextlib.suppress(IndexError):
+                os.close(self.kick_fds.pop())
 
     def __enter__(self) -> Self:
         return self
