@@ -22,23 +22,6 @@ static PyObject *take_whole(struct side *side)
 	return (PyObject *)request;
 }
 
-/* Takes the last piece that was peeked at. The request is made first: a want of memory leaves the
- * piece in the ring. */
-static PyObject *take_last_piece(struct side *side)
-{
-	struct request *request = request_in_pieces(side);
-	struct message message;
-
-	if (!request)
-		return NULL;
-	if (consumer_take_piece(side->consumer, &message, true) != TOOK_MESSAGE) {
-		Py_DECREF(request);
-		return NULL;
-	}
-	Py_DECREF(message.payload); /* the request keeps it */
-	return (PyObject *)request;
-}
-
 static PyObject *take_next(struct side *side, struct patience *patience)
 {
 	struct consumer *doorbell = side->consumer;
@@ -49,10 +32,10 @@ static PyObject *take_next(struct side *side, struct patience *patience)
 		int status = rb_peek(core, 0);
 		if (!status && !core->consumer.frame.flags)
 			return take_whole(side);
-		if (!status && !(core->consumer.frame.flags & RB_FLAG_MORE))
-			return take_last_piece(side);
 		if (!status) {
 			enum took took = consumer_take_piece(doorbell, &message, true);
+			if (took == TOOK_MESSAGE)
+				return (PyObject *)request_in_pieces(side, &message);
 			if (took == TOOK_FAILED || !consumer_goes_on(doorbell, patience))
 				return NULL;
 			continue;

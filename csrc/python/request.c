@@ -44,14 +44,16 @@ struct request *request_in_ring(struct side *device)
 			   core->consumer.slots + frame->start, frame->stop - frame->start);
 }
 
-/* Of a message that is put together in memory of its own; its last piece was peeked at. */
-struct request *request_in_pieces(struct side *device)
+/* Of a message that was put together in memory of its own. */
+struct request *request_in_pieces(struct side *device, const struct message *message)
 {
-	const rb_frame *frame = &device->consumer->end.core->consumer.frame;
-	PyObject *bytes = device->consumer->pieces;
+	PyObject *bytes = message->payload;
+	struct request *request =
+		request_new(device, message->index, message->token, bytes, PyBytes_AsString(bytes),
+			    (uint64_t)PyBytes_Size(bytes));
 
-	return request_new(device, frame->index, frame->token, bytes, PyBytes_AsString(bytes),
-			   (uint64_t)PyBytes_Size(bytes));
+	Py_DECREF(bytes); /* the loan keeps it */
+	return request;
 }
 
 /* False with BufferError, and the payload is the user's again, while he looks at a part of it. */

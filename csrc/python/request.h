@@ -16,7 +16,7 @@ struct request {
 };
 
 struct request *request_in_ring(struct side *device);
-struct request *request_in_pieces(struct side *device);
+struct request *request_in_pieces(struct side *device, const struct message *message);
 bool request_complete(struct request *request, PyObject *payload, int kind,
 		      struct patience *patience);
 
