@@ -40,6 +40,22 @@ typedef struct {
 	uint64_t their_bytes;
 } rb_memory;
 
+/* A descriptor with an owner from the moment it exists. One of zeros has none; the
+ * functions that make one take such an owner, which does not move until it is closed. A child of
+ * fork has none of them. */
+typedef struct rb_owned {
+	int fd; /* 0: none, as none of ours is 0, 1 or 2 */
+	struct rb_owned *before, *after;
+} rb_owned;
+
+/* What the memory of a channel is: a sealed memfd, or a file on /dev/shm. */
+enum { RB_MEMORY_MEMFD = 1, RB_MEMORY_POSIX = 2 };
+
+/* memory.c: made, sealed, looked at */
+int rb_memory_make(rb_owned *owned, int kind);
+int rb_memory_seal(int descriptor);
+int rb_memory_kind(int descriptor);
+
 /* segment.c: the header */
 size_t rb_header_size(void);
 uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell_slot_size,
@@ -62,6 +78,27 @@ uint64_t rb_channel_my_slots(rb_channel *channel);
  * for the device's producer and consumer. Returns how many words it wrote. */
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
 
+/* owned.c */
+int rb_owned_fd(const rb_owned *owned);
+void rb_owned_close(rb_owned *owned);
+int rb_owned_eventfd(rb_owned *owned);
+int rb_owned_timer(rb_owned *owned);
+int rb_owned_epoll(rb_owned *owned, const rb_channel *channel);
+int rb_owned_file(rb_owned *owned, const char *path);
+int rb_owned_spare(rb_owned *owned);
+
+/* control.c: the sockets on which two sides meet */
+int rb_socket_make(rb_owned *owned);
+int rb_socket_connect(int fd, const char *path);
+int rb_socket_bind(int fd, const char *path);
+int rb_socket_is_bound(int fd);
+int rb_socket_listen(int fd);
+int rb_socket_accept(rb_owned *owned, int listening_fd);
+int rb_socket_peer(int fd, int *process, unsigned *user);
+void rb_socket_shutdown(int fd);
+int rb_socket_send(int fd, const char *text, size_t length, const int *fds, size_t count);
+int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came);
+
 /* closing.c: every call of a side that is closed returns -EBADF */
 int rb_channel_close(rb_channel *channel, int goodbye, uint64_t wait_ns);
 void rb_channel_disown(rb_channel *channel);
@@ -76,6 +113,9 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
 		       int always_kick);
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
 int rb_pollable(rb_channel *channel);
+
+/* message.c: the longest message that this side wants, in bytes; all of them if not called */
+void rb_channel_limit(rb_channel *channel, uint64_t longest);
 
 /* kick.c */
 int rb_timer_make(void);

@@ -4,17 +4,20 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar, final
 
 import numpy as np
-from _typeshed import ReadableBuffer
 from numpy.typing import ArrayLike, NDArray
 
+from ringbell._types import Payload as Payload
 from ringbell.channel.channel import Channel
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
+from ringbell.streams.checked import Steps
 
 _Key = TypeVar("_Key", contravariant=True)
 _Taken = TypeVar("_Taken", covariant=True)
 _Result = TypeVar("_Result")
 _Many: TypeAlias = tuple[int | None, float | None]
+
+def wait_readable(descriptors: list[int], timeout: float | None, /) -> list[int]: ...
 
 @final
 class Taking(Generic[_Key, _Taken]):
@@ -29,12 +32,8 @@ class MessageProducer(End):
     def __new__(cls, channel: Channel) -> Self: ...
     @property
     def max_payload(self) -> int: ...
-    def send(
-        self, payload: ReadableBuffer, token: int = 0, timeout: float | None = None
-    ) -> None: ...
-    def send_many(
-        self, payloads: Iterable[ReadableBuffer], timeout: float | None = None
-    ) -> int: ...
+    def send(self, payload: Payload, token: int = 0, timeout: float | None = None) -> None: ...
+    def send_many(self, payloads: Iterable[Payload], timeout: float | None = None) -> int: ...
     def reserve(self, size: int, token: int = 0, timeout: float | None = None) -> Frame: ...
 
 class MessageConsumer(End):
@@ -57,7 +56,14 @@ class RecordProducer(End):
     def reserve(self, count: int, timeout: float | None = None) -> RecordBlock: ...
 
 class RecordConsumer(End):
-    def __new__(cls, channel: Channel, dtype: np.dtype[Any], rows: NDArray[Any], /) -> Self: ...
+    def __new__(
+        cls,
+        channel: Channel,
+        dtype: np.dtype[Any],
+        rows: NDArray[Any],
+        steps: Steps | None,
+        /,
+    ) -> Self: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
@@ -82,10 +88,10 @@ class Driver(Side):
     def in_flight(self) -> int: ...
     @property
     def _reap(self) -> Taking[float | None, Completion]: ...
-    def submit(self, payload: ReadableBuffer, timeout: float | None = None) -> int: ...
-    def call(self, payload: ReadableBuffer, timeout: float | None = None) -> bytes: ...
+    def submit(self, payload: Payload, timeout: float | None = None) -> int: ...
+    def call(self, payload: Payload, timeout: float | None = None) -> bytes: ...
     def map(
-        self, payloads: Iterable[ReadableBuffer], depth: int = 128, timeout: float | None = None
+        self, payloads: Iterable[Payload], depth: int = 128, timeout: float | None = None
     ) -> Iterator[bytes]: ...
     def reserve(self, size: int, timeout: float | None = None) -> Frame: ...
 
@@ -99,7 +105,7 @@ class Device(Side):
     def _take(self) -> Taking[float | None, Request]: ...
     def _serve(
         self,
-        handler: Callable[[memoryview], ReadableBuffer],
+        handler: Callable[[memoryview], Payload],
         failed: Callable[[Request, Exception], object],
         /,
     ) -> None: ...
@@ -167,7 +173,7 @@ class Request:
     @property
     def payload(self) -> memoryview: ...
     def complete(
-        self, payload: ReadableBuffer = b"", timeout: float | None = None, *, ok: bool = True
+        self, payload: Payload = b"", timeout: float | None = None, *, ok: bool = True
     ) -> None: ...
     def fail(self, text: str, timeout: float | None = None) -> None: ...
 

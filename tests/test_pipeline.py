@@ -97,21 +97,21 @@ def test_an_empty_input_is_an_empty_output(run):
         np.array([(i, (i, 1, 2), (i % 256, b"abc")) for i in range(20_000)], RECORD),
         np.arange(300.0).reshape(100, 3),
         np.asfortranarray(np.arange(300).reshape(100, 3)),
-        np.float32(1.5),
         np.zeros(0, RECORD),
     ],
-    ids=["structured", "rows", "columns", "one", "none"],
+    ids=["structured", "rows", "columns", "none"],
 )
 def test_an_array_file_arrives_as_an_array_file(run, rows, tmp_path):
     there, here = tmp_path / "there.npy", tmp_path / "here.npy"
     np.save(there, rows)
     producer, consumer = run("produce", there), run("consume", here)
-    assert finish(producer)[0] == finish(consumer)[0] == 0
+    code, _, messages = finish(producer)
+    assert code == finish(consumer)[0] == 0
     arrived = np.load(here)
     assert arrived.dtype == rows.dtype
-    assert arrived.shape == (rows.shape or (1,))
-    assert (arrived == rows).all()
-    if rows.ndim == 1:
+    assert np.array_equal(arrived, rows)
+    assert ("(Fortran order)" in messages) == (not rows.flags.c_contiguous)
+    if rows.flags.c_contiguous:
         assert here.read_bytes() == there.read_bytes()
 
 
@@ -247,7 +247,7 @@ def test_another_dtype_is_refused_on_both_sides(run, content):
         ("produce", ["--dtype", str(HUGE_OFFSET)], "is no dtype"),
         ("produce", ["/nowhere/to/be/found"], "No such file or directory"),
         ("produce", ["/nowhere/to/be/found.npy"], "No such file or directory"),
-        ("produce", ["--ring-size", "5000"], "ring_size is a power of two"),
+        ("produce", ["--ring-size", "5000"], "--ring-size is a power of two"),
         ("consume", ["/nowhere/to/be/found"], "there is no such folder"),
         ("consume", ["/tmp"], "this is a folder"),
         ("consume", ["--timeout", "0"], "within the timeout"),
@@ -255,7 +255,7 @@ def test_another_dtype_is_refused_on_both_sides(run, content):
 )
 def test_bad_input_is_one_line(path, command, arguments, message):
     done = CliRunner().invoke(cli.app, [command, str(path), *arguments])
-    assert done.exit_code == 2
+    assert done.exit_code == (1 if "timeout" in message else 2)
     assert re.fullmatch(rf"ringbell: .*{re.escape(message)}.*\n", done.stderr)
 
 

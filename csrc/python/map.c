@@ -86,6 +86,8 @@ static bool send_next(struct map *map)
 	bool sent = driver_send(driver, answer, map->payload, &patience);
 	if (sent) {
 		answers_append(&map->in_order, answer);
+		if (answer->payload)
+			map_answer_arrived(map, answer);
 		Py_CLEAR(map->payload);
 	}
 	driver_leave(driver);

@@ -13,13 +13,14 @@ from ringbell._ends import Request
 from ringbell.calls.device import Device
 from ringbell.calls.listener import Listener
 from ringbell.calls.opening import listen
-from ringbell.errors import CorruptRing, EndOfStream, LayoutMismatch, PeerLost
+from ringbell.channel.descriptors import LACKING
+from ringbell.errors import CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from ringbell._ends import Payload
 
-    Handler = Callable[[memoryview], ReadableBuffer]
+    Handler = Callable[[memoryview], Payload]
 
 _log = logging.getLogger("ringbell")
 
@@ -34,6 +35,7 @@ def serve(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
+    max_message: int | None = None,
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
@@ -53,6 +55,7 @@ def serve(
         max_share=max_share,
         kick=kick,
         moderation=moderation,
+        max_message=max_message,
     ) as listener:
         serve_on(listener, handler)
 
@@ -62,8 +65,10 @@ def serve_on(listener: Listener, handler: Handler) -> None:
     while True:
         try:
             device = listener.accept()
-        except LayoutMismatch as error:
-            _log.warning("refused a driver on %s: %s", listener.path, error)
+        except OSError as error:
+            if error.errno not in LACKING:
+                raise
+            _log.warning("refused a driver on %s: %s", listener.path, error.strerror)
             continue
         with device:
             _serve_driver(device, handler)

@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
-import select
-import socket
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
+from ringbell.available import available_memory
 from ringbell.channel import forks
-from ringbell.channel.descriptors import Descriptors
+from ringbell.channel.descriptors import Descriptor, Descriptors, make
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Moderation, Policy, moderation_arguments
+from ringbell.process import describe
 
 if TYPE_CHECKING:
     from ringbell._ffi import CData
 
 _PATIENCE_NS = 1_000_000_000  # of close, for other threads
+_log = logging.getLogger("ringbell")
 
 
 class Channel:
@@ -34,9 +36,9 @@ class Channel:
         "__weakref__",
         "_closed",
         "_forked",
+        "_memory",
         "_owned",
         "_pollable",
-        "_side",
         "address",
         "handle",
         "moderation",
@@ -51,6 +53,7 @@ class Channel:
         *,
         header: bytes,
         segment: int,
+        memory: str,
         peer_pid: int,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
@@ -59,33 +62,31 @@ class Channel:
         """
         self._closed = True  # until there is something to close
         self._forked = False
-        kick_fds = ffi.new("int[]", owned.kick_fds)
+        kick_fds = ffi.new("int[]", owned.numbers())
         opened = ffi.new("rb_channel **")
         status = lib.rb_channel_open(
             opened, header, side, segment, kick_fds, owned.control.fileno()
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
-        self.handle = ffi.gc(opened[0], lib.rb_channel_free)
-        self.address = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
+        self.handle: CData = ffi.gc(opened[0], lib.rb_channel_free)
+        self.address: int = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
+        if policy.max_message is not None:
+            lib.rb_channel_limit(self.handle, policy.max_message)
         self.moderate(policy.moderation)
-        self.peer_pid = peer_pid
+        self.peer_pid: int = peer_pid
+        self._memory = memory
         self._owned = owned
-        self._side = side
-        self._pollable: select.epoll | None = None
+        self._pollable: Descriptor | None = None
         # No call lies between these two, so no signal handler runs there.
         owned.handed_over = True
         self._closed = False
         forks.watch(self)
 
     @property
-    def _control(self) -> socket.socket:
-        return self._owned.control
-
-    @property
     def _descriptors(self) -> list[int]:
-        return self._owned.kick_fds
+        return self._owned.numbers()
 
     @property
     def closed(self) -> bool:
@@ -110,7 +111,7 @@ class Channel:
     def moderate(self, moderation: Moderation | None) -> None:
         """Say when this side wants to be woken for data, from its next sleep on."""
         lib.rb_channel_moderation(self.handle, *moderation_arguments(moderation))
-        self.moderation = moderation
+        self.moderation: Moderation | None = moderation
 
     def pollable(self) -> int:
         """Give a descriptor that is readable while there is something to take.
@@ -120,17 +121,20 @@ class Channel:
         if self._closed:
             self.fail(-errno.EBADF)
         if self._pollable is None:
-            # Of the ring that this side consumes; those of the interrupt ring come second.
-            ring = lib.RB_KICK_FDS if self._side == lib.RB_DRIVER else 0
-            epoll = select.epoll()
-            epoll.register(self._descriptors[ring + lib.RB_DATA_FD], select.EPOLLIN)
-            epoll.register(self._descriptors[ring + lib.RB_TIMER_FD], select.EPOLLIN)
-            epoll.register(self._control.fileno(), select.EPOLLRDHUP)
+            epoll = make("an epoll descriptor", lib.rb_owned_epoll, self.handle)
             # Whatever is wrong, the next take will say so.
             lib.rb_pollable(self.handle)
             # Last: a signal handler that raises before it leaves the work to the next call.
             self._pollable = epoll
         return self._pollable.fileno()
+
+    def memory_left(self) -> int:
+        """Give the bytes of memory that a message may take: what there is now."""
+        return available_memory()
+
+    def log_refusal(self, why: str) -> None:
+        """Tell whoever operates this side of a request that was not taken."""
+        _log.warning("refused what %s sent: %s", describe(self.peer_pid), why)
 
     def fail(self, status: int) -> NoReturn:
         """Raise the exception for the -errno that C returned; no other place makes one of it."""
@@ -142,16 +146,16 @@ class Channel:
                 )
             raise ChannelClosed("this side has closed the channel; connect again to go on")
         if status == -errno.EPIPE:
-            raise EndOfStream(f"the other side (process {self.peer_pid}) closed the channel")
+            raise EndOfStream(f"the other side ({describe(self.peer_pid)}) closed the channel")
         if status == -errno.ECONNRESET:
             raise PeerLost(
-                f"the other side (process {self.peer_pid}) died without closing the channel, or "
+                f"the other side ({describe(self.peer_pid)}) died without closing the channel, or "
                 "gave it up"
             )
         if status == -errno.EPROTO:
             raise CorruptRing(
-                f"the other side (process {self.peer_pid}) wrote what no ringbell writes into the "
-                "shared memory; close this channel and connect again"
+                f"the other side ({describe(self.peer_pid)}) wrote what no ringbell writes into "
+                "the shared memory; close this channel and connect again"
             )
         if status == -errno.EBUSY:
             raise RuntimeError(
@@ -164,7 +168,7 @@ class Channel:
         """Read the indices and the counters of both sides; also possible after close."""
         words = ffi.new("uint64_t[]", stats.WORDS)
         lib.rb_channel_stats(self.handle, words)
-        return stats.from_words(list(words))
+        return stats.from_words(list(words), self._memory)
 
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.
@@ -195,7 +199,7 @@ class Channel:
         self._owned.close()
 
     def __del__(self) -> None:
-        if self._closed:
+        if getattr(self, "_closed", True):  # closed, or not even begun
             return
         self._closed = True
         closed = lib.rb_channel_closed(self.handle)
