@@ -302,18 +302,11 @@ bool how_many(PyObject *max, uint64_t most, uint64_t *count)
 	*count = most;
 	if (max == Py_None)
 		return true;
-	PyObject *number = PyNumber_Index(max);
-	if (!number)
+	if (!one_or_more(max, "max is how many to take, at least 1, not %S", count))
 		return false;
-	int overflow;
-	long long wanted = PyLong_AsLongLongAndOverflow(number, &overflow);
-	if (overflow < 0 || (!overflow && wanted < 1))
-		PyErr_Format(PyExc_ValueError, "max is how many to take, at least 1, not %S",
-			     number);
-	else if (!overflow && (uint64_t)wanted < most)
-		*count = (uint64_t)wanted;
-	Py_DECREF(number);
-	return !PyErr_Occurred();
+	if (*count > most)
+		*count = most;
+	return true;
 }
 
 /* The key is `(max, timeout)`. */

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import operator
 import os
 import secrets
 import stat
@@ -15,6 +14,7 @@ from typing import NamedTuple, Self
 import posix_ipc
 
 from ringbell._ffi import ffi, lib
+from ringbell.arguments import whole_number
 from ringbell.errors import LayoutMismatch
 
 RING_SIZE = 1 << 20
@@ -65,7 +65,7 @@ def create_stream(
     A ring of records has a power of two of slots: as many as fit into `ring_size` bytes, and at
     least as many as fill whole pages. Raises what `create` raises.
     """
-    _check_ring_size(ring_size)
+    ring_size = _check_ring_size(ring_size)
     page = os.sysconf("SC_PAGESIZE")
     unused = page // lib.rb_message_slot()
     if not description:
@@ -83,19 +83,18 @@ def create_stream(
 
 def _check_ring_size(ring_size: int) -> int:
     page = os.sysconf("SC_PAGESIZE")
-    if not page <= operator.index(ring_size) <= _LONGEST_RING or ring_size & (ring_size - 1):
-        raise ValueError(
-            f"ring_size is a power of two from {page} to {_LONGEST_RING} bytes, not {ring_size}"
-        )
-    return ring_size
+    complaint = f"ring_size is a power of two from {page} to {_LONGEST_RING} bytes"
+    size = whole_number(ring_size, page, _LONGEST_RING, complaint)
+    if size & (size - 1):
+        raise ValueError(f"{complaint}, not {size}")
+    return size
 
 
 def _create(
     slots: int, slot_size: int, interrupt_slots: int, description: bytes, first_index: int
 ) -> Segment:
     """Make the segment. Its name is gone at once, so no kill leaves anything in /dev/shm."""
-    if not 0 <= first_index < 2**64:
-        raise ValueError(f"first_index is from 0 to 2**64 - 1, not {first_index}")
+    first_index = whole_number(first_index, 0, 2**64 - 1, "first_index is from 0 to 2**64 - 1")
     header = ffi.new("char[]", lib.rb_header_size())
     size = lib.rb_header_make(
         header, slots, slot_size, interrupt_slots, len(description), first_index

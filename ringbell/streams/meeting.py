@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import time
@@ -16,6 +17,7 @@ from ringbell.channel.descriptors import Descriptors
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import handshake, segment
+from ringbell.meeting.address import hint_about
 from ringbell.meeting.control_socket import ListeningSocket, connect_socket
 from ringbell.policy import Policy
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _PAUSE = 0.001  # seconds
+_log = logging.getLogger("ringbell")
 
 
 class Meeting:
@@ -55,7 +58,10 @@ class Meeting:
                 if channel := self._look_once():
                     return channel
         except TimeoutError:
-            raise TimeoutError(f"{self.nobody} {self._name!r} within the timeout") from None
+            raise TimeoutError(
+                f"{self.nobody} {self._name!r} within the timeout (waited on {self._path}"
+                f"{hint_about(self._path)})"
+            ) from None
 
     def open_channel(self, owned: Descriptors, listening: ListeningSocket | None) -> Channel:
         """Open the channel with whoever connected to `listening`, or whom this side connected to.
@@ -70,6 +76,7 @@ class Meeting:
             return self._try(control, None)
         if listening := self._listen():
             with listening:
+                self._say_what_is_waited_for()
                 channel = None
                 while listening.listens and not channel:
                     channel = self._try(listening.accept(self.deadline), listening)
@@ -116,6 +123,10 @@ class Meeting:
                 if seconds_left(self.deadline) == 0:
                     raise TimeoutError from None
         return None
+
+    def _say_what_is_waited_for(self) -> None:
+        partner, elsewhere = handshake.PARTNERS[self.role], hint_about(self._path)
+        _log.info("waiting for the %s of %r on %s%s", partner, self._name, self._path, elsewhere)
 
     def _in_use(self) -> str:
         partner = handshake.PARTNERS[self.role]
