@@ -157,6 +157,16 @@ static PyObject *device_serve(PyObject *self, PyObject *const *args, Py_ssize_t 
 	return NULL;
 }
 
+/* Whether all that the driver has sent is answered, and nothing of a next request has come. */
+static PyObject *device_idle(PyObject *self, PyObject *unused)
+{
+	const struct consumer *doorbell = ((struct side *)self)->consumer;
+	rb_channel *core = doorbell->end.core;
+
+	(void)unused;
+	return PyBool_FromLong(!doorbell->pieces && rb_arrived(core) == core->consumer.read);
+}
+
 /* ---- the type ---- */
 
 static PyObject *device_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -189,6 +199,7 @@ static PyObject *device_iter(PyObject *self)
 }
 
 static PyMethodDef device_methods[] = {
+	{"_idle", device_idle, METH_NOARGS, NULL},
 	{"_serve", (PyCFunction)(void (*)(void))device_serve, METH_FASTCALL, NULL},
 	{NULL, NULL, 0, NULL},
 };

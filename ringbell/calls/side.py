@@ -34,3 +34,8 @@ class Side(_Side):
         """
         if not self._channel.closed:
             self._guarded(self._channel.close)
+
+    def _give_up(self) -> None:
+        """Close without a goodbye: the other side takes what was sent, then gets PeerLost."""
+        if not self._channel.closed:
+            self._guarded(self._channel.give_up)
