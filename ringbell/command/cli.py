@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -62,18 +63,41 @@ PollingOption = Annotated[str, typer.Option(help="adaptive, never or always.")]
 KickOption = Annotated[str, typer.Option(help="asleep, or always: a kick for every entry.")]
 
 
+_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+
+
 def _fail(message: object, code: int = 2) -> NoReturn:
-    _errors.print(
-        f"ringbell: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
+    _errors.print(f"ringbell: {message}", style="red", **_PLAIN)
     raise typer.Exit(code)
+
+
+class _ShownLog(logging.Handler):
+    """Shows what the library logs: what it waits for, and what a handler raised."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # nobody reads it
+            _errors.print(f"ringbell: {record.getMessage()}", **_PLAIN)
+
+
+@contextlib.contextmanager
+def _shown_log() -> Iterator[None]:
+    log, shown = logging.getLogger("ringbell"), _ShownLog()
+    before = log.level
+    log.addHandler(shown)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(shown)
 
 
 @contextlib.contextmanager
 def _shown_errors() -> Iterator[None]:
-    """Show what went wrong in one line, without a traceback."""
+    """Show what went wrong in one line, without a traceback, and what is waited for."""
     try:
-        yield
+        with _shown_log():
+            yield
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
     except BrokenPipeError:  # whoever read our output wants no more, as in `... | head`
