@@ -49,6 +49,7 @@ void rb_unreserve(rb_channel *channel, uint64_t reservation);
  * it: rb_peek, then rb_skip or rb_hold. */
 int rb_peek(rb_channel *channel, int64_t patience_ns);
 bool rb_peek_arrived(rb_channel *channel);
+uint64_t rb_frame_slots(const rb_channel *channel);
 void rb_skip(rb_channel *channel);
 void rb_give_back(rb_channel *channel);
 void rb_hold(rb_channel *channel);

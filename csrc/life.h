@@ -64,12 +64,16 @@ static inline int rb_corrupt(rb_channel *channel)
 	return -EPROTO;
 }
 
-/* Every later call of this side fails. The goodbye comes after all that was published before. */
+/* Every later call of this side fails. The goodbye comes after all that was published before. It
+ * says how many slots the user was lent: he has taken them, but they are not given back, as he may
+ * look at them for as long as he likes. */
 static inline void rb_end_life(rb_channel *channel, bool goodbye)
 {
+	uint64_t lent = rb_load_relaxed(&channel->consumer.lent);
+
 	rb_store_relaxed_int(&channel->dead, -EBADF);
 	if (goodbye)
-		rb_store_release(&channel->producer.mine->goodbye, 1);
+		rb_store_release(&channel->producer.mine->goodbye, 1 + lent);
 }
 
 /* ---- the peer ---- */

@@ -376,6 +376,7 @@ def test_a_borrowed_view_outlives_the_channel(stream):
     view = consumer.borrow()
     consumer.close()
     producer.close()
+    assert view == b"kept"
     with pytest.raises(ringbell.ChannelClosed):
         consumer.borrow()
     producer, consumer = stream()

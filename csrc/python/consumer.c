@@ -164,6 +164,7 @@ bool consumer_end_loan(struct consumer *consumer)
 	}
 	Py_CLEAR(consumer->lent);
 	if (consumer->lent_in_ring) {
+		rb_lend(consumer->end.core, 0);
 		rb_skip(consumer->end.core);
 		rb_give_back(consumer->end.core);
 	}
@@ -186,7 +187,10 @@ static PyObject *lend_frame(struct consumer *consumer)
 		return NULL;
 	PyObject *view = loan_lend(consumer->loan, (void *)(uintptr_t)frame_start(core),
 				   frame_length(&core->consumer.frame), true);
-	return view ? lend(consumer, view, true) : NULL;
+	if (!view)
+		return NULL;
+	rb_lend(core, rb_frame_slots(core));
+	return lend(consumer, view, true);
 }
 
 /* Lends one that was put together in memory of its own, where whoever looks at it does no harm. */

@@ -23,6 +23,7 @@ static int64_t await_records(struct record_consumer *consumer, uint64_t most,
 	int64_t status = consumer->lent ? rb_return(core, consumer->lent) : 0;
 
 	consumer->lent = 0;
+	rb_lend(core, 0);
 	if (!status)
 		status = rb_borrow(core, most, 0);
 	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
@@ -42,8 +43,10 @@ static PyObject *borrow(struct record_consumer *consumer, uint64_t most, struct 
 		return NULL;
 	Py_ssize_t start = (Py_ssize_t)consumer->end.core->consumer.frame.start;
 	PyObject *rows = PySequence_GetSlice(consumer->rows, start, start + (Py_ssize_t)count);
-	if (rows)
+	if (rows) {
 		consumer->lent = (uint64_t)count;
+		rb_lend(consumer->end.core, consumer->lent);
+	}
 	return rows;
 }
 

@@ -125,6 +125,8 @@ class Meeting:
         return None
 
     def _say_what_is_waited_for(self) -> None:
+        if seconds_left(self.deadline) == 0:
+            return
         partner, elsewhere = handshake.PARTNERS[self.role], hint_about(self._path)
         _log.info("waiting for the %s of %r on %s%s", partner, self._name, self._path, elsewhere)
 

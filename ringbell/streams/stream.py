@@ -44,6 +44,12 @@ class Stream(_Stream):
         if not self._channel.closed:
             self._guarded(self._channel.close)
 
+    def _give_up(self) -> None:
+        """Close, because an exception leaves the block: what was lent counts as not taken."""
+        if not self._channel.closed:
+            lib.rb_lend(self._channel.handle, 0)
+        self.close()
+
     def __repr__(self) -> str:
         state = ", closed" if self._channel.closed else ""
         return f"<ringbell.{type(self).__name__}, other side is process {self.peer_pid}{state}>"
