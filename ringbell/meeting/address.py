@@ -42,6 +42,11 @@ def _folder_without_runtime() -> Path:
     return Path(f"/tmp/ringbell-{os.geteuid()}")
 
 
+def _folder_of_session() -> Path:
+    """Where the folder of a login shell usually is."""
+    return Path(f"/run/user/{os.geteuid()}/ringbell")
+
+
 def hint_about(path: Path) -> str:
     """Say why nobody may be found at a path, as the end of a sentence; "" when nothing is known.
 
@@ -50,7 +55,7 @@ def hint_about(path: Path) -> str:
     """
     if path.parent != _folder():
         return "" if path.parent.is_dir() else f"; there is no folder {path.parent}"
-    for folder in (_folder_without_runtime(), Path(f"/run/user/{os.geteuid()}/ringbell")):
+    for folder in (_folder_without_runtime(), _folder_of_session()):
         other = folder / path.name
         if other.parent != path.parent and _is_our_socket(other):
             return (
