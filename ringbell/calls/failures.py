@@ -10,7 +10,7 @@ import traceback
 from ringbell._ends import Request
 
 _log = logging.getLogger("ringbell")
-_MOST_PLACES = 1000
+_MOST_PLACES = 100
 
 
 class Failures:
@@ -35,7 +35,7 @@ class Failures:
 
     def _tell(self, error: Exception) -> None:
         place = _place_of(error)
-        if place not in self._counts and len(self._counts) == _MOST_PLACES:
+        if place not in self._counts and len(self._counts) >= _MOST_PLACES:
             place = "other places"
         count = self._counts[place] = self._counts.get(place, 0) + 1
         if count == 1:
