@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -609,7 +610,7 @@ def test_nothing_works_after_close(stream, kind):
     else:
         uses += [consumer.read, consumer.read]
     for use in uses:
-        with pytest.raises(ringbell.ChannelClosed, match="this side has closed the channel"):
+        with pytest.raises(ringbell.ChannelClosed, match="this side has closed the channel; open another one"):
             use()
     assert producer.stats().driver.producer.entries == 1
 
@@ -806,20 +807,63 @@ def test_a_consumer_that_died_asleep_is_missed_by_the_next_call_but_one(start, p
         put(producer, kind, 2)
 
 
+LEAVE = {
+    "closes": ("consumer.close()", ringbell.EndOfStream),
+    "raises": ("with consumer: 1 / 0", ringbell.EndOfStream),
+    "dies": (None, ringbell.PeerLost),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_consumer_that_died_has_not_taken_is_an_error_of_the_close(
-    start, produce, path, kind
+@pytest.mark.parametrize("way", LEAVE)
+def test_a_producer_is_told_at_its_end_of_what_its_consumer_has_not_taken(
+    start, produce, kind, way
 ):
     consumer = start("consumer", wait=False)
     producer = produce(**KINDS[kind])
     assert consumer.reply() == "ready"
-    put(producer, kind, 1)
-    consumer.kill()
-    with pytest.raises(ringbell.PeerLost):
-        producer.close()
+    consumer.run("consumer.stats()")  # it has met us
+    for i in range(2):
+        put(producer, kind, i)
+    consumer.run("taken = consumer.borrow(1)" if kind == "records" else "consumer.recv()")
+    code, error = LEAVE[way]
+    if code is None:
+        consumer.kill()
+    else:
+        with suppress(PeerError):
+            consumer.run(code)
+    with pytest.raises(error, match=f"process {consumer.pid}"):
+        if kind == "messages":
+            producer.close()
+        else:
+            with producer:
+                pass
     producer.close()
     with pytest.raises(ringbell.ChannelClosed):
         put(producer, kind, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_lent_counts_as_taken_by_a_consumer_that_closes_and_by_no_other(
+    start, produce, path, kind
+):
+    for way, (code, error) in LEAVE.items():
+        consumer = start("consumer", wait=False)
+        with suppress(error), ringbell.produce(path, **KINDS[kind]) as producer:
+            assert consumer.reply() == "ready"
+            put(producer, kind, 1)
+            consumer.run("lent = consumer.borrow()")
+            if code is None:
+                consumer.kill()
+            else:
+                with suppress(PeerError):
+                    consumer.run(code)
+            if way == "closes":
+                producer.check_consumer()
+                producer.close()
+            else:
+                with pytest.raises(error):
+                    producer.check_consumer()
 
 
 def test_a_consumer_that_died_with_all_in_hand_is_no_error_of_the_close(start, produce):

@@ -88,13 +88,13 @@ def _serve_driver(device: Device, handler: Handler, failures: Failures) -> None:
     try:
         device._serve(handler, failures.answer)
     except EndOfStream:
-        pass
+        device.close()
     except (PeerLost, CorruptRing) as error:
         _log.warning("%s", error)
     except BaseException:
         # This device ends. A driver that has no answer yet must not take that for a polite end.
-        if not device._idle():
-            device._give_up()
+        if device._idle():
+            device.close()
         raise
     finally:
-        device.close()
+        device._give_up()  # what has not been closed
