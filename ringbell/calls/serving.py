@@ -90,6 +90,7 @@ def _serve_driver(device: Device, handler: Handler, failures: Failures) -> None:
     except EndOfStream:
         device.close()
     except (PeerLost, CorruptRing) as error:
+        device.close()
         _log.warning("%s", error)
     except BaseException:
         # This device ends. A driver that has no answer yet must not take that for a polite end.
