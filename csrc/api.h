@@ -40,6 +40,16 @@ typedef struct {
 	uint64_t their_bytes;
 } rb_memory;
 
+/* What the memory of a channel is: a sealed memfd, or a file on /dev/shm. */
+enum { RB_MEMORY_MEMFD = 1, RB_MEMORY_POSIX = 2 };
+
+/* memory.c: made, sealed, looked at; and descriptors */
+int rb_memory_make(int *descriptor, int kind);
+int rb_memory_seal(int descriptor);
+int rb_memory_kind(int descriptor);
+int rb_descriptor_move(int descriptor);
+void rb_descriptor_close(int *descriptor);
+
 /* segment.c: the header */
 size_t rb_header_size(void);
 uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell_slot_size,
@@ -50,11 +60,9 @@ uint64_t rb_header_dtype_bytes(const void *header);
 uint64_t rb_header_slot_size(const void *header); /* of the doorbell ring, in bytes */
 uint64_t rb_message_slot(void);                   /* the size of a message ring's slots in bytes */
 
-/* channel.c: one side, opened, read off, closed */
+/* channel.c: one side, opened and read off */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		    const int *kick_fds, int control_fd);
-void rb_channel_close(rb_channel *channel);
-void rb_channel_disown(rb_channel *channel); /* as close, without a goodbye */
 void rb_channel_free(rb_channel *channel);
 const rb_memory *rb_channel_memory(rb_channel *channel);
 char *rb_channel_mine(rb_channel *channel); /* three of its fields, for programs that ask so */
@@ -63,6 +71,11 @@ uint64_t rb_channel_my_slots(rb_channel *channel);
 /* dwi, dri, iwi, iri; then the counters of layout.h for the driver's producer and consumer and
  * for the device's producer and consumer. Returns how many words it wrote. */
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
+
+/* closing.c: every call of a side that is closed returns -EBADF */
+int rb_channel_close(rb_channel *channel, int goodbye, uint64_t wait_ns);
+void rb_channel_disown(rb_channel *channel);
+int rb_channel_closed(const rb_channel *channel);
 
 /* wait.c: returns what is ready (RB_DATA, RB_SPACE), 0 when the time is over, or -errno */
 int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns);
@@ -73,6 +86,9 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
 		       int always_kick);
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
 int rb_pollable(rb_channel *channel);
+
+/* message.c: the longest message that this side wants, in bytes; all of them if not called */
+void rb_channel_limit(rb_channel *channel, uint64_t longest);
 
 /* kick.c */
 int rb_timer_make(void);

@@ -17,6 +17,7 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	producer->write = producer->read_seen = first;
 	consumer->read = consumer->next = consumer->write_seen = first;
 	consumer->pace = rb_pace_first();
+	consumer->longest = UINT64_MAX;
 	rb_store_release(&producer->mine->write_index, first);
 	rb_store_release(&producer->mine->read_index, first);
 	/* An event that lies behind asks for no kick. */
@@ -94,6 +95,7 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 
 	if (!opened)
 		return -ENOMEM;
+	rb_closing_begin(&opened->closing);
 	memcpy(&checked, header, sizeof(checked));
 	opened->side = side;
 	opened->control_fd = control_fd;
@@ -113,20 +115,9 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 	return 0;
 }
 
-/* Says goodbye, and makes every later call fail. The caller closes the control socket then, which
- * wakes a peer that sleeps. */
-void rb_channel_close(rb_channel *channel)
-{
-	rb_end_life(channel, true);
-}
-
-void rb_channel_disown(rb_channel *channel)
-{
-	rb_end_life(channel, false);
-}
-
 void rb_channel_free(rb_channel *channel)
 {
+	rb_closing_end(&channel->closing);
 	rb_area_unmap(&channel->my_area);
 	rb_area_unmap(&channel->their_area);
 	free(channel->consumer.holds);

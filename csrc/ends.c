@@ -110,16 +110,25 @@ int rb_wait_for_entry(rb_channel *channel, int64_t patience_ns)
 int rb_untold_loss(rb_channel *channel)
 {
 	const struct rb_producer *producer = &channel->producer;
+	int lost = 0;
 
 	if (rb_dead(channel) || rb_peer_gone(channel))
 		return 0;
-	rb_look_for_peer(channel);
-	int lost = rb_may_publish(channel);
+	/* Any thread may ask, while another one closes this side; its descriptors stay meanwhile.
+	 */
+	pthread_mutex_lock(&channel->closing.lock);
+	if (!rb_dead(channel)) {
+		rb_look_for_peer(channel);
+		lost = rb_peer_gone(channel);
+		if (!lost && rb_said_goodbye(channel))
+			lost = rb_note_peer_gone(channel, -EPIPE);
+	}
+	pthread_mutex_unlock(&channel->closing.lock);
 	uint64_t goodbye = rb_load_acquire(&producer->theirs->goodbye);
 	uint64_t taken = rb_load_acquire(&producer->theirs->read_index);
 	if (goodbye)
 		taken += goodbye - 1;
-	return taken == producer->write ? 0 : lost;
+	return taken == rb_load_relaxed(&producer->mine->write_index) ? 0 : lost;
 }
 
 /* How many slots behind the read index the user has in hand. If this side closes now they count as

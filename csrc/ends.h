@@ -14,6 +14,9 @@
 
 enum { RB_MESSAGE = 1, RB_FAILURE = 2 };          /* kinds of frames */
 enum { RB_FLAG_MORE = 1, RB_FLAG_CONTINUED = 2 }; /* flags of frames: fragments */
+/* Never in a ring: rb_peek sets it where a message begins that is longer than rb_channel_limit. The
+ * caller may take it all the same; if not, he skips it, and its other pieces as they come. */
+enum { RB_FLAG_TOO_LONG = 1 << 15 };
 
 /* The frame that rb_peek or rb_take found last. start and stop bound its payload within the memory
  * of rb_channel_theirs. */
@@ -26,7 +29,7 @@ typedef struct {
 	uint16_t flags;
 } rb_frame;
 
-/* A message to be sent. */
+/* A message to be sent, or one that was found. */
 struct rb_payload {
 	const void *start;
 	uint64_t length;
@@ -48,8 +51,9 @@ void rb_unreserve(rb_channel *channel, uint64_t reservation);
 /* message.c: consuming. A frame is looked at first, and taken when the caller has what he wants of
  * it: rb_peek, then rb_skip or rb_hold. */
 int rb_peek(rb_channel *channel, int64_t patience_ns);
-bool rb_peek_arrived(rb_channel *channel);
 uint64_t rb_frame_slots(const rb_channel *channel);
+uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most);
+void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t count);
 void rb_skip(rb_channel *channel);
 void rb_give_back(rb_channel *channel);
 void rb_hold(rb_channel *channel);
@@ -74,6 +78,7 @@ uint64_t rb_arrived(rb_channel *channel);
 int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries,
 		   uint64_t max_delay_ns);
 void rb_defer_end(rb_channel *channel, uint64_t block);
+void rb_defer_drop(rb_channel *channel, uint64_t block);
 void rb_in_hand(rb_channel *channel, int in_hand);
 int rb_glance(rb_channel *channel, int want);
 

@@ -9,8 +9,8 @@
 #include "quick.h"
 
 #define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
-/* Of a message, in bytes: more than any memory holds, and nonsense beyond that. */
-#define RB_MESSAGE_MOST (1ULL << 40)
+/* Of a message, in bytes: more than can be mapped anywhere, and nonsense beyond that. */
+#define RB_MESSAGE_MOST (1ULL << 62)
 
 static uint64_t slots_of(uint64_t length)
 {
@@ -134,10 +134,12 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 	if (done + piece < length)
 		flags |= RB_FLAG_MORE;
 	memcpy(next_slot(producer) + RB_HEADER, (const uint8_t *)payload + done, piece);
-	/* The token comes with the last piece; the first one says how long the whole is, so that
-	 * the consumer need not move what it has of it when more comes. */
+	/* The first of several pieces says how long the whole is, so that the consumer knows how
+	 * much memory that will take, or that it wants no such message. The token comes with all
+	 * the others. */
+	bool first_of_many = !done && (flags & RB_FLAG_MORE);
 	publish(producer, (struct rb_frame_header){(uint32_t)piece, (uint16_t)kind, (uint16_t)flags,
-						   done ? token : length});
+						   first_of_many ? length : token});
 	producer->in_pieces = (flags & RB_FLAG_MORE) != 0;
 	return (int64_t)(done + piece);
 }
@@ -201,6 +203,23 @@ static bool is_rarer_frame(const struct rb_consumer *consumer, const struct rb_f
 	return piece_fits(consumer, header);
 }
 
+void rb_channel_limit(rb_channel *channel, uint64_t longest)
+{
+	channel->consumer.longest = longest;
+}
+
+/* A frame's flags as the caller sees them. A failure that comes whole is its text, and never too
+ * long. */
+static uint16_t flags_of(const struct rb_consumer *consumer, const struct rb_frame_header *header)
+{
+	bool first = !(header->flags & RB_FLAG_CONTINUED);
+	bool more = header->flags & RB_FLAG_MORE;
+	uint64_t whole = more ? header->token : header->length;
+	bool too_long = first && whole > consumer->longest && (more || header->kind == RB_MESSAGE);
+
+	return (uint16_t)(header->flags | (too_long ? RB_FLAG_TOO_LONG : 0));
+}
+
 /* Reads the frame at `next` into consumer->frame; returns its slots, or -EPROTO. */
 static int64_t look_at_frame(rb_channel *channel)
 {
@@ -213,7 +232,9 @@ static int64_t look_at_frame(rb_channel *channel)
 	uint64_t slots = slots_of(header.length);
 	if (slots > consumer->write_seen - consumer->next)
 		return rb_corrupt(channel);
-	if (!(header.kind == RB_MESSAGE && !header.flags) && !is_rarer_frame(consumer, &header))
+	bool plain =
+		header.kind == RB_MESSAGE && !header.flags && header.length <= consumer->longest;
+	if (!plain && !is_rarer_frame(consumer, &header))
 		return rb_corrupt(channel);
 	consumer->frame = (rb_frame){
 		.index = consumer->next,
@@ -221,7 +242,7 @@ static int64_t look_at_frame(rb_channel *channel)
 		.start = offset + RB_HEADER,
 		.stop = offset + RB_HEADER + header.length,
 		.kind = header.kind,
-		.flags = header.flags,
+		.flags = plain ? 0 : flags_of(consumer, &header),
 	};
 	return (int64_t)slots;
 }
@@ -269,7 +290,10 @@ void rb_skip(rb_channel *channel)
 	struct rb_consumer *consumer = &channel->consumer;
 	uint64_t length = consumer->frame.stop - consumer->frame.start;
 
-	rb_consumer_skip(consumer, slots_of(length), (uint32_t)length);
+	if (consumer->held)
+		rb_consumer_skip_held(consumer, slots_of(length), (uint32_t)length);
+	else
+		rb_consumer_skip(consumer, slots_of(length), 1, length);
 	note_piece(consumer);
 }
 
@@ -304,10 +328,46 @@ int rb_take(rb_channel *channel, int64_t patience_ns)
 	return channel->consumer.frame.flags;
 }
 
-/* Whether another frame has arrived by now, without waiting; it is peeked at then. */
-bool rb_peek_arrived(rb_channel *channel)
+/* Finds whole messages that have arrived, the one that rb_peek found first, and takes none of them:
+ * at most `most`, up to the first frame that is anything else. Returns how many. */
+uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most)
 {
-	return rb_consumer_available(&channel->consumer) > 0 && look_at_frame(channel) > 0;
+	const struct rb_consumer *consumer = &channel->consumer;
+	uint64_t next = consumer->next, left = consumer->write_seen - next, count = 0;
+
+	for (; count < most && left; count++) {
+		const uint8_t *slot = rb_consumer_slot(consumer, next);
+		struct rb_frame_header header;
+
+		memcpy(&header, slot, sizeof(header)); /* once, as in look_at_frame */
+		uint64_t slots = slots_of(header.length);
+		if (slots > left || header.kind != RB_MESSAGE || header.flags)
+			break;
+		found[count] = (struct rb_payload){slot + RB_HEADER, header.length};
+		next += slots;
+		left -= slots;
+		if (left > consumer->ahead)
+			rb_prefetch(rb_consumer_slot(consumer, next + consumer->ahead));
+	}
+	return count;
+}
+
+/* The caller is done with the first of what rb_find_arrived found: rb_skip for each of them. */
+void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t count)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	uint64_t slots = 0, bytes = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		slots += slots_of(found[i].length);
+		bytes += found[i].length;
+		if (consumer->held)
+			rb_consumer_skip_held(consumer, slots_of(found[i].length),
+					      (uint32_t)found[i].length);
+	}
+	if (!consumer->held)
+		rb_consumer_skip(consumer, slots, count, bytes);
+	consumer->pieces_left = 0;
 }
 
 /* Copies the next message, which is not longer than `size` bytes, and gives its room back; returns

@@ -30,6 +30,14 @@ class RequestFailed(RingbellError):  # noqa: N818
     """The device answered that it could not do the request; the message is what it said."""
 
 
+class MessageTooLong(RingbellError, MemoryError):  # noqa: N818
+    """A message is longer than `max_message`, or than the memory that the machine has available.
+
+    It is skipped; the next call takes the message behind it. Requests and answers that are too long
+    fail, instead: the driver gets RequestFailed.
+    """
+
+
 class CorruptRing(RingbellError):  # noqa: N818
     """The other side broke the format of the shared memory. The channel is dead from then on."""
 

@@ -63,13 +63,17 @@ _POLLING = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How one side of a channel waits and kicks: the options of whatever opens one, checked."""
+    """How one side of a channel waits and kicks, and what it takes.
+
+    These are the options of whatever opens a channel, checked.
+    """
 
     polling: Polling = "adaptive"
     max_poll: float = MAX_POLL
     max_share: float = MAX_SHARE
     kick: Kick = "asleep"
     moderation: Moderation | None = None
+    max_message: int | None = None
 
     def __post_init__(self) -> None:
         _one_of(_POLLING, self.polling, f"polling is one of {', '.join(_POLLING)}")
@@ -84,6 +88,9 @@ class Policy:
         if self.polling == "always" and self.max_share != MAX_SHARE:
             raise ValueError("max_share bounds adaptive polling; polling='always' has no bound")
         moderation_arguments(self.moderation)
+        if self.max_message is not None:
+            complaint = "max_message is at least 1 byte, or None"
+            whole_number(self.max_message, 1, 2**63 - 1, complaint)
 
     def as_arguments(self) -> tuple[int, int, int, int]:
         """Give what `rb_channel_policy` takes."""

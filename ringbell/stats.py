@@ -106,6 +106,9 @@ class Stats:
     """Read index of the interrupt ring, moved by the driver."""
     driver: SideStats
     device: SideStats
+    memory: str
+    """What the shared memory is: `"memfd"`, sealed against being shortened, or `"posix"`, a file on
+    /dev/shm."""
 
 
 _Counters = TypeVar("_Counters")
@@ -117,7 +120,7 @@ WORDS = 4 + 4 * _END
 """How many words `rb_channel_stats` writes."""
 
 
-def from_words(words: Sequence[int]) -> Stats:
+def from_words(words: Sequence[int], memory: str) -> Stats:
     """Name the words of `rb_channel_stats`."""
     dwi, dri, iwi, iri, *counters = words
     a, b, c, d = (counters[i * _END : (i + 1) * _END] for i in range(4))
@@ -128,6 +131,7 @@ def from_words(words: Sequence[int]) -> Stats:
         iri=iri,
         driver=SideStats(_end(ProducerCounters, a), _end(ConsumerCounters, b)),
         device=SideStats(_end(ProducerCounters, c), _end(ConsumerCounters, d)),
+        memory=memory,
     )
 
 

@@ -246,12 +246,15 @@ def test_a_death_is_noticed_though_a_forked_child_lives_on(start, connect):
         os.kill(child, signal.SIGKILL)
 
 
-def test_killing_both_sides_leaves_nothing_in_dev_shm(start, path):
+@pytest.mark.parametrize(
+    ("memory", "mapped"), [("memfd", "/memfd:ringbell"), ("posix", "/dev/shm/")]
+)
+def test_killing_both_sides_leaves_nothing_in_dev_shm(start, path, memory, mapped):
     device = start("device")
-    driver = start("driver")
+    driver = start("driver", memory=memory)
     driver.run("driver.submit(b'x')")
     maps = Path(f"/proc/{device.pid}/maps").read_text()
-    assert "/dev/shm/ringbell." in maps
+    assert mapped in maps
     driver.kill()
     device.kill()
     assert not [name for name in os.listdir("/dev/shm") if name.startswith("ringbell.")]

@@ -340,13 +340,14 @@ def test_no_word_of_the_geometry_may_be_another(made, offset, value):
         segment.check(made[0])
 
 
-def test_a_segment_of_another_size_is_refused(made):
-    os.truncate(made[0], 4096)
-    with pytest.raises(ringbell.LayoutMismatch, match="geometry"):
-        segment.check(made[0])
-    os.truncate(made[0], 10)
-    with pytest.raises(ringbell.LayoutMismatch, match="only 10 bytes"):
-        segment.check(made[0])
+def test_a_segment_of_another_size_is_refused():
+    with segment.create(4096, memory="posix") as made:
+        os.truncate(made.descriptor, 4096)
+        with pytest.raises(ringbell.LayoutMismatch, match="geometry"):
+            segment.check(made.descriptor)
+        os.truncate(made.descriptor, 10)
+        with pytest.raises(ringbell.LayoutMismatch, match="only 10 bytes"):
+            segment.check(made.descriptor)
 
 
 def test_a_server_refuses_one_driver_and_serves_the_next(start, connect, path, made):
@@ -373,7 +374,7 @@ import ringbell
 listener = ringbell.listen(sys.argv[1])
 before = len(os.listdir("/proc/self/fd"))
 try:
-    ringbell.connect(sys.argv[1])
+    ringbell.connect(sys.argv[1], memory="posix")
 except OSError as error:
     assert error.errno == errno.ENOSPC, error
     assert "/dev/shm has no room for" in str(error), error
@@ -406,7 +407,7 @@ def test_a_ring_larger_than_dev_shm_is_enospc(path):
     if status.f_blocks * status.f_frsize >= 2**31:
         pytest.skip("two rings of the largest size fit into this /dev/shm")
     with ringbell.listen(path), pytest.raises(OSError, match="no room") as caught:
-        ringbell.connect(path, ring_size=2**30)
+        ringbell.connect(path, ring_size=2**30, memory="posix")
     assert caught.value.errno == errno.ENOSPC
 
 
@@ -414,12 +415,6 @@ def test_a_ring_larger_than_dev_shm_is_enospc(path):
 def test_a_bad_ring_size_is_a_value_error(path, ring_size):
     with pytest.raises(ValueError, match="ring_size is a power of two from"):
         ringbell.connect(path, ring_size=ring_size)
-
-
-@pytest.mark.parametrize("first_index", [-1, 2**64])
-def test_a_bad_first_index_is_a_value_error(path, first_index):
-    with pytest.raises(ValueError, match="first_index is from 0"):
-        ringbell.connect(path, first_index=first_index)
 
 
 @pytest.mark.parametrize(

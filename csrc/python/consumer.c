@@ -8,6 +8,11 @@
 
 /* What recv_many takes at most. */
 #define MANY 1024
+/* How many it looks for before it copies them. */
+#define AT_ONCE 64
+/* Bytes; whether there is memory for less than this nobody looks, as looking takes as long. */
+#define LOOKED_FOR (16ULL << 20)
+#define GROWTH 16
 
 enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW };
 
@@ -33,26 +38,99 @@ static PyObject *bytes_of(const uint8_t *start, uint64_t length)
 	return bytes;
 }
 
-/* The memory of a message in pieces, for all of it: its first piece says how long that is. */
-static bool pieces_begin(struct consumer *consumer, const rb_frame *frame)
+/* Refuses a message that is longer than the memory there is, unless the user has set a limit. False
+ * with an exception. */
+static bool look_for_memory(struct consumer *consumer)
 {
-	uint64_t whole = frame->flags & RB_FLAG_MORE ? frame->token : frame_length(frame);
-
-	Py_CLEAR(consumer->pieces); /* its sender gave it up half-way */
-	consumer->pieces = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)whole);
-	consumer->filled = 0;
-	return consumer->pieces != NULL;
+	if (consumer->whole < LOOKED_FOR || consumer->end.core->consumer.longest != UINT64_MAX)
+		return true;
+	PyObject *left = PyObject_CallMethod(consumer->end.channel, "memory_left", NULL);
+	if (!left)
+		return false;
+	consumer->most = PyLong_AsUnsignedLongLong(left);
+	Py_DECREF(left);
+	if (consumer->whole > consumer->most)
+		consumer->refusal = OVER_MEMORY;
+	return !PyErr_Occurred();
 }
 
-static bool pieces_add(struct consumer *consumer, const rb_frame *frame)
+/* A message begins. Its first piece says how long it is, and nothing is made on its word alone. */
+static bool pieces_begin(struct consumer *consumer, const rb_frame *frame)
+{
+	Py_CLEAR(consumer->pieces); /* its sender gave it up half-way */
+	consumer->filled = 0;
+	consumer->whole = frame->flags & RB_FLAG_MORE ? frame->token : frame_length(frame);
+	consumer->told = false;
+	consumer->refusal = NOT_REFUSED;
+	if (!(frame->flags & RB_FLAG_TOO_LONG))
+		return look_for_memory(consumer);
+	consumer->refusal = OVER_LIMIT;
+	consumer->most = consumer->end.core->consumer.longest;
+	return true;
+}
+
+/* Makes room for so many bytes: the whole message, or a sixteenth of that, and so on, as much as
+ * they fit into. So what is made is never more than 16 times what has arrived, but for small
+ * messages, and no more than a fifteenth of a message is copied a second time. */
+static bool pieces_grow(struct consumer *consumer, uint64_t needed)
+{
+	uint64_t size = consumer->whole;
+
+	if (consumer->pieces && needed <= (uint64_t)PyBytes_Size(consumer->pieces))
+		return true;
+	while (size > LOOKED_FOR && size / GROWTH >= needed)
+		size /= GROWTH;
+	PyObject *grown = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+	if (grown && consumer->pieces)
+		copy_bytes(PyBytes_AsString(grown), PyBytes_AsString(consumer->pieces),
+			   consumer->filled);
+	Py_XDECREF(consumer->pieces);
+	consumer->pieces = grown;
+	return grown != NULL;
+}
+
+static void pieces_add(struct consumer *consumer, const rb_frame *frame)
 {
 	uint64_t length = frame_length(frame);
 
-	if (!(frame->flags & RB_FLAG_CONTINUED) && !pieces_begin(consumer, frame))
-		return false;
+	if (!pieces_grow(consumer, consumer->filled + length)) {
+		PyErr_Clear();
+		consumer->refusal = OUT_OF_MEMORY;
+		return;
+	}
 	copy_bytes(PyBytes_AsString(consumer->pieces) + consumer->filled,
 		   frame_start(consumer->end.core), length);
 	consumer->filled += length;
+}
+
+/* Says why a message is refused; `what` is what it is, with its article. */
+PyObject *consumer_refusal(const struct consumer *consumer, const char *what)
+{
+	unsigned long long whole = consumer->whole, most = consumer->most;
+
+	if (consumer->refusal == OVER_LIMIT)
+		return PyUnicode_FromFormat("%s of %llu bytes is too long: the side that gets it "
+					    "takes at most %llu (its max_message)",
+					    what, whole, most);
+	if (consumer->refusal == OVER_MEMORY)
+		return PyUnicode_FromFormat("%s of %llu bytes is too long: the side that gets it "
+					    "has %llu bytes of memory available",
+					    what, whole, most);
+	return PyUnicode_FromFormat(
+		"%s of %llu bytes is too long: the side that gets it has no memory for it", what,
+		whole);
+}
+
+/* Raises MessageTooLong, once for each message. Its other pieces are skipped when they come. */
+static bool tell_of_refusal(struct consumer *consumer)
+{
+	if (consumer->told)
+		return false;
+	PyObject *text = consumer_refusal(consumer, "a message");
+	if (text)
+		PyErr_SetObject(errors.message_too_long, text);
+	consumer->told = text != NULL;
+	Py_XDECREF(text);
 	return true;
 }
 
@@ -63,24 +141,33 @@ static void describe(struct message *message, const rb_frame *frame)
 	message->ok = frame->kind == RB_MESSAGE;
 }
 
-/* Adds the piece that was peeked at to those before it. The last one can be left held. */
+/* Adds the piece that was peeked at to those before it, or skips it if the message is refused. The
+ * last one can be left held. */
 enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last)
 {
 	rb_channel *core = consumer->end.core;
 	rb_frame frame = core->consumer.frame;
+	bool first = !(frame.flags & RB_FLAG_CONTINUED);
 	bool more = frame.flags & RB_FLAG_MORE;
 
-	if (!pieces_add(consumer, &frame))
+	if (first && !pieces_begin(consumer, &frame))
 		return TOOK_FAILED;
-	if (!more && hold_last) {
+	if (!consumer->refusal)
+		pieces_add(consumer, &frame);
+	if (!more && hold_last && !consumer->refusal) {
 		rb_hold(core); /* what was peeked at: a second look might see another frame */
 	} else {
 		rb_skip(core);
 		rb_give_back(core);
 	}
+	describe(message, &frame);
+	if (consumer->refusal) {
+		message->named = !first || !more;
+		message->ended = !more;
+		return TOOK_REFUSED;
+	}
 	if (more)
 		return TOOK_PIECE;
-	describe(message, &frame);
 	message->payload = consumer->pieces;
 	consumer->pieces = NULL;
 	return TOOK_MESSAGE;
@@ -118,6 +205,8 @@ bool consumer_goes_on(struct consumer *consumer, struct patience *patience)
 {
 	rb_channel *core = consumer->end.core;
 
+	if (PyErr_CheckSignals())
+		return false;
 	if (patience_goes_on(patience, core))
 		return true;
 	/* A last look: if the ring is empty now, an event loop's descriptor says so; and if nothing
@@ -140,10 +229,10 @@ static PyObject *take_bytes(struct consumer *consumer, struct patience *patience
 		enum took took = consumer_take(consumer, &message);
 		if (took == TOOK_MESSAGE)
 			return message.payload;
-		if (took == TOOK_FAILED)
+		if (took == TOOK_FAILED || (took == TOOK_REFUSED && tell_of_refusal(consumer)))
 			return NULL;
-		if (took == TOOK_PIECE ? !consumer_goes_on(consumer, patience)
-				       : !end_wait_for_data(&consumer->end, patience))
+		if (took != TOOK_NOTHING ? !consumer_goes_on(consumer, patience)
+					 : !end_wait_for_data(&consumer->end, patience))
 			return NULL;
 	}
 }
@@ -221,12 +310,28 @@ static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
 		enum took took = consumer_take_piece(consumer, &message, false);
 		if (took == TOOK_MESSAGE)
 			return lend_bytes(consumer, message.payload);
-		if (took == TOOK_FAILED || !consumer_goes_on(consumer, patience))
+		if (took == TOOK_FAILED || (took == TOOK_REFUSED && tell_of_refusal(consumer)))
+			return NULL;
+		if (!consumer_goes_on(consumer, patience))
 			return NULL;
 	}
 }
 
 /* ---- many ---- */
+
+/* Puts what was found into the list, from `filled` on; returns how many of it, fewer when memory
+ * ran out. */
+static uint64_t fill_list(PyObject *list, Py_ssize_t filled, const struct rb_payload *found,
+			  uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		PyObject *bytes = bytes_of(found[i].start, found[i].length);
+		if (!bytes)
+			return i;
+		PyList_SetItem(list, filled++, bytes);
+	}
+	return count;
+}
 
 /* Takes what has arrived of whole messages, but not more than `most`, and gives all of their room
  * back at once. A message is skipped when its bytes are in the list; an exception leaves it and
@@ -234,21 +339,22 @@ static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
 static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 {
 	rb_channel *core = consumer->end.core;
-	const rb_frame *frame = &core->consumer.frame;
+	struct rb_payload found[AT_ONCE];
 	/* A message takes a slot at least. */
 	uint64_t slots = core->consumer.write_seen - core->consumer.next;
 	Py_ssize_t size = (Py_ssize_t)(slots < most ? slots : most), taken = 0;
 	PyObject *list = PyList_New(size);
+	uint64_t count, made;
 
 	if (!list)
 		return NULL;
 	do {
-		PyObject *bytes = bytes_of(frame_start(core), frame_length(frame));
-		if (!bytes)
-			break;
-		PyList_SetItem(list, taken++, bytes);
-		rb_skip(core);
-	} while (taken < size && rb_peek_arrived(core) && !frame->flags);
+		uint64_t left = (uint64_t)(size - taken);
+		count = rb_find_arrived(core, found, left < AT_ONCE ? left : AT_ONCE);
+		made = fill_list(list, taken, found, count);
+		rb_skip_found(core, found, made);
+		taken += (Py_ssize_t)made;
+	} while (made == AT_ONCE && taken < size);
 	rb_give_back(core);
 	if (taken)
 		PyErr_Clear(); /* what was taken before memory ran out is given first */
@@ -278,10 +384,11 @@ static PyObject *take_many(struct consumer *consumer, uint64_t most, struct pati
 
 	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
 		status = rb_peek(core, 0);
-	if (!status)
-		return core->consumer.frame.flags ? take_alone(consumer, patience)
-						  : take_arrived(consumer, most);
-	return status == -EAGAIN ? NULL : end_fail(&consumer->end, status);
+	if (status)
+		return status == -EAGAIN ? NULL : end_fail(&consumer->end, status);
+	PyObject *messages = take_arrived(consumer, most);
+	/* None was found where the next frame is a piece, or a failure. */
+	return messages || PyErr_Occurred() ? messages : take_alone(consumer, patience);
 }
 
 /* ---- the subscriptions behind the methods of Python ---- */
@@ -359,6 +466,7 @@ static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keyw
 	if (!consumer)
 		return NULL;
 	PyObject *self = (PyObject *)consumer;
+	consumer->end.inside = &consumer->end.core->consumer.inside;
 	consumer->takings[TAKE_RECV] = taking_new(self, subscribe_recv);
 	consumer->takings[TAKE_MANY] = taking_new(self, subscribe_recv_many);
 	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);

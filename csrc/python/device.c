@@ -10,6 +10,9 @@
 struct device {
 	struct side side;
 	PyObject *take; /* what takes the next request */
+	/* Of a request that is too long, while its driver has not been told so. */
+	PyObject *refusal;
+	uint64_t refused;
 };
 
 /* Takes the frame that was peeked at, where it lies. */
@@ -22,8 +25,23 @@ static PyObject *take_whole(struct side *side)
 	return (PyObject *)request;
 }
 
-static PyObject *take_next(struct side *side, struct patience *patience)
+/* Notes that a request is refused, as soon as its token is known. True if that is news. */
+static bool note_refusal(struct device *device, const struct message *message)
 {
+	struct consumer *doorbell = device->side.consumer;
+
+	if (!message->named || doorbell->told)
+		return false;
+	device->refusal = consumer_refusal(doorbell, "a request");
+	device->refused = message->token;
+	doorbell->told = device->refusal != NULL;
+	return true;
+}
+
+/* The next request; or NULL with an exception, or with a refusal to answer first. */
+static PyObject *take_next(struct device *device, struct patience *patience)
+{
+	struct side *side = &device->side;
 	struct consumer *doorbell = side->consumer;
 	rb_channel *core = doorbell->end.core;
 	struct message message;
@@ -36,7 +54,9 @@ static PyObject *take_next(struct side *side, struct patience *patience)
 			enum took took = consumer_take_piece(doorbell, &message, true);
 			if (took == TOOK_MESSAGE)
 				return (PyObject *)request_in_pieces(side, &message);
-			if (took == TOOK_FAILED || !consumer_goes_on(doorbell, patience))
+			if (took == TOOK_FAILED ||
+			    (took == TOOK_REFUSED && note_refusal(device, &message)) ||
+			    !consumer_goes_on(doorbell, patience))
 				return NULL;
 			continue;
 		}
@@ -54,17 +74,79 @@ static PyObject *take_next(struct side *side, struct patience *patience)
 	}
 }
 
+static bool wait_to_refuse(PyObject *who, struct patience *patience)
+{
+	int ready = end_wait(&((struct side *)who)->producer->end, RB_SPACE, patience);
+
+	if (!ready)
+		PyErr_SetString(errors.ring_empty, "nothing arrived within the timeout, but for a "
+						   "request that is too long");
+	return ready > 0;
+}
+
+static bool is_driver_gone(void)
+{
+	return is_end_of_stream() || PyErr_ExceptionMatches(errors.peer_lost);
+}
+
+static bool send_refusal(struct device *device, struct patience *patience)
+{
+	struct side *side = &device->side;
+	struct room room = {wait_to_refuse, (PyObject *)side, NULL};
+	PyObject *text = PyUnicode_AsUTF8String(device->refusal);
+	struct payload answer;
+	bool sent = false;
+
+	if (text && payload_open(&answer, text)) {
+		if (side_enter(side)) {
+			sent = producer_send_in_pieces(side->producer, &answer, device->refused,
+						       RB_FAILURE, patience, room);
+			side_leave(side);
+		}
+		payload_close(&answer);
+	}
+	Py_XDECREF(text);
+	if (sent || !is_driver_gone())
+		return sent;
+	PyErr_Clear(); /* the next take says so, after all that has come */
+	return true;
+}
+
+/* Fails the request that is too long; its other pieces are skipped when they come. Both sides are
+ * told: the driver by the answer, this one by its log. False with an exception; unless the driver
+ * has been told the next call does it. */
+static bool answer_refusal(struct device *device, struct patience *patience)
+{
+	/* A message without a token wants no answer. */
+	if (device->refused && !send_refusal(device, patience))
+		return false;
+	PyObject *text = device->refusal;
+	device->refusal = NULL;
+	PyObject *none =
+		PyObject_CallMethod(device->side.producer->end.channel, "log_refusal", "O", text);
+	Py_DECREF(text);
+	Py_XDECREF(none);
+	return none != NULL;
+}
+
 static PyObject *subscribe_take(PyObject *self, PyObject *timeout)
 {
-	struct side *side = (struct side *)self;
+	struct device *device = (struct device *)self;
+	struct consumer *doorbell = device->side.consumer;
 	PyObject *request = NULL;
 	struct patience patience;
 
-	if (!patience_from(&patience, timeout) || !end_enter(&side->consumer->end))
+	if (!patience_from(&patience, timeout))
 		return NULL;
-	if (consumer_end_loan(side->consumer))
-		request = take_next(side, &patience);
-	end_leave(&side->consumer->end);
+	do {
+		if (device->refusal && !answer_refusal(device, &patience))
+			return NULL;
+		if (!end_enter(&doorbell->end))
+			return NULL;
+		if (consumer_end_loan(doorbell))
+			request = take_next(device, &patience);
+		end_leave(&doorbell->end);
+	} while (!request && !PyErr_Occurred());
 	return request;
 }
 
@@ -160,11 +242,13 @@ static PyObject *device_serve(PyObject *self, PyObject *const *args, Py_ssize_t 
 /* Whether all that the driver has sent is answered, and nothing of a next request has come. */
 static PyObject *device_idle(PyObject *self, PyObject *unused)
 {
-	const struct consumer *doorbell = ((struct side *)self)->consumer;
+	const struct device *device = (struct device *)self;
+	const struct consumer *doorbell = device->side.consumer;
 	rb_channel *core = doorbell->end.core;
+	bool half_done = doorbell->pieces || device->refusal;
 
 	(void)unused;
-	return PyBool_FromLong(!doorbell->pieces && rb_arrived(core) == core->consumer.read);
+	return PyBool_FromLong(!half_done && rb_arrived(core) == core->consumer.read);
 }
 
 /* ---- the type ---- */
@@ -190,6 +274,7 @@ static PyObject *device_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 static void device_dealloc(PyObject *self)
 {
 	taking_forget(&((struct device *)self)->take);
+	Py_CLEAR(((struct device *)self)->refusal);
 	side_clear((struct side *)self);
 }
 

@@ -80,7 +80,7 @@ static PyObject *driver_reserve(PyObject *self, PyObject *const *args, Py_ssize_
 	    !patience_from(&patience, values[1]) || !driver_enter(driver))
 		return NULL;
 	PyObject *frame = frame_new(driver->side.producer, driver, values[0], 0, &patience,
-				    (struct room){driver_wait_for_room, self});
+				    (struct room){driver_wait_for_room, self, NULL});
 	driver_leave(driver);
 	return frame;
 }

@@ -61,9 +61,12 @@ static int find_errors(void)
 		PyObject **error;
 		const char *name;
 	} wanted[] = {
-		{&errors.ring_full, "RingFull"},           {&errors.ring_empty, "RingEmpty"},
-		{&errors.end_of_stream, "EndOfStream"},    {&errors.peer_lost, "PeerLost"},
+		{&errors.ring_full, "RingFull"},
+		{&errors.ring_empty, "RingEmpty"},
+		{&errors.end_of_stream, "EndOfStream"},
+		{&errors.peer_lost, "PeerLost"},
 		{&errors.request_failed, "RequestFailed"},
+		{&errors.message_too_long, "MessageTooLong"},
 	};
 	PyObject *module = PyImport_ImportModule("ringbell.errors");
 
@@ -86,6 +89,8 @@ static int find_names(void)
 
 static int execute(PyObject *module)
 {
+	if (PyModule_AddFunctions(module, closing_methods))
+		return -1;
 	return find_errors() || find_names() || add_types(module) ? -1 : 0;
 }
 

@@ -51,22 +51,37 @@ static int64_t send_piece(rb_channel *core, const struct payload *payload, uint6
 	return sent;
 }
 
+/* Between two pieces of a message: whether to go on. Once the time is over that is for as much as
+ * the ring holds, or a quick reader would keep us beyond it. */
+static bool may_go_on(struct producer *producer, uint64_t done, uint64_t *most,
+		      struct patience *patience, struct room room)
+{
+	if (PyErr_CheckSignals())
+		return false;
+	if (*most == UINT64_MAX && !patience_left(patience))
+		*most = done + rb_payload_max(producer->end.core);
+	if (done > *most)
+		ring_full();
+	return done <= *most && (!room.look || room.look(room.who));
+}
+
 /* Sends a message larger than half the ring; the other side puts it together again. */
 bool producer_send_in_pieces(struct producer *producer, const struct payload *payload,
 			     uint64_t token, int kind, struct patience *patience, struct room room)
 {
 	rb_channel *core = producer->end.core;
-	uint64_t done = 0;
+	uint64_t done = 0, most = UINT64_MAX;
 
 	while (done < payload->length) {
 		int64_t sent = send_piece(core, payload, done, token, kind);
-		if (sent >= 0) {
+		if (sent >= 0)
 			done = (uint64_t)sent;
-			continue;
-		}
-		if (sent != -EAGAIN)
+		if (done == payload->length)
+			break;
+		if (sent < 0 && sent != -EAGAIN)
 			end_fail(&producer->end, sent);
-		else if (room.wait(room.who, patience))
+		else if (sent < 0 ? room.wait(room.who, patience)
+				  : may_go_on(producer, done, &most, patience, room))
 			continue;
 		rb_send_abandon(core);
 		return false;
@@ -123,7 +138,8 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
 		int status = producer_send_once(producer, &payload, token);
 		if (status)
 			sent = producer_send_on(producer, status, &payload, token, RB_MESSAGE,
-						&patience, (struct room){producer_wait, self});
+						&patience,
+						(struct room){producer_wait, self, NULL});
 		end_leave(&producer->end);
 	}
 	payload_close(&payload);
@@ -168,7 +184,7 @@ static int64_t offer(rb_channel *core, const struct rb_payload *payloads, Py_ssi
 static Py_ssize_t batch_send(struct producer *producer, const struct batch *batch,
 			     struct patience *patience)
 {
-	struct room room = {producer_wait, (PyObject *)producer};
+	struct room room = {producer_wait, (PyObject *)producer, NULL};
 	Py_ssize_t sent = 0;
 
 	while (sent < batch->count) {
@@ -277,7 +293,7 @@ static PyObject *producer_reserve(PyObject *self, PyObject *const *args, Py_ssiz
 	    !end_enter(&producer->end))
 		return NULL;
 	PyObject *frame = frame_new(producer, NULL, values[0], token, &patience,
-				    (struct room){producer_wait, self});
+				    (struct room){producer_wait, self, NULL});
 	end_leave(&producer->end);
 	return frame;
 }

@@ -8,12 +8,13 @@
  *
  * The hand-over. A signal handler may raise (Ctrl-C) wherever the interpreter looks for signals:
  * when a Python function begins, at a jump back, and after a call into C. So inside of a method
- * here no handler comes between taking a message and returning it; they run only in end_wait and in
- * end_fail, when nothing is in hand. What is left is the step from a method to its caller: after a
- * call the interpreter looks for signals before it stores what the call returned. It does not after
- * a subscription, or when a `for` loop takes its next item. So what takes something is a
- * subscription, `self._recv[timeout]`, inside of a Python method that returns it at once; see
- * struct taking. What only sends has nothing to hand over and is a plain method.
+ * here no handler comes between taking a message and returning it; they run only in end_wait, in
+ * end_fail and between the pieces of a long message, when nothing is in hand. What is left is the
+ * step from a method to its caller: after a call the interpreter looks for signals before it stores
+ * what the call returned. It does not after a subscription, or when a `for` loop takes its next
+ * item. So what takes something is a subscription, `self._recv[timeout]`, inside of a Python method
+ * that returns it at once; see struct taking. What only sends has nothing to hand over and is a
+ * plain method.
  */
 #ifndef RB_PYTHON_H
 #define RB_PYTHON_H
@@ -23,6 +24,10 @@
 /* Only it has the kinds of members in the limited API of 3.11. */
 #include <structmember.h>
 
+#ifndef Py_GIL_DISABLED
+/* An end is left, and a side is closed, with the GIL held; see rb_leave. */
+#define RB_LEAVES_WITH_LOCK
+#endif
 #include "../channel.h"
 
 /* ---- arguments.c ---- */
@@ -63,7 +68,7 @@ struct end {
 	PyObject_HEAD PyObject *channel; /* the Channel of Python, which owns the descriptors */
 	PyObject *memory; /* what keeps the mapping alive, however long after a close */
 	rb_channel *core;
-	bool inside; /* a thread is in one of its methods */
+	uint64_t *inside; /* in the core: the thread that is in one of its methods */
 };
 
 bool end_enter(struct end *end);
@@ -90,6 +95,12 @@ void taking_forget(PyObject **taking);
 
 /* An iterator over what `take` gives, until the other side has closed. */
 PyObject *iterator_new(PyObject *end, PyObject *(*take)(PyObject *end));
+
+/* ---- closing.c ---- */
+
+extern PyMethodDef closing_methods[];
+
+void closing_done(PyObject *channel);
 
 /* ---- sleep.c ---- */
 
@@ -133,10 +144,12 @@ struct producer {
 };
 
 /* How to wait for room: a driver takes what arrives meanwhile. Returns false with RingFull, or with
- * another exception. */
+ * another exception; or without one when the request was answered before all of it was sent. */
 struct room {
 	bool (*wait)(PyObject *who, struct patience *patience);
 	PyObject *who;
+	/* Between two pieces of a message, if it is not NULL: whether to go on. */
+	bool (*look)(PyObject *who);
 };
 
 bool producer_wait(PyObject *producer, struct patience *patience);
@@ -187,8 +200,13 @@ struct consumer {
 	struct loan *loan; /* of what borrow lends */
 	PyObject *lent;    /* the view that it lent, or NULL */
 	bool lent_in_ring; /* it lies in the ring; else it was put together elsewhere */
-	PyObject *pieces;  /* of a message that comes in pieces: bytes of its whole size, or NULL */
+	PyObject *pieces;  /* of a message that comes in pieces: bytes, which grow; or NULL */
 	uint64_t filled;   /* how many of them have come */
+	uint64_t whole;    /* how many that message has */
+	/* Why it is not taken, but skipped as it comes, and what it may have at most. */
+	enum { NOT_REFUSED, OVER_LIMIT, OVER_MEMORY, OUT_OF_MEMORY } refusal;
+	uint64_t most;
+	bool told;            /* somebody has been told of that */
 	PyObject *takings[3]; /* recv, recv_many, borrow */
 };
 
@@ -197,17 +215,21 @@ struct message {
 	uint64_t token;
 	uint64_t index; /* of its last frame */
 	bool ok;
+	/* Of one that is refused: its token is known; this was its last piece. */
+	bool named, ended;
 };
 
 enum took {
 	TOOK_FAILED = -1, /* an exception is set */
 	TOOK_NOTHING,     /* there is nothing yet */
 	TOOK_PIECE,       /* a piece, and there may be more */
+	TOOK_REFUSED,     /* a piece, or all, of a message that is too long, and it was skipped */
 	TOOK_MESSAGE,
 };
 
 enum took consumer_take(struct consumer *consumer, struct message *message);
 enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last);
+PyObject *consumer_refusal(const struct consumer *consumer, const char *what);
 bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
 bool consumer_end_loan(struct consumer *consumer);
 bool how_many(PyObject *max, uint64_t most, uint64_t *count);
@@ -264,10 +286,11 @@ struct driver {
 	struct side side;
 	uint64_t next_token; /* 0 is for messages that want no completion */
 	struct in_flight in_flight;
-	struct answers ready; /* what reap gives next */
-	uint64_t for_reap;    /* how many in flight are for it */
-	uint64_t maps_ready;  /* maps whose next answer has arrived */
-	PyObject *reap;       /* what takes the next completion */
+	struct answers ready;   /* what reap gives next */
+	uint64_t for_reap;      /* how many in flight are for it */
+	uint64_t maps_ready;    /* maps whose next answer has arrived */
+	PyObject *reap;         /* what takes the next completion */
+	struct answer *sending; /* the request that is going out in pieces, or NULL */
 };
 
 bool driver_enter(struct driver *driver);
@@ -305,7 +328,8 @@ extern PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *produc
 
 /* The classes of ringbell.errors. */
 extern struct errors {
-	PyObject *ring_full, *ring_empty, *end_of_stream, *peer_lost, *request_failed;
+	PyObject *ring_full, *ring_empty, *end_of_stream, *peer_lost, *request_failed,
+		*message_too_long;
 } errors;
 
 /* What is looked up once. */

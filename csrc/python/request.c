@@ -90,7 +90,7 @@ static bool send_in_pieces(struct request *request, const struct payload *answer
 	struct side *device = request->device;
 
 	return producer_send_in_pieces(device->producer, answer, request->token, kind, patience,
-				       (struct room){wait_for_room, (PyObject *)device});
+				       (struct room){wait_for_room, (PyObject *)device, NULL});
 }
 
 /* Finishes an answer that one call could not send, as `status` says. If the driver has closed it

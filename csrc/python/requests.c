@@ -35,6 +35,13 @@ static void file(struct driver *driver, const struct message *message)
 {
 	struct answer *answer = in_flight_remove(&driver->in_flight, message->token);
 
+	/* The device may answer before all of a request has come, if it wants none so long. */
+	if (driver->sending && driver->sending->token == message->token &&
+	    !driver->sending->payload) {
+		driver->sending->payload = message->payload;
+		driver->sending->ok = message->ok;
+		return;
+	}
 	if (!answer || answer->place == FOR_NOBODY) {
 		Py_DECREF(message->payload);
 		PyMem_Free(answer);
@@ -50,6 +57,18 @@ static void file(struct driver *driver, const struct message *message)
 	}
 }
 
+/* An answer that is too long fails its request, once it has gone by. */
+static enum took refuse_answer(struct driver *driver, struct message *message)
+{
+	if (!message->ended)
+		return TOOK_PIECE;
+	PyObject *text = consumer_refusal(driver->side.consumer, "an answer");
+	message->payload = text ? PyUnicode_AsUTF8String(text) : NULL;
+	message->ok = false;
+	Py_XDECREF(text);
+	return message->payload ? TOOK_MESSAGE : TOOK_FAILED;
+}
+
 /* Takes one completion, if one is there, and puts it where the one who waits for it will look. One
  * that nobody asked for is dropped. */
 static enum took take_one(struct driver *driver)
@@ -59,6 +78,8 @@ static enum took take_one(struct driver *driver)
 	if (!consumer_end_loan(driver->side.consumer))
 		return TOOK_FAILED;
 	enum took took = consumer_take(driver->side.consumer, &message);
+	if (took == TOOK_REFUSED)
+		took = refuse_answer(driver, &message);
 	if (took == TOOK_MESSAGE)
 		file(driver, &message);
 	return took;
@@ -146,6 +167,12 @@ bool driver_set_aside(struct driver *driver)
 	return took == TOOK_NOTHING;
 }
 
+/* The same; false without an exception when the request that is going out was answered. */
+static bool set_aside_unanswered(struct driver *driver)
+{
+	return driver_set_aside(driver) && !(driver->sending && driver->sending->payload);
+}
+
 /* Waits until the doorbell ring may have room, and sets aside what arrives meanwhile. Without that
  * a device that waits for room in the interrupt ring and a driver that waits for room in the
  * doorbell ring would wait for each other. */
@@ -154,7 +181,7 @@ bool driver_wait_for_room(PyObject *who, struct patience *patience)
 	struct driver *driver = (struct driver *)who;
 
 	/* Also before the wait: what is there already is no news that would end it. */
-	if (!driver_set_aside(driver))
+	if (!set_aside_unanswered(driver))
 		return false;
 	int ready = patience->last_try
 			    ? 0
@@ -163,15 +190,37 @@ bool driver_wait_for_room(PyObject *who, struct patience *patience)
 		ring_full();
 	/* What woke us may be data each time, so the time has to be looked at here as well. */
 	patience->last_try = !patience_left(patience);
-	return ready > 0 && driver_set_aside(driver);
+	return ready > 0 && set_aside_unanswered(driver);
 }
 
-/* Sends a request; `answer` is in flight from then on. Without that it is freed. */
+/* Between two pieces of a request. What the user has borrowed stays his. */
+static bool look_for_answer(PyObject *who)
+{
+	struct driver *driver = (struct driver *)who;
+
+	return driver->side.consumer->lent || set_aside_unanswered(driver);
+}
+
+/* Sends what one call could not send. Returns true also when it was answered before all of it was
+ * sent. */
+static bool send_on(struct driver *driver, struct answer *answer, int status,
+		    const struct payload *payload, struct patience *patience)
+{
+	struct room room = {driver_wait_for_room, (PyObject *)driver, look_for_answer};
+
+	driver->sending = answer;
+	bool sent = producer_send_on(driver->side.producer, status, payload, answer->token,
+				     RB_MESSAGE, patience, room);
+	driver->sending = NULL;
+	return sent || !PyErr_Occurred();
+}
+
+/* Sends a request; `answer` is in flight from then on, or has its payload already. Without that it
+ * is freed. */
 bool driver_send(struct driver *driver, struct answer *answer, PyObject *object,
 		 struct patience *patience)
 {
 	struct producer *doorbell = driver->side.producer;
-	struct room room = {driver_wait_for_room, (PyObject *)driver};
 	struct payload payload;
 
 	if (!answer)
@@ -180,17 +229,19 @@ bool driver_send(struct driver *driver, struct answer *answer, PyObject *object,
 	if (sent) {
 		int status = producer_send_once(doorbell, &payload, answer->token);
 		if (status)
-			sent = producer_send_on(doorbell, status, &payload, answer->token,
-						RB_MESSAGE, patience, room);
+			sent = send_on(driver, answer, status, &payload, patience);
 		payload_close(&payload);
 	}
 	if (!sent) {
+		Py_XDECREF(answer->payload);
 		PyMem_Free(answer);
-		return false;
+	} else if (!answer->payload) {
+		in_flight_add(&driver->in_flight, answer);
+		driver->for_reap += answer->place == FOR_REAP;
+	} else if (answer->place == FOR_REAP) {
+		answers_append(&driver->ready, answer);
 	}
-	in_flight_add(&driver->in_flight, answer);
-	driver->for_reap += answer->place == FOR_REAP;
-	return true;
+	return sent;
 }
 
 /* Submits what was written in place. */

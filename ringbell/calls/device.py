@@ -25,12 +25,14 @@ class Device(Side, _ends.Device):
     def take(self, timeout: float | None = None) -> Request:
         """Take the next request.
 
-        Blocks while there is none. Raises RingEmpty after `timeout` seconds; EndOfStream when the
-        driver has closed, PeerLost when it died, both after all that it sent has been taken;
-        RuntimeError when every slot of the ring is held by requests that were taken and not
-        completed, as then nothing can arrive; BufferError while a part of what `doorbell.borrow`
-        lent is in use; ChannelClosed after close. Beside held requests only
-        what fits into the rest of the ring can arrive: complete them before you wait for more.
+        Blocks while there is none. A request that is longer than this side takes (`max_message`, or
+        the memory there is) is answered with a failure, logged, and passed over. Raises RingEmpty
+        after `timeout` seconds; EndOfStream when the driver has closed, PeerLost when it died, both
+        after all that it sent has been taken; RuntimeError when every slot of the ring is held by
+        requests that were taken and not completed, as then nothing can arrive; BufferError while a
+        part of what `doorbell.borrow` lent is in use; ChannelClosed after close. Beside held
+        requests only what fits into the rest of the ring can arrive: complete them before you wait
+        for more.
         """
         # A subscription and no call: see csrc/python/python.h.
         return self._take[timeout]

@@ -43,7 +43,8 @@ def connect(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
-    first_index: int = 0,
+    max_message: int | None = None,
+    memory: segment.Memory | None = None,
 ) -> Driver:
     """Open a channel to the device that listens under `name`, and drive it.
 
@@ -63,21 +64,27 @@ def connect(
     - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
       to its eventfd for every entry, to show what that costs.
     - `moderation`: when this side wants to be woken once it sleeps; None is at once.
-    - `first_index`: where the indices start; for tests of wrap-around.
+    - `max_message`: bytes of the longest message that this side takes; None is as much as the
+      machine has memory available when the message comes. A request or an answer that is longer
+      fails with RequestFailed, which says so; any other message raises MessageTooLong where it
+      would be taken.
+    - `memory`: `"memfd"` is memory without a place in the file system, sealed so that nobody can
+      shorten it; `"posix"` is a file on /dev/shm, within its size. None takes a memfd, and /dev/shm
+      only where the system has no memfd. `stats().memory` says which it is.
 
     Raises ConnectionRefusedError when nobody listens (with `wait`, TimeoutError when nobody
     did in time), TimeoutError when the device did not accept in time, PeerLost when the device goes
     away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is of another
-    version, OSError (ENOSPC) when /dev/shm is too full, ValueError for bad options.
+    version, OSError (ENOSPC) when there is too little memory, ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, kick, moderation)
+    policy = Policy(polling, max_poll, max_share, kick, moderation, max_message)
     path = socket_path(name)
     deadline = deadline_after(timeout)
     check_folder(path)
     pin(cpu)
     reach = _wait_for if wait else _reach
     with (
-        segment.create(ring_size, first_index) as made,
+        segment.create(ring_size, memory) as made,
         Descriptors(reach(path, deadline)) as owned,
     ):
         try:
@@ -128,6 +135,7 @@ def listen(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
+    max_message: int | None = None,
 ) -> Listener:
     """Listen for drivers under `name`; what has a slash is the path of the Unix socket itself.
 
@@ -137,7 +145,7 @@ def listen(
     Raises OSError (EADDRINUSE) when somebody listens there, PermissionError when the socket folder
     is not this user's alone, ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, kick, moderation)
+    policy = Policy(polling, max_poll, max_share, kick, moderation, max_message)
     path = socket_path(name)
     prepare_folder(path)
     pin(cpu)

@@ -17,9 +17,9 @@ from ringbell.errors import CorruptRing, EndOfStream, LayoutMismatch, PeerLost
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from ringbell._ends import Payload
 
-    Handler = Callable[[memoryview], ReadableBuffer]
+    Handler = Callable[[memoryview], Payload]
 
 _log = logging.getLogger("ringbell")
 
@@ -34,6 +34,7 @@ def serve(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
+    max_message: int | None = None,
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
@@ -58,6 +59,7 @@ def serve(
         max_share=max_share,
         kick=kick,
         moderation=moderation,
+        max_message=max_message,
     ) as listener:
         serve_on(listener, handler)
 

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import logging
 import os
 import select
 import socket
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ringbell import stats
+from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
+from ringbell.available import available_memory
 from ringbell.channel import forks
 from ringbell.channel.descriptors import Descriptors
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
@@ -20,6 +21,9 @@ from ringbell.policy import Moderation, Policy, moderation_arguments
 
 if TYPE_CHECKING:
     from ringbell._ffi import CData
+
+_PATIENCE_NS = 1_000_000_000  # of close, for other threads
+_log = logging.getLogger("ringbell")
 
 
 class Channel:
@@ -33,6 +37,7 @@ class Channel:
         "__weakref__",
         "_closed",
         "_forked",
+        "_memory",
         "_owned",
         "_pollable",
         "_side",
@@ -50,6 +55,7 @@ class Channel:
         *,
         header: bytes,
         segment: int,
+        memory: str,
         peer_pid: int,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
@@ -65,11 +71,14 @@ class Channel:
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
-        self.handle = ffi.gc(opened[0], lib.rb_channel_free)
-        self.address = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
+        self.handle: CData = ffi.gc(opened[0], lib.rb_channel_free)
+        self.address: int = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
+        if policy.max_message is not None:
+            lib.rb_channel_limit(self.handle, policy.max_message)
         self.moderate(policy.moderation)
-        self.peer_pid = peer_pid
+        self.peer_pid: int = peer_pid
+        self._memory = memory
         self._owned = owned
         self._side = side
         self._pollable: select.epoll | None = None
@@ -88,8 +97,8 @@ class Channel:
 
     @property
     def closed(self) -> bool:
-        """Whether this side has closed it."""
-        return self._closed
+        """Whether this side has closed it, or is about to."""
+        return self._closed or bool(lib.rb_channel_closed(self.handle))
 
     def my_slots(self) -> memoryview:
         """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
@@ -109,7 +118,7 @@ class Channel:
     def moderate(self, moderation: Moderation | None) -> None:
         """Say when this side wants to be woken for data, from its next sleep on."""
         lib.rb_channel_moderation(self.handle, *moderation_arguments(moderation))
-        self.moderation = moderation
+        self.moderation: Moderation | None = moderation
 
     def pollable(self) -> int:
         """Give a descriptor that is readable while there is something to take.
@@ -130,6 +139,14 @@ class Channel:
             # Last: a signal handler that raises before it leaves the work to the next call.
             self._pollable = epoll
         return self._pollable.fileno()
+
+    def memory_left(self) -> int:
+        """Give the bytes of memory that a message may take: what there is now."""
+        return available_memory()
+
+    def log_refusal(self, why: str) -> None:
+        """Tell whoever operates this side of a request that was not taken."""
+        _log.warning("refused what process %d sent: %s", self.peer_pid, why)
 
     def fail(self, status: int) -> NoReturn:
         """Raise the exception for the -errno that C returned; no other place makes one of it."""
@@ -163,25 +180,20 @@ class Channel:
         """Read the indices and the counters of both sides; also possible after close."""
         words = ffi.new("uint64_t[]", stats.WORDS)
         lib.rb_channel_stats(self.handle, words)
-        return stats.from_words(list(words))
+        return stats.from_words(list(words), self._memory)
 
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.
 
-        Without a goodbye the other side gets PeerLost: this side has ended half-way.
+        Without a goodbye the other side gets PeerLost: this side has ended half-way. Any thread
+        may close: each call that another one is inside of ends with ChannelClosed, and this waits
+        for that, a second at most. If one is not over then (it may run the caller's code), or if it
+        is of the calling thread itself, the last of them closes as it ends.
         """
-        if self._closed:
-            return
         # A signal handler may end this anywhere. Then it is done again, each step a second time.
-        if goodbye:
-            lib.rb_channel_close(self.handle)
-        else:
-            lib.rb_channel_disown(self.handle)
-        # This wakes the peer, even while a forked child holds a copy of the socket.
-        with contextlib.suppress(OSError):
-            self._control.shutdown(socket.SHUT_RDWR)
-        self._close_descriptors()
-        self._closed = True
+        if not self._closed and _ends.close_side(self.address, goodbye, _PATIENCE_NS):
+            self._close_descriptors()
+            self._closed = True
 
     def give_up(self) -> None:
         """Close without a goodbye."""
@@ -206,10 +218,13 @@ class Channel:
         if self._closed:
             return
         self._closed = True
-        # An end in the same cycle may live on, and must not use the descriptors any longer.
-        lib.rb_channel_disown(self.handle)
-        # No goodbye: nobody closed the channel, so the peer gets PeerLost.
+        closed = lib.rb_channel_closed(self.handle)
+        # An end in the same cycle may live on, and must not use the descriptors any longer. No
+        # goodbye, if nobody closed the channel: the peer gets PeerLost.
+        lib.rb_channel_close(self.handle, False, 0)
         self._close_descriptors()
+        if closed:
+            return
         warnings.warn(
             "a ringbell channel was not closed; use a with block or close()",
             ResourceWarning,

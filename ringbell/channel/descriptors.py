@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from types import TracebackType
@@ -20,19 +21,23 @@ class Descriptors:
 
     def __init__(self, control: socket.socket) -> None:
         """Own the socket to the other side, and whatever is put in here later."""
-        self.control = control
+        self.control: socket.socket = control
         self.kick_fds: list[int] = []
         """Those that kick, of both rings, in the order of csrc/api.h."""
         self.segment: int | None = None
         """The shared memory, if the other side made it. Its mapping needs no descriptor, so the
         end of the block closes it in any case."""
-        self.handed_over = False
+        self.handed_over: bool = False
 
     def close(self) -> None:
-        """Close the socket and what kicks. May be done again, also when an exception ended it."""
+        """Close the socket and what kicks. May be done again, also when an exception ended it.
+
+        Two threads may do it at once.
+        """
         self.control.close()
         while self.kick_fds:
-            os.close(self.kick_fds.pop())
+            with contextlib.suppress(IndexError):
+                os.close(self.kick_fds.pop())
 
     def __enter__(self) -> Self:
         return self

@@ -60,7 +60,7 @@ class ListeningSocket(Closing):
 
     def __init__(self, path: Path) -> None:
         """Listen on `path`; raises OSError (EADDRINUSE) when somebody does already."""
-        self.path = path
+        self.path: Path = path
         self._inode = 0
         self._socket: socket.socket | None = None
         self._lock = _lock(path)

@@ -123,6 +123,7 @@ def offer(
         policy,
         header=made.header,
         segment=made.descriptor,
+        memory=segment.kind_of(made.descriptor),
         peer_pid=peer_pid,
     )
     try:
@@ -240,6 +241,7 @@ def take_over(owned: Descriptors, policy: Policy, check: Callable[[bytes, int], 
         policy,
         header=header,
         segment=owned.segment,
+        memory=segment.kind_of(owned.segment),
         peer_pid=peer_of(owned.control),
     )
     try:

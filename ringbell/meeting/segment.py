@@ -3,24 +3,32 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import math
 import os
-import secrets
 import stat
-from types import TracebackType
-from typing import NamedTuple, Self
-
-import posix_ipc
+from typing import Literal
 
 from ringbell._ffi import ffi, lib
-from ringbell.arguments import whole_number
+from ringbell.arguments import shown, whole_number
+from ringbell.available import MUCH_MEMORY, available_memory
+from ringbell.channel.closing import Closing
 from ringbell.errors import LayoutMismatch
+
+Memory = Literal["memfd", "posix"]
+
+_KINDS: dict[Memory, int] = {"memfd": lib.RB_MEMORY_MEMFD, "posix": lib.RB_MEMORY_POSIX}
+_FOLDER = "/dev/shm"
+_NO_MEMFD = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
 
 RING_SIZE = 1 << 20
 """Bytes of slots in each ring, unless asked for otherwise."""
 
-_LONGEST_RING = 2**30
+FIRST_INDEX = 0
+"""Where the indices of new rings start; only tests of wrap-around set it."""
+
+LONGEST_RING = 2**30
+"""Bytes."""
 
 _COMPLAINTS = {
     lib.RB_BAD_MAGIC: "it does not start with ringbell's magic number",
@@ -29,36 +37,86 @@ _COMPLAINTS = {
 }
 
 
-class Segment(NamedTuple):
-    """A segment that this side made, and the header at its start. A `with` block closes it."""
+class Segment(Closing):
+    """A segment that this side made; closed at the end of a `with` block, or when it is dropped."""
 
-    descriptor: int
-    header: bytes
+    __slots__ = ("_owner", "header")
 
-    def __enter__(self) -> Self:
-        return self
+    def __init__(self) -> None:
+        """Own what `make` makes."""
+        # C keeps the descriptor in here, so that no signal handler runs between its making and
+        # its having an owner.
+        self._owner = ffi.gc(ffi.new("int *", -1), lib.rb_descriptor_close)
+        self.header = b""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        os.close(self.descriptor)
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the memory."""
+        return int(self._owner[0])
+
+    def make(self, memory: Memory | None, size: int, content: bytes) -> None:
+        """Make memory of that size, all of it there, which starts with `content`."""
+        if size > MUCH_MEMORY and size > (available := available_memory()):
+            raise OSError(
+                errno.ENOSPC,
+                f"no memory for {size} bytes: the machine has {available} available; use a "
+                "smaller ring_size",
+            )
+        kind = self._open(memory)
+        try:
+            os.posix_fallocate(self.descriptor, 0, size)
+        except OSError as error:
+            raise OSError(error.errno, _no_room(kind, size, error)) from error
+        os.pwrite(self.descriptor, content, 0)
+        if kind == "memfd" and (status := lib.rb_memory_seal(self.descriptor)):
+            raise OSError(-status, f"cannot seal the memory: {os.strerror(-status)}")
+
+    def _open(self, memory: Memory | None) -> Memory:
+        """Make memory of no size, of the kind asked for, or else of the first one there is."""
+        if memory != "posix":
+            status = lib.rb_memory_make(self._owner, lib.RB_MEMORY_MEMFD)
+            if not status:
+                return "memfd"
+            if memory or -status not in _NO_MEMFD:
+                why = os.strerror(-status)
+                raise OSError(-status, f"cannot make a memfd ({why}); try memory='posix'")
+        status = lib.rb_memory_make(self._owner, lib.RB_MEMORY_POSIX)
+        if status:
+            instead = "there is no memfd_create here" if memory is None else "try memory='memfd'"
+            why = os.strerror(-status)
+            raise OSError(-status, f"cannot make memory in {_FOLDER} ({why}); {instead}")
+        return "posix"
+
+    def close(self) -> None:
+        """Close the descriptor; what is mapped stays. Closing twice does nothing."""
+        lib.rb_descriptor_close(self._owner)
 
 
-def create(ring_size: int, first_index: int = 0) -> Segment:
+def _no_room(kind: Memory, size: int, error: OSError) -> str:
+    if kind == "memfd":
+        return f"no memory for {size} bytes ({error.strerror}); use a smaller ring_size"
+    return (
+        f"{_FOLDER} has no room for {size} bytes ({error.strerror}); free some of it "
+        f"(df {_FOLDER}), enlarge it, use a smaller ring_size, or memory='memfd'"
+    )
+
+
+def create(ring_size: int, memory: Memory | None = None) -> Segment:
     """Make a segment with two rings of `ring_size` bytes for messages.
 
-    Raises ValueError for a bad size and OSError (ENOSPC) when /dev/shm is too full: all of the
-    space is reserved here, because a page that is missing later would be a SIGBUS.
+    `memory` says of what kind; None takes a memfd, or else a file on /dev/shm. Raises ValueError
+    for a bad size or kind, and OSError (ENOSPC) when there is too little memory: all of it is
+    reserved here, because a page that is missing later would be a SIGBUS.
     """
     slots = _check_ring_size(ring_size) // lib.rb_message_slot()
-    return _create(slots, lib.rb_message_slot(), slots, b"", first_index)
+    return _create(slots, lib.rb_message_slot(), slots, b"", memory)
 
 
 def create_stream(
-    ring_size: int, record_size: int = 0, description: bytes = b"", first_index: int = 0
+    ring_size: int,
+    record_size: int = 0,
+    description: bytes = b"",
+    memory: Memory | None = None,
 ) -> Segment:
     """Make a segment with one ring in use, the doorbell ring, for messages or for records.
 
@@ -70,66 +128,60 @@ def create_stream(
     unused = page // lib.rb_message_slot()
     if not description:
         slots = ring_size // lib.rb_message_slot()
-        return _create(slots, lib.rb_message_slot(), unused, b"", first_index)
-    whole_pages = page // math.gcd(page, record_size)
-    slots = max(whole_pages, 1 << (ring_size // record_size).bit_length() >> 1)
-    if slots * record_size > _LONGEST_RING:
+        return _create(slots, lib.rb_message_slot(), unused, b"", memory)
+    slots = records_in(ring_size, record_size)
+    if slots * record_size > LONGEST_RING:
         raise ValueError(
-            f"a ring has whole pages and at most {_LONGEST_RING} bytes, which records of "
+            f"a ring has whole pages and at most {LONGEST_RING} bytes, which records of "
             f"{record_size} bytes cannot fill; pad the dtype to a multiple of {page} bytes"
         )
-    return _create(slots, record_size, unused, description, first_index)
+    return _create(slots, record_size, unused, description, memory)
+
+
+def records_in(ring_size: int, record_size: int) -> int:
+    """Say how many records a ring of that size has room for."""
+    page = os.sysconf("SC_PAGESIZE")
+    whole_pages = page // math.gcd(page, record_size)
+    return max(whole_pages, 1 << (ring_size // record_size).bit_length() >> 1)
 
 
 def _check_ring_size(ring_size: int) -> int:
     page = os.sysconf("SC_PAGESIZE")
-    complaint = f"ring_size is a power of two from {page} to {_LONGEST_RING} bytes"
-    size = whole_number(ring_size, page, _LONGEST_RING, complaint)
+    complaint = f"ring_size is a power of two from {page} to {LONGEST_RING} bytes"
+    size = whole_number(ring_size, page, LONGEST_RING, complaint)
     if size & (size - 1):
         raise ValueError(f"{complaint}, not {size}")
     return size
 
 
 def _create(
-    slots: int, slot_size: int, interrupt_slots: int, description: bytes, first_index: int
+    slots: int, slot_size: int, interrupt_slots: int, description: bytes, memory: Memory | None
 ) -> Segment:
-    """Make the segment. Its name is gone at once, so no kill leaves anything in /dev/shm."""
-    first_index = whole_number(first_index, 0, 2**64 - 1, "first_index is from 0 to 2**64 - 1")
+    if not (memory is None or (isinstance(memory, str) and memory in _KINDS)):
+        kind = ValueError if isinstance(memory, str) else TypeError
+        raise kind(f"memory is 'memfd', 'posix' or None, not {shown(memory)}")
     header = ffi.new("char[]", lib.rb_header_size())
     size = lib.rb_header_make(
-        header, slots, slot_size, interrupt_slots, len(description), first_index
+        header, slots, slot_size, interrupt_slots, len(description), FIRST_INDEX
     )
     if not size:
         raise ValueError(f"the dtype is too long to describe: {len(description)} bytes of text")
-    memory = _create_unnamed()
-    try:
-        try:
-            os.posix_fallocate(memory, 0, size)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"/dev/shm has no room for {size} bytes ({error.strerror}); "
-                "free some of it (df /dev/shm), enlarge it, or use a smaller ring_size",
-            ) from error
-        written = bytes(ffi.buffer(header))
-        os.pwrite(memory, written + description, 0)
-        return Segment(memory, written)
-    except BaseException:
-        os.close(memory)
-        raise
+    made = Segment()
+    made.header = bytes(ffi.buffer(header))
+    made.make(memory, size, made.header + description)
+    return made
 
 
-def _create_unnamed() -> int:
-    name = f"/ringbell.{os.geteuid()}.{secrets.token_hex(8)}"
-    try:
-        memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
-    finally:
-        # Also if a signal handler raises here.
-        with contextlib.suppress(posix_ipc.ExistentialError):
-            posix_ipc.unlink_shared_memory(name)
-    descriptor: int = memory.fd
-    os.set_inheritable(descriptor, False)
-    return descriptor
+def kind_of(segment: int) -> Memory:
+    """Say what memory a segment is.
+
+    Raises LayoutMismatch for a memfd that is not sealed: whoever shortens it kills its readers.
+    """
+    found = lib.rb_memory_kind(segment)
+    for name, kind in _KINDS.items():
+        if found == kind:
+            return name
+    raise LayoutMismatch("the other side sent a memfd that is not sealed against shrinking")
 
 
 def check(segment: int) -> tuple[bytes, bytes]:
@@ -143,6 +195,7 @@ def check(segment: int) -> tuple[bytes, bytes]:
         raise LayoutMismatch("the other side sent a descriptor that is no shared memory")
     if status.st_uid != os.geteuid():
         raise LayoutMismatch(f"the segment belongs to user {status.st_uid}")
+    kind_of(segment)
     header = os.pread(segment, lib.rb_header_size(), 0)
     if len(header) < lib.rb_header_size():
         raise LayoutMismatch(f"the segment has only {status.st_size} bytes")

@@ -24,7 +24,8 @@ class Consumer(ConsumingEnd, MessageConsumer):
 
         Blocks while there is none. Raises RingEmpty after `timeout` seconds; EndOfStream when the
         other side has closed, PeerLost when it died, both after all that it sent has been taken;
-        ChannelClosed after close.
+        MessageTooLong for one that is longer than this side takes (the next call takes the one
+        behind it); ChannelClosed after close.
         """
         return self._recv[timeout]
 

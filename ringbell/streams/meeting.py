@@ -44,7 +44,7 @@ class Meeting:
     ) -> None:
         """Prepare to meet somebody at `path` within `timeout` seconds from now on."""
         self.policy = policy
-        self.deadline = deadline_after(timeout)
+        self.deadline: float | None = deadline_after(timeout)
         self._name = str(name)
         self._path = path
 
@@ -138,7 +138,7 @@ class Meeting:
 class ProducerMeeting(Meeting):
     """A producer looks for its consumer, and hands the memory to it."""
 
-    role = "producer"
+    role: ClassVar[handshake.Role] = "producer"
     nobody = "nobody consumed"
 
     def __init__(
@@ -166,7 +166,7 @@ class ProducerMeeting(Meeting):
 class ConsumerMeeting(Meeting):
     """A consumer looks for its producer, and takes the memory from it."""
 
-    role = "consumer"
+    role: ClassVar[handshake.Role] = "consumer"
     nobody = "nobody produced"
 
     def __init__(

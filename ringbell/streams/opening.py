@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, overload
 
 from ringbell.meeting import segment
@@ -14,10 +15,23 @@ from ringbell.streams.meeting import ConsumerMeeting, ProducerMeeting
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     from numpy.typing import DTypeLike
 
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
+
+    class _EitherConsumer(MessageConsumer, RecordConsumer):
+        """What type checkers see where the producer says which of the two it is."""
+
+        __slots__ = ()
+
+        @property
+        def _borrow(self) -> Any: ...  # noqa: ANN401
+        def borrow(self, *args: Any, **options: Any) -> Any: ...  # noqa: ANN401
+        def __iter__(self) -> Iterator[Any]: ...
 
 
 @overload
@@ -32,7 +46,7 @@ def produce(
     max_poll: float = ...,
     max_share: float = ...,
     kick: Kick = ...,
-    first_index: int = ...,
+    memory: segment.Memory | None = ...,
 ) -> MessageProducer: ...
 @overload
 def produce(
@@ -46,7 +60,7 @@ def produce(
     max_poll: float = ...,
     max_share: float = ...,
     kick: Kick = ...,
-    first_index: int = ...,
+    memory: segment.Memory | None = ...,
 ) -> RecordProducer: ...
 def produce(
     name: str | os.PathLike[str],
@@ -59,7 +73,7 @@ def produce(
     max_poll: float = MAX_POLL,
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
-    first_index: int = 0,
+    memory: segment.Memory | None = None,
 ) -> MessageProducer | RecordProducer:
     """Begin a one-way stream to the process that consumes it under `name`.
 
@@ -73,29 +87,45 @@ def produce(
     bytes, it holds at least 4,096. The other options are those of `connect`.
 
     Raises TimeoutError, LayoutMismatch when the consumer wants another dtype, OSError (EADDRINUSE)
-    when another producer waits under this name, OSError (ENOSPC) when /dev/shm is too full,
-    TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options.
+    when another producer waits under this name, OSError (ENOSPC) when there is too little memory,
+    TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options. Warns
+    (UserWarning) when the ring has room for one record only.
     """
     policy = Policy(polling, max_poll, max_share, kick)
     path = socket_path(name)
     if dtype is None:
-        made = segment.create_stream(ring_size, first_index=first_index)
+        records = None
+        made = segment.create_stream(ring_size, memory=memory)
     else:
         from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
 
         records = dtypes.record_dtype(dtype)
-        made = segment.create_stream(
-            ring_size, records.itemsize, dtypes.describe(records), first_index
-        )
+        made = segment.create_stream(ring_size, records.itemsize, dtypes.describe(records), memory)
     with made:
+        if records is not None:
+            _warn_of_one_record(ring_size, records.itemsize)
         prepare_folder(path)
         pin(cpu)
         channel = ProducerMeeting(name, path, policy, timeout, made).meet()
-    if dtype is None:
+    if records is None:
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
 
     return RecordProducer(channel, records)
+
+
+def _warn_of_one_record(ring_size: int, record_size: int) -> None:
+    """Say so when producer and consumer will have to wait for each other all the time."""
+    if segment.records_in(ring_size, record_size) > 1:
+        return
+    wanted = min(1 << (4 * record_size - 1).bit_length(), segment.LONGEST_RING)
+    better = segment.records_in(wanted, record_size)
+    remedy = f"; ring_size={wanted} has room for {better}" if better > 1 else ""
+    warnings.warn(
+        f"the ring has room for one record of {record_size} bytes, so the producer and the "
+        f"consumer wait for each other at every record{remedy}",
+        stacklevel=3,
+    )
 
 
 @overload
@@ -109,7 +139,9 @@ def consume(
     max_poll: float = ...,
     max_share: float = ...,
     moderation: Moderation | None = ...,
-) -> MessageConsumer | RecordConsumer: ...
+    checked: bool = ...,
+    max_message: int | None = ...,
+) -> _EitherConsumer: ...
 @overload
 def consume(
     name: str | os.PathLike[str],
@@ -121,6 +153,8 @@ def consume(
     max_poll: float = ...,
     max_share: float = ...,
     moderation: Moderation | None = ...,
+    checked: bool = ...,
+    max_message: int | None = ...,
 ) -> RecordConsumer: ...
 def consume(
     name: str | os.PathLike[str],
@@ -132,18 +166,24 @@ def consume(
     max_poll: float = MAX_POLL,
     max_share: float = MAX_SHARE,
     moderation: Moderation | None = None,
+    checked: bool = False,
+    max_message: int | None = None,
 ) -> MessageConsumer | RecordConsumer:
     """Take the stream that somebody produces under `name`.
 
     The producer says what the stream carries, messages or records of some dtype. With a `dtype`
     this side checks that, without one it takes what comes. Whichever side starts first waits for
-    the other, `timeout` seconds, None for ever. The options are those of `connect`.
+    the other, `timeout` seconds, None for ever. The other options are those of `connect`.
+
+    With `checked`, for tests and development, borrowed arrays of records are copies that raise
+    RuntimeError when they are used after their step, and their memory is overwritten then. Messages
+    need no such check: their views raise in any case.
 
     Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
     of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
     for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, moderation=moderation)
+    policy = Policy(polling, max_poll, max_share, moderation=moderation, max_message=max_message)
     path = socket_path(name)
     wanted = None
     if dtype is not None:
@@ -159,7 +199,7 @@ def consume(
     try:
         from ringbell.streams.record_consumer import RecordConsumer
 
-        return RecordConsumer(channel, meeting.found)
+        return RecordConsumer(channel, meeting.found, checked)
     except BaseException:
         channel.close()
         raise

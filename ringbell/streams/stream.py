@@ -38,11 +38,11 @@ class Stream(_Stream):
     def close(self) -> None:
         """Say goodbye: the other side takes what was sent, then gets EndOfStream.
 
-        Never blocks; what was sent stays in shared memory until the other side has taken it.
-        Closing twice does nothing. Raises RuntimeError when another thread is inside.
+        Never waits for it; what was sent stays in shared memory until the other side has taken it.
+        Any thread may close, and a signal handler: a call that waits, or is at work, ends with
+        ChannelClosed. Closing twice does nothing.
         """
-        if not self._channel.closed:
-            self._guarded(self._channel.close)
+        self._channel.close()
 
     def _give_up(self) -> None:
         """Close, because an exception leaves the block: what was lent counts as not taken."""
@@ -63,10 +63,10 @@ class ProducingStream(Stream):
     def close(self) -> None:
         """Say goodbye: the consumer takes what was sent, then gets EndOfStream.
 
-        Never blocks; what was sent stays in shared memory until the consumer has taken it. Closes,
-        and then raises what `check_consumer` raises, if the consumer went away before it took
-        everything: what it did not take is lost. Closing twice does nothing more. Raises
-        RuntimeError when another thread is inside.
+        Never waits for it; what was sent stays in shared memory until the consumer has taken it.
+        Closes, and then raises what `check_consumer` raises, if the consumer went away before it
+        took everything: what it did not take is lost. Any thread may close, and a signal handler: a
+        call that waits, or is at work, ends with ChannelClosed. Closing twice does nothing more.
         """
         lost = self._untold_loss()
         super().close()
@@ -89,7 +89,6 @@ class ProducingStream(Stream):
         """Close without a goodbye.
 
         Then the consumer gets PeerLost after what was sent, and does not take half a stream for
-        the whole. Raises RuntimeError when another thread is inside.
+        the whole.
         """
-        if not self._channel.closed:
-            self._guarded(self._channel.give_up)
+        self._channel.give_up()

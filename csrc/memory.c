@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The memory of a channel before it is mapped. It is a memfd, or a file without a name on /dev/shm.
+ * Neither ever has a name, so a process that is killed at any time leaves nothing behind.
+ *
+ * Whoever could shorten the memory could kill the other side by SIGBUS. A memfd is sealed against
+ * that, a file on /dev/shm cannot be.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "channel.h"
+
+/* What a C library may be too old to know. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U
+#endif
+
+#define FOLDER "/dev/shm"
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define FIRST_OF_OURS 3
+
+/* Moves a new descriptor away from 0, 1 and 2: what somebody prints must never land in a channel.
+ * Returns where it is then, or -errno, and it is closed. */
+int rb_descriptor_move(int descriptor)
+{
+	if (descriptor < 0 || descriptor >= FIRST_OF_OURS)
+		return descriptor;
+	int moved = fcntl(descriptor, F_DUPFD_CLOEXEC, FIRST_OF_OURS);
+	int status = moved < 0 ? -errno : moved;
+	close(descriptor);
+	return status;
+}
+
+/* Closes a descriptor, if there is one, and notes that there is none. */
+void rb_descriptor_close(int *descriptor)
+{
+	if (*descriptor >= 0)
+		close(*descriptor);
+	*descriptor = -1;
+}
+
+static int make_memfd(void)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	long made = syscall(SYS_memfd_create, "ringbell", flags | MFD_NOEXEC_SEAL);
+
+	/* Before Linux 6.3, which may refuse one without that flag. */
+	if (made < 0 && errno == EINVAL)
+		made = syscall(SYS_memfd_create, "ringbell", flags);
+	return made < 0 ? -errno : (int)made;
+}
+
+static int make_in_folder(void)
+{
+	int made = open(FOLDER, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+
+	return made < 0 ? -errno : made;
+}
+
+/* Makes memory of no size yet. The caller owns *descriptor, which held -1, as soon as it exists. */
+int rb_memory_make(int *descriptor, int kind)
+{
+	int made = rb_descriptor_move(kind == RB_MEMORY_MEMFD ? make_memfd() : make_in_folder());
+
+	if (made < 0)
+		return made;
+	*descriptor = made;
+	return 0;
+}
+
+/* Seals a memfd that has its size. */
+int rb_memory_seal(int descriptor)
+{
+	return fcntl(descriptor, F_ADD_SEALS, SEALS) ? -errno : 0;
+}
+
+static bool is_memfd(int descriptor)
+{
+	static const char name[] = "/memfd:";
+	char path[32], link[sizeof(name)];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", descriptor);
+	return readlink(path, link, sizeof(link)) >= (ssize_t)sizeof(name) - 1 &&
+	       !memcmp(link, name, sizeof(name) - 1);
+}
+
+/* What memory is behind a descriptor: RB_MEMORY_POSIX or RB_MEMORY_MEMFD; -EPERM for a memfd that
+ * is not sealed. */
+int rb_memory_kind(int descriptor)
+{
+	int seals = fcntl(descriptor, F_GET_SEALS);
+
+	if (seals >= 0 && (seals & SEALS) == SEALS)
+		return RB_MEMORY_MEMFD;
+	return is_memfd(descriptor) ? -EPERM : RB_MEMORY_POSIX;
+}
