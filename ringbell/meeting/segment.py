@@ -47,7 +47,7 @@ class Segment(Closing):
         # C keeps the descriptor in here, so that no signal handler runs between its making and
         # its having an owner.
         self._owner = ffi.gc(ffi.new("int *", -1), lib.rb_descriptor_close)
-        self.header = b""
+        self.header: bytes = b""
 
     @property
     def descriptor(self) -> int:
