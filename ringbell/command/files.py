@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int], None]
 
-_STANDARD = Path("-")
+STANDARD = Path("-")
 _STANDARD_INPUT, _STANDARD_OUTPUT = 0, 1
 _PART = 4  # of the ring, so that both sides work at the same time
 _LONGEST_READ = 1 << 18
@@ -58,10 +58,10 @@ def size_of(files: Iterable[Path]) -> int | None:
     """
     total = 0
     for file in files:
-        status = os.fstat(_STANDARD_INPUT) if file == _STANDARD else file.stat()
+        status = os.fstat(_STANDARD_INPUT) if file == STANDARD else file.stat()
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, "this is a folder; name a file", str(file))
-        if file != _STANDARD and not os.access(file, os.R_OK):
+        if file != STANDARD and not os.access(file, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
         if not stat.S_ISREG(status.st_mode):
             return None
@@ -97,9 +97,31 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
     return record_dtype(dtypes[files[0]])
 
 
+def _name_of(file: Path, descriptor: int) -> str:
+    """Give the name under which an error is told."""
+    if file != STANDARD:
+        return str(file)
+    return "standard input" if descriptor == _STANDARD_INPUT else "standard output"
+
+
+@contextmanager
+def _named(file: Path, descriptor: int) -> Iterator[None]:
+    """Add to an error of the system which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or _name_of(file, descriptor)
+        raise
+
+
+def _read(source: int, file: Path, into: memoryview) -> int:
+    with _named(file, source):
+        return os.readv(source, [into])
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[int]:
-    if file == _STANDARD:
+    if file == STANDARD:
         yield _STANDARD_INPUT
         return
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -121,16 +143,16 @@ def produce_files(
             if isinstance(producer, RecordProducer):
                 _send_records(producer, source, file, advance)
             else:
-                _send_bytes(producer, source, advance)
+                _send_bytes(producer, source, file, advance)
     producer.check_consumer()
 
 
-def _send_bytes(producer: MessageProducer, source: int, advance: Advance) -> None:
+def _send_bytes(producer: MessageProducer, source: int, file: Path, advance: Advance) -> None:
     """Read right into the ring, as much at a time as there is."""
     size = min(_LONGEST_READ, producer.max_payload // _PART)
     while True:
         with producer.reserve(size) as frame:
-            frame.length = os.readv(source, [frame.payload])
+            frame.length = _read(source, file, frame.payload)
             if not frame.length:
                 frame.abandon()
                 return
@@ -146,20 +168,21 @@ def _send_records(producer: RecordProducer, source: int, file: Path, advance: Ad
         block = producer.reserve(most)
         with block as rows:
             octets = rows.reshape(-1).view("u1").data
-            got = _read_whole(source, octets, size)
+            got = _read_whole(source, file, octets, size)
             block.count = got // size
         advance(got)
         if got % size:
             raise ValueError(
-                f"{file} ends with {got % size} bytes that are no whole record of {size} bytes"
+                f"{_name_of(file, source)} ends with {got % size} bytes that are no whole record "
+                f"of {size} bytes"
             )
 
 
-def _read_whole(source: int, octets: memoryview, size: int) -> int:
+def _read_whole(source: int, file: Path, octets: memoryview, size: int) -> int:
     """Read whole records, at least one, a part of one only at the end; return the bytes."""
     got = 0
     while got == 0 or got % size:
-        more = os.readv(source, [octets[got:]])
+        more = _read(source, file, octets[got:])
         if not more:
             break
         got += more
@@ -176,7 +199,7 @@ def _send_array(producer: RecordProducer, rows: NDArray[Any], advance: Advance) 
 
 def check_target(file: Path) -> None:
     """Refuse a file that cannot be written, before anybody sends; it is not touched."""
-    if file == _STANDARD:
+    if file == STANDARD:
         return
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, "this is a folder; name a file", str(file))
@@ -184,29 +207,57 @@ def check_target(file: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(file.parent))
 
 
-def consume_into(consumer: MessageConsumer | RecordConsumer, file: Path, advance: Advance) -> None:
+def consume_into(
+    consumer: MessageConsumer | RecordConsumer,
+    file: Path,
+    advance: Advance,
+    may_be_binary: bool = True,
+) -> None:
     """Write what comes to a file, or to the standard output, until the producer closes.
 
-    Raises ValueError, and takes nothing, when the file cannot be what its name says.
+    Raises ValueError, and takes nothing, when the file cannot be what its name says; and before
+    anything binary goes to a terminal, unless it may.
     """
     check_format(consumer, file)
-    if file == _STANDARD:
-        _write_all(consumer, _STANDARD_OUTPUT, advance)
+    if file == STANDARD:
+        if not may_be_binary and os.isatty(_STANDARD_OUTPUT):
+            _write_text(consumer, advance)
+        else:
+            _write_all(consumer, _STANDARD_OUTPUT, file, advance)
     elif isinstance(consumer, RecordConsumer) and is_array_file(file):
         _write_array(consumer, file, advance)
     else:
         with file.open("wb", buffering=0) as target:
-            _write_all(consumer, target.fileno(), advance)
+            _write_all(consumer, target.fileno(), file, advance)
 
 
-def _write_all(consumer: MessageConsumer | RecordConsumer, target: int, advance: Advance) -> None:
+def _write_all(
+    consumer: MessageConsumer | RecordConsumer, target: int, file: Path, advance: Advance
+) -> None:
     for entries in consumer:
         octets = memoryview(ffi.buffer(ffi.from_buffer(entries)))
+        _write(target, file, octets)
+        advance(len(octets))
+        octets.release()
+
+
+def _write(target: int, file: Path, octets: memoryview) -> None:
+    with _named(file, target):
         written = 0
         while written < len(octets):
             written += os.write(target, octets[written:])
-        octets.release()
-        advance(written)
+
+
+def _write_text(consumer: MessageConsumer | RecordConsumer, advance: Advance) -> None:
+    """Write to a terminal, as long as no byte is NUL, which no text has."""
+    binary = "would be shown on a terminal; name a FILE, or - to see them all the same"
+    if isinstance(consumer, RecordConsumer):
+        raise ValueError(f"records of {consumer.dtype} {binary}")
+    for payload in consumer:
+        if b"\0" in bytes(payload):
+            raise ValueError(f"bytes that are no text {binary}")
+        _write(_STANDARD_OUTPUT, STANDARD, payload)
+        advance(len(payload))
 
 
 def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None:
@@ -227,7 +278,7 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
     with file.open("wb", buffering=0) as target:
         size = target.write(header)
         try:
-            _write_all(consumer, target.fileno(), count)
+            _write_all(consumer, target.fileno(), file, count)
         finally:  # what has come is a whole file, whatever ended the stream
             header = npy_header(consumer.dtype, rows)
             assert len(header) == size, "NumPy leaves room for the number of rows"

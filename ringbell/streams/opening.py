@@ -106,7 +106,7 @@ def produce(
             _warn_of_one_record(ring_size, records.itemsize)
         prepare_folder(path)
         pin(cpu)
-        channel = ProducerMeeting(name, path, policy, timeout, made).meet()
+        channel = ProducerMeeting(name, path, policy, timeout, made).find_partner()
     if records is None:
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
@@ -179,6 +179,9 @@ def consume(
     RuntimeError when they are used after their step, and their memory is overwritten then. Messages
     need no such check: their views raise in any case.
 
+    With a `dtype` the type is RecordConsumer. Without, type checkers let do what either of the two
+    can do, as only the producer knows which it is.
+
     Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
     of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
     for bad options.
@@ -193,7 +196,7 @@ def consume(
     prepare_folder(path)
     pin(cpu)
     meeting = ConsumerMeeting(name, path, policy, timeout, wanted)
-    channel = meeting.meet()
+    channel = meeting.find_partner()
     if meeting.found is None:
         return MessageConsumer(channel)
     try:
