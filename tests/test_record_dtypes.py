@@ -60,6 +60,7 @@ def raw(rows):
     return bytes(np.ndarray((rows.nbytes,), "u1", buffer=rows))
 
 
+@pytest.mark.filterwarnings("ignore:the ring has room for one record")
 def test_records_of_any_dtype_arrive_as_they_were(start, path):
     peer = start("nothing")
     peer.run("""
@@ -270,6 +271,7 @@ def test_a_driver_does_not_bring_records_to_a_device(path):
         ("V5000", 1 << 23, 1024),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the ring has room for one record")
 def test_a_ring_holds_a_power_of_two_of_records_in_whole_pages(stream, dtype, ring_size, capacity):
     producer, consumer = stream(dtype, ring_size=ring_size)
     assert producer.capacity == consumer.capacity == capacity
