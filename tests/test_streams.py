@@ -5,8 +5,10 @@ import errno
 import hashlib
 import os
 import random
+import re
 import signal
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -86,7 +88,7 @@ def test_the_next_two_may_meet_while_a_stream_goes_on(stream):
         assert consumer.recv(timeout=0) == b"x"
 
 
-@pytest.mark.parametrize("timeout", [0, 0.01, -1])
+@pytest.mark.parametrize("timeout", [0, 0.01])
 @pytest.mark.parametrize("side", [ringbell.produce, ringbell.consume])
 def test_nobody_on_the_other_side_is_a_timeout(path, side, timeout):
     done = "consumed" if side is ringbell.produce else "produced"
@@ -157,13 +159,19 @@ def test_a_name_where_another_one_waits_is_in_use(start, produce, consume, path,
     assert first.run(f"{side}.peer_pid") == str(os.getpid())
 
 
-@pytest.mark.parametrize("side", ["producer", "consumer"])
-def test_a_driver_is_told_that_a_stream_is_met_under_the_name(start, produce, consume, path, side):
+@pytest.mark.parametrize(
+    ("side", "why"),
+    [
+        ("producer", "a producer waits for its consumer under this name.*use ringbell.consume"),
+        ("consumer", "a consumer waits for its producer under this name.*use ringbell.produce"),
+    ],
+)
+def test_a_driver_is_told_that_a_stream_is_met_under_the_name(
+    start, produce, consume, path, side, why
+):
     waiting = start(side)
     wait_until_listening(path)
-    with pytest.raises(
-        ringbell.LayoutMismatch, match=f"this is a {side}, which waits for a .*, not a driver"
-    ):
+    with pytest.raises(ringbell.LayoutMismatch, match=f"^{why}"):
         ringbell.connect(path)
     assert (consume() if side == "producer" else produce()).peer_pid == waiting.pid
 
@@ -171,16 +179,22 @@ def test_a_driver_is_told_that_a_stream_is_met_under_the_name(start, produce, co
 @pytest.mark.parametrize("side", [ringbell.produce, ringbell.consume])
 def test_a_stream_and_a_device_under_one_name_tell_each_other(start, connect, path, side):
     device = start("nothing")
+    device.run(WITH_A_LOG)
     device.run("listener = ringbell.listen(path)")
-    device.begin("listener.accept()")
-    why = "this is a device, which waits for a driver, not a (producer|consumer)"
-    with pytest.raises(ringbell.LayoutMismatch, match=why):
-        side(path)
-    with pytest.raises(PeerError, match=f"LayoutMismatch: {why}"):
-        device.reply()
     device.begin("device = listener.accept()")
+    why = "a device serves requests under this name, which a (producer|consumer) cannot meet"
+    with pytest.raises(ringbell.LayoutMismatch, match=f"^{why}; use ringbell.connect, or another"):
+        side(path)
     connect()
     device.reply()
+    assert re.search(why, device.run("log.getvalue()"))
+
+
+WITH_A_LOG = """
+import io, logging
+log = io.StringIO()
+logging.basicConfig(stream=log, level=logging.INFO)
+"""
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "x" * 200])
@@ -235,6 +249,7 @@ def test_plain_names_live_in_the_runtime_folder(monkeypatch, path, start):
 
 PRODUCE_AT_RANDOM = """
 import random
+import re
 rng = random.Random({seed})
 SIZES = (0, 1, 48, 49, 64, 500, 4080, 4081, 9000)
 left = [rng.randbytes(rng.choice(SIZES)) for _ in range(1500)]
@@ -376,6 +391,7 @@ def test_a_borrowed_view_outlives_the_channel(stream):
     view = consumer.borrow()
     consumer.close()
     producer.close()
+    assert view == b"kept"
     with pytest.raises(ringbell.ChannelClosed):
         consumer.borrow()
     producer, consumer = stream()
@@ -608,7 +624,9 @@ def test_nothing_works_after_close(stream, kind):
     else:
         uses += [consumer.read, consumer.read]
     for use in uses:
-        with pytest.raises(ringbell.ChannelClosed, match="this side has closed the channel"):
+        with pytest.raises(
+            ringbell.ChannelClosed, match="this side has closed the channel; open another one"
+        ):
             use()
     assert producer.stats().driver.producer.entries == 1
 
@@ -805,20 +823,63 @@ def test_a_consumer_that_died_asleep_is_missed_by_the_next_call_but_one(start, p
         put(producer, kind, 2)
 
 
+LEAVE = {
+    "closes": ("consumer.close()", ringbell.EndOfStream),
+    "raises": ("with consumer: 1 / 0", ringbell.EndOfStream),
+    "dies": (None, ringbell.PeerLost),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_consumer_that_died_has_not_taken_is_an_error_of_the_close(
-    start, produce, path, kind
+@pytest.mark.parametrize("way", LEAVE)
+def test_a_producer_is_told_at_its_end_of_what_its_consumer_has_not_taken(
+    start, produce, kind, way
 ):
     consumer = start("consumer", wait=False)
     producer = produce(**KINDS[kind])
     assert consumer.reply() == "ready"
-    put(producer, kind, 1)
-    consumer.kill()
-    with pytest.raises(ringbell.PeerLost):
-        producer.close()
+    consumer.run("consumer.stats()")  # it has met us
+    for i in range(2):
+        put(producer, kind, i)
+    consumer.run("taken = consumer.borrow(1)" if kind == "records" else "consumer.recv()")
+    code, error = LEAVE[way]
+    if code is None:
+        consumer.kill()
+    else:
+        with suppress(PeerError):
+            consumer.run(code)
+    with pytest.raises(error, match=f"process {consumer.pid}"):
+        if kind == "messages":
+            producer.close()
+        else:
+            with producer:
+                pass
     producer.close()
     with pytest.raises(ringbell.ChannelClosed):
         put(producer, kind, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_lent_counts_as_taken_by_a_consumer_that_closes_and_by_no_other(
+    start, produce, path, kind
+):
+    for way, (code, error) in LEAVE.items():
+        consumer = start("consumer", wait=False)
+        with suppress(error), ringbell.produce(path, **KINDS[kind]) as producer:
+            assert consumer.reply() == "ready"
+            put(producer, kind, 1)
+            consumer.run("lent = consumer.borrow()")
+            if code is None:
+                consumer.kill()
+            else:
+                with suppress(PeerError):
+                    consumer.run(code)
+            if way == "closes":
+                producer.check_consumer()
+                producer.close()
+            else:
+                with pytest.raises(error):
+                    producer.check_consumer()
 
 
 def test_a_consumer_that_died_with_all_in_hand_is_no_error_of_the_close(start, produce):
@@ -832,8 +893,8 @@ def test_a_consumer_that_died_with_all_in_hand_is_no_error_of_the_close(start, p
 
 
 def test_a_producer_that_ends_while_it_meets_its_consumer_has_ended_no_stream(path, monkeypatch):
-    def interrupted(control, partner):
-        receive_welcome(control, partner)
+    def interrupted(*arguments):
+        receive_welcome(*arguments)
         raise KeyboardInterrupt
 
     receive_welcome = handshake.receive_welcome
@@ -841,6 +902,7 @@ def test_a_producer_that_ends_while_it_meets_its_consumer_has_ended_no_stream(pa
     consumed = []
     thread = threading.Thread(target=lambda: consumed.append(ringbell.consume(path)))
     thread.start()
+    wait_until_listening(path)
     with pytest.raises(KeyboardInterrupt):
         ringbell.produce(path)
     thread.join()

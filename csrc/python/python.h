@@ -42,9 +42,9 @@ struct signature {
 
 bool arguments_read(const struct signature *signature, PyObject *const *args, Py_ssize_t nargs,
 		    PyObject *kwnames, PyObject **values);
-bool count_from(PyObject *value, const char *what, uint64_t *count);
 bool number_within(PyObject *value, uint64_t least, uint64_t most, const char *complaint,
 		   uint64_t *number);
+bool one_or_more(PyObject *value, const char *complaint, uint64_t *number);
 
 /* How long a call may wait. The clock is read only when it has to. */
 struct patience {
@@ -104,7 +104,13 @@ void closing_done(PyObject *channel);
 
 /* ---- sleep.c ---- */
 
+bool prepare_to_sleep(void);
+int sleep_watching_signals(int (*sleep)(void *what, int signal_fd), void *what);
 int sleep_until_signal(rb_channel *core, int want, int64_t left);
+
+/* ---- meeting.c ---- */
+
+extern PyMethodDef meeting_methods[];
 
 /* ---- payload.c ---- */
 

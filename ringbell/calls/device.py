@@ -7,6 +7,7 @@ from ringbell import _ends
 from ringbell._ends import Request
 from ringbell.calls.side import Side
 from ringbell.channel.channel import Channel
+from ringbell.process import describe
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
 
@@ -17,7 +18,7 @@ class Device(Side, _ends.Device):
     `for request in device` takes one after the other until the driver closes the channel, and
     raises PeerLost when it dies. Requests may be completed in any order; slots become free in
     theirs. For one thread at a time: a second one gets RuntimeError. A context manager; leaving it
-    closes the channel.
+    closes the channel. An exception that leaves it gives the channel up: the driver gets PeerLost.
     """
 
     __slots__ = ()
@@ -39,7 +40,7 @@ class Device(Side, _ends.Device):
 
     def __repr__(self) -> str:
         state = "closed" if self._channel.closed else "open"
-        return f"<ringbell.Device of process {self._channel.peer_pid}, {state}>"
+        return f"<ringbell.Device of {describe(self._channel.peer_pid)}, {state}>"
 
 
 def serve_channel(channel: Channel) -> Device:

@@ -7,6 +7,7 @@ from ringbell import _ends
 from ringbell._ends import Completion
 from ringbell.calls.side import Side
 from ringbell.channel.channel import Channel
+from ringbell.process import describe
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
 
@@ -15,7 +16,7 @@ class Driver(Side, _ends.Driver):
     """Submits requests to a device and takes its completions; made by `connect`.
 
     For one thread at a time: a second one gets RuntimeError. A context manager; leaving it closes
-    the channel.
+    the channel. An exception that leaves it gives the channel up: the device gets PeerLost.
 
     If a signal handler raises in the middle of a call (Ctrl-C), the channel stays usable: what was
     asked for by `call` or `map` and not yet answered is dropped when its answer arrives, and what
@@ -41,7 +42,7 @@ class Driver(Side, _ends.Driver):
 
     def __repr__(self) -> str:
         state = "closed" if self._channel.closed else f"{self.in_flight} in flight"
-        return f"<ringbell.Driver of process {self._channel.peer_pid}, {state}>"
+        return f"<ringbell.Driver of {describe(self._channel.peer_pid)}, {state}>"
 
 
 def drive(channel: Channel) -> Driver:
