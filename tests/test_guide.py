@@ -68,6 +68,10 @@ def test_records_are_written_and_summed():
     assert run_both(TICKS, block("import ringbell")) == f"{sum(range(500))}\n"
 
 
+def test_a_function_takes_what_it_names():
+    assert run_both(TICKS, block("def total(ticks")) == f"{sum(range(500))}\n"
+
+
 def test_messages_are_sent_and_received():
     printed = run_both(
         block('with ringbell.produce("lines")'), block('with ringbell.consume("lines")')

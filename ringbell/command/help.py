@@ -17,7 +17,7 @@ from ringbell.command.shown import print_error
 
 # What typer shows and does not raise: a class of its own or of click, as its version has it.
 _ShownError = cast(type[Exception], typer.BadParameter.__mro__[2])
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+SETTINGS: dict[str, object] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 
 def _usage_pieces(command: Any, context: Any) -> list[str]:
