@@ -9,8 +9,13 @@
 /* How long a handler of a signal may have to wait for a thread that waits for others to leave. */
 #define TURN (20 * RB_MS)
 
-/* `close_side(address, goodbye, patience_ns)`: True once nobody is inside any longer. False when
- * the one inside is this thread, or others are after so long; then the last to leave closes. */
+PyDoc_STRVAR(
+	close_side_doc,
+	"close_side(address, goodbye, patience_ns, /)\n--\n\n"
+	"Close a side: True once nobody is inside any longer.\n\n"
+	"False when the one inside is this thread, or others are after so long; then the last to "
+	"leave closes.");
+
 static PyObject *close_side(PyObject *self, PyObject *arguments)
 {
 	unsigned long long patience_ns;
@@ -37,7 +42,7 @@ static PyObject *close_side(PyObject *self, PyObject *arguments)
 }
 
 PyMethodDef closing_methods[] = {
-	{"close_side", close_side, METH_VARARGS, NULL},
+	{"close_side", close_side, METH_VARARGS, close_side_doc},
 	{NULL, NULL, 0, NULL},
 };
 

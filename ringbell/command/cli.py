@@ -167,7 +167,8 @@ def run_produce(
 
     Exits with 1 when the consumer goes away before it has taken everything.
     """
-    from ringbell.command.files import dtype_of, lost_order, produce_files, size_of  # loads NumPy
+    from ringbell.command.array_files import lost_order  # loads NumPy
+    from ringbell.command.files import dtype_of, produce_files, size_of
 
     signal.signal(signal.SIGTERM, _end_on_sigterm)
     with shown_errors():

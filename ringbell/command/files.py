@@ -7,16 +7,22 @@ import ast
 import errno
 import os
 import stat
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ringbell._ffi import ffi
+from ringbell.command.array_files import (
+    check_format,
+    is_array_file,
+    load,
+    npy_header,
+    rows_dtype,
+    says,
+)
 from ringbell.streams.dtypes import record_dtype
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 from ringbell.streams.record_consumer import RecordConsumer
@@ -76,7 +82,7 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
                 f"{file} holds several arrays, and a stream carries one: save each as .npy, or "
                 f"send the file's bytes as they are, ringbell produce NAME < {file}"
             )
-    arrays = [file for file in files if _is_array_file(file)]
+    arrays = [file for file in files if is_array_file(file)]
     if not arrays:
         return None
     if len(arrays) != len(files):
@@ -84,30 +90,11 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
             ".npy files go as records, others as bytes: not both in one stream (with --dtype all "
             "of them go as raw records)"
         )
-    dtypes = {file: _rows_dtype(_load(file), file) for file in files}
+    dtypes = {file: rows_dtype(load(file), file) for file in files}
     for file, found in dtypes.items():
         if found != dtypes[files[0]]:
             raise ValueError(f"{file} has the dtype {found}, {files[0]} has {dtypes[files[0]]}")
     return record_dtype(dtypes[files[0]])
-
-
-def _load(file: Path) -> NDArray[Any]:
-    try:
-        rows: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        why = str(error).partition("\n")[0]
-        raise ValueError(f"{file} cannot be read as an array file: {why}") from None
-    return rows
-
-
-def _rows_dtype(rows: NDArray[Any], file: Path) -> np.dtype[Any]:
-    """Say what one row is: a value, or a sub-array where there are more dimensions."""
-    if not rows.ndim:
-        raise ValueError(
-            f"{file} holds one value and no row of them, and would arrive as an array of one; save "
-            "numpy.atleast_1d(value)"
-        )
-    return np.dtype((rows.dtype, rows.shape[1:]))
 
 
 def _name_of(file: Path, descriptor: int) -> str:
@@ -132,16 +119,6 @@ def _read(source: int, file: Path, into: memoryview) -> int:
         return os.readv(source, [into])
 
 
-def lost_order(files: Iterable[Path]) -> list[Path]:
-    """Name the array files whose columns lie one after the other: they arrive row by row."""
-    arrays = {file: _load(file) for file in files if _is_array_file(file)}
-    return [file for file, rows in arrays.items() if not rows.flags.c_contiguous]
-
-
-def _is_array_file(file: Path) -> bool:
-    return file.suffix == ".npy"
-
-
 @contextmanager
 def _opened(file: Path) -> Iterator[int]:
     if file == STANDARD:
@@ -160,7 +137,7 @@ def produce_files(
     """Send the files, one after the other; `raw` when records are read as they lie in memory."""
     for file in files:
         if isinstance(producer, RecordProducer) and not raw:
-            _send_array(producer, _load(file), advance)
+            _send_array(producer, load(file), advance)
             continue
         with _opened(file) as source:
             if isinstance(producer, RecordProducer):
@@ -230,21 +207,6 @@ def check_target(file: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(file.parent))
 
 
-def _check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None:
-    """Refuse a name that says what the stream would not make, before anything is taken."""
-    records = isinstance(consumer, RecordConsumer)
-    if _is_array_file(file) and not records:
-        raise ValueError(
-            f"the stream carries bytes and no records, so {file} would be no array file; send an "
-            "array as one, ringbell produce NAME FILE.npy, or name the copy otherwise"
-        )
-    if file.suffix == ".npz" and records:
-        raise ValueError(
-            f"the stream carries records, and {file} is a name for several arrays; call it "
-            f"{file.with_suffix('.npy')}"
-        )
-
-
 def consume_into(
     consumer: MessageConsumer | RecordConsumer,
     file: Path,
@@ -256,13 +218,13 @@ def consume_into(
     Raises ValueError, and takes nothing, when the file cannot be what its name says; and before
     anything binary goes to a terminal, unless it may.
     """
-    _check_format(consumer, file)
+    check_format(consumer, file)
     if file == STANDARD:
         if not may_be_binary and os.isatty(_STANDARD_OUTPUT):
             _write_text(consumer, advance)
         else:
             _write_all(consumer, _STANDARD_OUTPUT, file, advance)
-    elif isinstance(consumer, RecordConsumer) and _is_array_file(file):
+    elif isinstance(consumer, RecordConsumer) and is_array_file(file):
         _write_array(consumer, file, advance)
     else:
         with file.open("wb", buffering=0) as target:
@@ -307,8 +269,8 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
         rows += octets // consumer.dtype.itemsize
         advance(octets)
 
-    header = _npy_header(consumer.dtype, 0)
-    if not _says(header, consumer.dtype):
+    header = npy_header(consumer.dtype, 0)
+    if not says(header, consumer.dtype):
         raise ValueError(
             f"an array file cannot say that its records are {consumer.dtype}; name another file, "
             "which gets them raw"
@@ -318,29 +280,6 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
         try:
             _write_all(consumer, target.fileno(), file, count)
         finally:  # what has come is a whole file, whatever ended the stream
-            header = _npy_header(consumer.dtype, rows)
+            header = npy_header(consumer.dtype, rows)
             assert len(header) == size, "NumPy leaves room for the number of rows"
             os.pwrite(target.fileno(), header, 0)
-
-
-def _says(header: bytes, dtype: np.dtype[Any]) -> bool:
-    """Whether an array file that begins so has records of this dtype."""
-    try:
-        return bool(np.load(BytesIO(header)).dtype == dtype.base)
-    except ValueError:
-        return False
-
-
-def _npy_header(dtype: np.dtype[Any], rows: int) -> bytes:
-    """Give the header of an array file; as long for any number of rows.
-
-    NumPy writes it for none and leaves room for the number to grow.
-    """
-    written = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # names of any script want a new version of the format
-        np.save(written, np.empty(0, dtype))
-    header = written.getvalue()
-    before, shape, after = header.rpartition(b"'shape': (0,")
-    grown = before + shape.replace(b"0", b"%d" % rows) + after
-    return grown.rstrip(b" \n").ljust(len(header) - 1) + b"\n"

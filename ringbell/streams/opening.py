@@ -102,11 +102,11 @@ def produce(
         records = dtypes.record_dtype(dtype)
         made = segment.create_stream(ring_size, records.itemsize, dtypes.describe(records), memory)
     with made:
-        if dtype is not None:
+        if records is not None:
             _warn_of_one_record(ring_size, records.itemsize)
         prepare_folder(path)
         pin(cpu)
-        channel = ProducerMeeting(name, path, policy, timeout, made).meet()
+        channel = ProducerMeeting(name, path, policy, timeout, made).find_partner()
     if records is None:
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
@@ -193,7 +193,7 @@ def consume(
     prepare_folder(path)
     pin(cpu)
     meeting = ConsumerMeeting(name, path, policy, timeout, wanted)
-    channel = meeting.meet()
+    channel = meeting.find_partner()
     if meeting.found is None:
         return MessageConsumer(channel)
     try:
