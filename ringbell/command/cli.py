@@ -19,7 +19,7 @@ from ringbell import __version__
 from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
 from ringbell.command import demo, demo_shown, options
-from ringbell.command.help import SETTINGS, Command, Commands
+from ringbell.command.help import COMMAND, COMMANDS, SETTINGS
 from ringbell.command.shown import (
     bar,
     fail,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ringbell.streams.record_producer import RecordProducer
 
 app: typer.Typer = typer.Typer(
-    cls=Commands,
+    cls=COMMANDS,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
@@ -69,7 +69,7 @@ def _options(
         raise typer.Exit(2)
 
 
-@app.command(cls=Command, short_help="Answer requests with a function.")
+@app.command(cls=COMMAND, short_help="Answer requests with a function.")
 def serve(
     name: options.Name,
     handler: Annotated[
@@ -145,7 +145,7 @@ def load_handler(text: str) -> Callable[[memoryview], Any]:
     return found  # type: ignore[no-any-return]
 
 
-@app.command(cls=Command, name="produce", short_help="Send files, or the standard input.")
+@app.command(cls=COMMAND, name="produce", short_help="Send files, or the standard input.")
 def run_produce(
     name: options.Name,
     files: Annotated[
@@ -191,7 +191,7 @@ def run_produce(
             print_figures(stream.stats().driver.producer, time.monotonic() - begin)
 
 
-@app.command(cls=Command, name="consume", short_help="Write what comes to a file or the output.")
+@app.command(cls=COMMAND, name="consume", short_help="Write what comes to a file or the output.")
 def run_consume(
     name: options.Name,
     file: Annotated[
@@ -233,7 +233,7 @@ def run_consume(
             print_figures(stream.stats().device.consumer, time.monotonic() - begin)
 
 
-@app.command(cls=Command, name="demo", short_help="Send real files to another process and back.")
+@app.command(cls=COMMAND, name="demo", short_help="Send real files to another process and back.")
 def run_demo(
     input_path: Annotated[
         Path | None,
