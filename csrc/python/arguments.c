@@ -110,8 +110,8 @@ bool patience_from(struct patience *patience, PyObject *timeout)
 		} else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
 			PyErr_Clear();
 			PyErr_SetString(PyExc_ValueError,
-					"timeout is a number of seconds or None, and this one is "
-					"larger than a float can be");
+					"timeout is a number of seconds or None, not one that "
+					"is larger than any float");
 		}
 		return false;
 	}
