@@ -9,11 +9,13 @@ import sys
 def main() -> None:
     """Run the command line, or say what is missing for it."""
     try:
+        from ringbell.command import standard
         from ringbell.command.cli import app
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(f"ringbell: the command line needs {error.name}; pip install 'ringbell[cli]'")
+    standard.occupy()
     app()
 
 

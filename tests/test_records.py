@@ -70,6 +70,7 @@ def raw(rows):
 # ---- dtypes ----
 
 
+@pytest.mark.filterwarnings("ignore:the ring has room for one record")
 def test_records_of_any_dtype_arrive_as_they_were(start, path):
     peer = start("nothing")
     peer.run("""
@@ -1000,3 +1001,17 @@ def test_buffers_of_the_standard_library_go_in(stream, payload):
     with producer.reserve(4) as frame:
         frame.payload[:] = payload
     assert [bytes(message) for _, message in zip(range(4), consumer, strict=False)] == [b"abcd"] * 4
+
+
+def test_a_ring_with_room_for_one_record_is_warned_of_with_a_better_size(path):
+    frame = np.dtype(("u1", (2160, 3840, 3)))
+    with (
+        pytest.warns(UserWarning, match=r"one record of 24883200 .* ring_size=134217728 .* 4$"),
+        pytest.raises(TimeoutError),
+    ):
+        ringbell.produce(path, frame, timeout=0)
+    for enough in ({"ring_size": 1 << 27}, {"dtype": "f8"}):
+        options = {"dtype": frame, "timeout": 0} | enough
+        with warnings.catch_warnings(), pytest.raises(TimeoutError):
+            warnings.simplefilter("error")
+            ringbell.produce(path, **options)

@@ -55,7 +55,6 @@ class Channel:
         *,
         header: bytes,
         segment: int,
-        memory: str,
         peer_pid: int,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
@@ -78,7 +77,8 @@ class Channel:
             lib.rb_channel_limit(self.handle, policy.max_message)
         self.moderate(policy.moderation)
         self.peer_pid = peer_pid
-        self._memory = memory
+        sealed = lib.rb_memory_kind(segment) == lib.RB_MEMORY_MEMFD
+        self._memory = "memfd" if sealed else "posix"
         self._owned = owned
         self._side = side
         self._pollable: select.epoll | None = None

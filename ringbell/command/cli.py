@@ -12,6 +12,7 @@ import signal
 import sys
 import sysconfig
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -33,9 +34,9 @@ from rich.table import Table
 from ringbell import __version__
 from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
-from ringbell.command import demo
+from ringbell.command import demo, standard
 from ringbell.errors import EndOfStream, PeerLost, RingbellError
-from ringbell.meeting.segment import RING_SIZE
+from ringbell.meeting.segment import RING_SIZE, sweep_old_names
 from ringbell.pinning import choose_pair
 from ringbell.policy import MAX_POLL, Kick, Polling
 from ringbell.stats import ConsumerCounters, ProducerCounters
@@ -62,10 +63,14 @@ PollingOption = Annotated[str, typer.Option(help="adaptive, never or always.")]
 KickOption = Annotated[str, typer.Option(help="asleep, or always: a kick for every entry.")]
 
 
-def _fail(message: object, code: int = 2) -> NoReturn:
+def _tell(message: object) -> None:
     _errors.print(
         f"ringbell: {message}", style="red", markup=False, highlight=False, soft_wrap=True
     )
+
+
+def _fail(message: object, code: int = 2) -> NoReturn:
+    _tell(message)
     raise typer.Exit(code)
 
 
@@ -85,6 +90,19 @@ def _shown_errors() -> Iterator[None]:
         _fail(f"{error.strerror or error}{where}")
     except (RingbellError, ValueError, RuntimeError, BufferError) as error:
         _fail(error)
+
+
+@contextlib.contextmanager
+def _shown_warnings() -> Iterator[None]:
+    """Show a warning in one line, without the place in our code that it comes from."""
+
+    def show(message: Warning | str, *_: object, **_named: object) -> None:
+        _tell(message)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _version(wanted: bool) -> None:
@@ -194,11 +212,13 @@ def run_produce(
     signal.signal(signal.SIGTERM, _end_on_sigterm)
     with _shown_errors():
         sources = files or [Path("-")]
+        standard.check_input(sources)
         records = dtype_of(sources, dtype)
         total = size_of(sources)
         stream: MessageProducer | RecordProducer
         options: dict[str, Any] = {"ring_size": ring_size, "cpu": cpu, "timeout": timeout}
-        stream = produce_stream(name, records, **options)
+        with _shown_warnings():
+            stream = produce_stream(name, records, **options)
         begin = time.monotonic()
         with stream, _stream_bar(f"to {name}", total) as advance:
             produce_files(stream, sources, dtype is not None, advance)
@@ -228,6 +248,7 @@ def run_consume(
     with _shown_errors():
         wanted = None if dtype is None else parse_dtype(dtype)
         check_target(file)
+        standard.check_output(file)
         stream: MessageConsumer | RecordConsumer
         stream = consume_stream(name, wanted, cpu=cpu, timeout=timeout)
         begin = time.monotonic()
@@ -247,6 +268,17 @@ def _print_stats(end: ProducerCounters | ConsumerCounters, seconds: float) -> No
         highlight=False,
         soft_wrap=True,
     )
+
+
+@app.command()
+def clean() -> None:
+    """Remove what killed processes of yours left behind, and say what that was."""
+    with _shown_errors():
+        removed = sweep_old_names()
+        for path in removed:
+            print(f"removed {path}")
+        if not removed:
+            print("nothing to remove")
 
 
 @app.command(name="demo")
@@ -314,7 +346,7 @@ def _bar(
 def _stream_bar(
     title: str, total: int | None
 ) -> contextlib.AbstractContextManager[Callable[[int], None]]:
-    quiet = not sys.stderr.isatty()
+    quiet = sys.stderr is None or not sys.stderr.isatty()
     return _progress(title, total, quiet, DownloadColumn(), TransferSpeedColumn())
 
 

@@ -123,7 +123,6 @@ def offer(
         policy,
         header=made.header,
         segment=made.descriptor,
-        memory=segment.kind_of(made.descriptor),
         peer_pid=peer_pid,
     )
     try:
@@ -241,7 +240,6 @@ def take_over(owned: Descriptors, policy: Policy, check: Callable[[bytes, int], 
         policy,
         header=header,
         segment=owned.segment,
-        memory=segment.kind_of(owned.segment),
         peer_pid=peer_of(owned.control),
     )
     try:
