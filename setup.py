@@ -2,7 +2,8 @@
 """Only what pyproject.toml cannot say: the two extensions, and one abi3 wheel from 3.11 on.
 
 `_ffi`, made by cffi, is the way in for opening, options and stats; `_ends` has the methods that are
-called for each message. Both have the core in them, which keeps nothing outside of a channel.
+called for each message. Both have the core in them. What that keeps outside of a channel, the list
+of open descriptors, is used by `_ffi` alone.
 """
 
 import sys

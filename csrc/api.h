@@ -43,12 +43,9 @@ typedef struct {
 /* What the memory of a channel is: a sealed memfd, or a file on /dev/shm. */
 enum { RB_MEMORY_MEMFD = 1, RB_MEMORY_POSIX = 2 };
 
-/* memory.c: made, sealed, looked at; and descriptors */
-int rb_memory_make(int *descriptor, int kind);
+/* memory.c: sealed, and looked at */
 int rb_memory_seal(int descriptor);
 int rb_memory_kind(int descriptor);
-int rb_descriptor_move(int descriptor);
-void rb_descriptor_close(int *descriptor);
 
 /* segment.c: the header */
 size_t rb_header_size(void);
@@ -73,6 +70,35 @@ uint64_t rb_channel_my_slots(rb_channel *channel);
 /* dwi, dri, iwi, iri; then the counters of layout.h for the driver's producer and consumer and
  * for the device's producer and consumer. Returns how many words it wrote. */
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
+
+/* owned.c: a descriptor with an owner from the moment it exists. One of zeros has none; the
+ * functions that make one take such an owner, which does not move until it is closed. A child of
+ * fork has none of them. */
+typedef struct rb_owned {
+	int fd; /* 0: none, as none of ours is 0, 1 or 2 */
+	struct rb_owned *before, *after;
+} rb_owned;
+
+int rb_owned_fd(const rb_owned *owned);
+void rb_owned_close(rb_owned *owned);
+int rb_owned_eventfd(rb_owned *owned);
+int rb_owned_timer(rb_owned *owned);
+int rb_owned_epoll(rb_owned *owned, const rb_channel *channel);
+int rb_owned_file(rb_owned *owned, const char *path);
+int rb_owned_spare(rb_owned *owned);
+int rb_owned_memory(rb_owned *owned, int kind); /* memory.c */
+
+/* control.c: the sockets on which two sides meet */
+int rb_socket_make(rb_owned *owned);
+int rb_socket_connect(int fd, const char *path);
+int rb_socket_bind(int fd, const char *path);
+int rb_socket_is_bound(int fd);
+int rb_socket_listen(int fd);
+int rb_socket_accept(rb_owned *owned, int listening_fd);
+int rb_socket_peer(int fd, int *process, unsigned *user);
+void rb_socket_shutdown(int fd);
+int rb_socket_send(int fd, const char *text, size_t length, const int *fds, size_t count);
+int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came);
 
 /* wait.c: returns what is ready (RB_DATA, RB_SPACE), 0 when the time is over, or -errno */
 int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns);

@@ -9,6 +9,17 @@
 #include "channel.h"
 #include "life.h"
 
+static void start_words(struct rb_control *control, uint64_t first)
+{
+	rb_store_release(&control->write_index, first);
+	rb_store_release(&control->read_index, first);
+	/* An event that lies behind asks for no kick. */
+	rb_store_release(&control->space_event, first - 1);
+	rb_store_release(&control->data_event, first - 1);
+	/* This memory may have been opened here before, and closed again while the sides met. */
+	rb_store_release(&control->goodbye, 0);
+}
+
 static void start_indices(rb_channel *channel, uint64_t first)
 {
 	struct rb_producer *producer = &channel->producer;
@@ -18,13 +29,20 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	consumer->read = consumer->next = consumer->write_seen = first;
 	consumer->pace = rb_pace_first();
 	consumer->longest = UINT64_MAX;
-	rb_store_release(&producer->mine->write_index, first);
-	rb_store_release(&producer->mine->read_index, first);
-	/* An event that lies behind asks for no kick. */
-	rb_store_release(&producer->mine->space_event, first - 1);
-	rb_store_release(&producer->mine->data_event, first - 1);
-	/* This memory may have been opened here before, and closed again while the sides met. */
-	rb_store_release(&producer->mine->goodbye, 0);
+	start_words(producer->mine, first);
+}
+
+/* The device's words are right before it opens its side, so a driver need not wait for that. It is
+ * the driver who made the memory, and it opens its side first. */
+static int start_device(const struct rb_header *header, int segment_fd)
+{
+	struct rb_control control = {0};
+	off_t offset = (off_t)header->interrupt.control_offset;
+
+	start_words(&control, header->first_index);
+	if (pwrite(segment_fd, &control, sizeof(control), offset) != (ssize_t)sizeof(control))
+		return errno ? -errno : -EIO;
+	return 0;
 }
 
 static uint64_t slots_ahead(const struct rb_geometry *ring)
@@ -105,6 +123,8 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 	opened->consumer.timer_fd = theirs[RB_TIMER_FD];
 	opened->consumer.space_fd = theirs[RB_SPACE_FD];
 	int status = map_both(opened, &checked, segment_fd);
+	if (!status && side == RB_DRIVER)
+		status = start_device(&checked, segment_fd);
 	if (status) {
 		rb_channel_free(opened);
 		return status;

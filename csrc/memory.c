@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "owned.h"
 
 /* What a C library may be too old to know. */
 #ifndef MFD_NOEXEC_SEAL
@@ -22,27 +23,6 @@
 
 #define FOLDER "/dev/shm"
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-#define FIRST_OF_OURS 3
-
-/* Moves a new descriptor away from 0, 1 and 2: what somebody prints must never land in a channel.
- * Returns where it is then, or -errno, and it is closed. */
-int rb_descriptor_move(int descriptor)
-{
-	if (descriptor < 0 || descriptor >= FIRST_OF_OURS)
-		return descriptor;
-	int moved = fcntl(descriptor, F_DUPFD_CLOEXEC, FIRST_OF_OURS);
-	int status = moved < 0 ? -errno : moved;
-	close(descriptor);
-	return status;
-}
-
-/* Closes a descriptor, if there is one, and notes that there is none. */
-void rb_descriptor_close(int *descriptor)
-{
-	if (*descriptor >= 0)
-		close(*descriptor);
-	*descriptor = -1;
-}
 
 static int make_memfd(void)
 {
@@ -62,15 +42,14 @@ static int make_in_folder(void)
 	return made < 0 ? -errno : made;
 }
 
-/* Makes memory of no size yet. The caller owns *descriptor, which held -1, as soon as it exists. */
-int rb_memory_make(int *descriptor, int kind)
+/* Makes memory of no size yet. */
+int rb_owned_memory(rb_owned *owned, int kind)
 {
-	int made = rb_descriptor_move(kind == RB_MEMORY_MEMFD ? make_memfd() : make_in_folder());
-
-	if (made < 0)
-		return made;
-	*descriptor = made;
-	return 0;
+	rb_owned_begin();
+	int status =
+		rb_owned_take(owned, kind == RB_MEMORY_MEMFD ? make_memfd() : make_in_folder());
+	rb_owned_end();
+	return status;
 }
 
 /* Seals a memfd that has its size. */

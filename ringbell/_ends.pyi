@@ -16,6 +16,8 @@ _Taken = TypeVar("_Taken", covariant=True)
 _Result = TypeVar("_Result")
 _Many: TypeAlias = tuple[int | None, float | None]
 
+def wait_readable(descriptors: list[int], timeout: float | None, /) -> list[int]: ...
+
 @final
 class Taking(Generic[_Key, _Taken]):
     def __getitem__(self, key: _Key, /) -> _Taken: ...

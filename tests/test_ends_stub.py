@@ -12,6 +12,7 @@ import ringbell
 from ringbell import _ends
 
 STUB = ast.parse(Path(ringbell.__file__).with_name("_ends.pyi").read_text())
+FUNCTIONS = {node.name: node for node in STUB.body if isinstance(node, ast.FunctionDef)}
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
 # What object has; __new__ is for another test.
 INHERITED = {
@@ -48,7 +49,14 @@ def in_the_extension(kind):
 def test_the_stub_names_the_types_that_are_there():
     kinds = {name for name, value in vars(_ends).items() if isinstance(value, type)}
     assert kinds == set(CLASSES)
-    assert {name for name in vars(_ends) if not name.startswith("__")} == kinds
+    assert {name for name in vars(_ends) if not name.startswith("__")} == kinds | set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_stub_gives_the_parameters_of_a_function(name):
+    given = [one.arg for one in FUNCTIONS[name].args.posonlyargs]
+    assert given == list(inspect.signature(getattr(_ends, name)).parameters)
+    assert inspect.getdoc(getattr(_ends, name))
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -105,6 +105,7 @@ static struct PyModuleDef definition = {
 	PyModuleDef_HEAD_INIT,
 	.m_name = "ringbell._ends",
 	.m_doc = "The ends of a ring: what is done for each message or batch.",
+	.m_methods = meeting_methods,
 	.m_slots = slots,
 };
 

@@ -94,7 +94,13 @@ PyObject *iterator_new(PyObject *end, PyObject *(*take)(PyObject *end));
 
 /* ---- sleep.c ---- */
 
+bool prepare_to_sleep(void);
+int sleep_watching_signals(int (*sleep)(void *what, int signal_fd), void *what);
 int sleep_until_signal(rb_channel *core, int want, int64_t left);
+
+/* ---- meeting.c ---- */
+
+extern PyMethodDef meeting_methods[];
 
 /* ---- payload.c ---- */
 

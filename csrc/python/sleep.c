@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A sleep that a signal ends, whenever it comes.
+ * A sleep that a signal ends, whenever it comes: for data, for room, or for a partner.
  *
  * A signal between the interpreter's last look and the system call would go unnoticed until the
  * next one, and blocking signals around the call does not help where another thread may catch them.
@@ -127,25 +127,32 @@ static void put_back(int descriptor)
 	PyErr_Restore(kind, error, traceback);
 }
 
-static int sleep_unwatched(rb_channel *core, int want, int64_t left)
+static int sleep_unwatched(int (*sleep)(void *what, int signal_fd), void *what)
 {
 	int status;
 
 	Py_BEGIN_ALLOW_THREADS
-	status = rb_wait_sleep(core, want, left, -1);
+	status = sleep(what, -1);
 	Py_END_ALLOW_THREADS
 	return status;
 }
 
-/* As rb_wait_sleep; with an exception set it returns 0. */
-int sleep_until_signal(rb_channel *core, int want, int64_t left)
+/* Makes what a sleep needs, so that one that comes later cannot lack a descriptor. */
+bool prepare_to_sleep(void)
+{
+	return pipe_of_signals.process == getpid() || make_pipe();
+}
+
+/* Calls `sleep` without the GIL, with a descriptor that a signal makes readable, or -1 in a thread
+ * that handles none. Returns what it returns; with an exception set it returns 0. */
+int sleep_watching_signals(int (*sleep)(void *what, int signal_fd), void *what)
 {
 	int status;
 
 	/* The kernel's name for the main thread. */
 	if (syscall(SYS_gettid) != getpid())
-		return sleep_unwatched(core, want, left);
-	if (pipe_of_signals.process != getpid() && !make_pipe())
+		return sleep_unwatched(sleep, what);
+	if (!prepare_to_sleep())
 		return 0;
 	int previous = set_wakeup_fd(pipe_of_signals.writer);
 	if (previous == -2) {
@@ -153,7 +160,7 @@ int sleep_until_signal(rb_channel *core, int want, int64_t left)
 		if (!PyErr_ExceptionMatches(PyExc_ValueError))
 			return 0;
 		PyErr_Clear();
-		return sleep_unwatched(core, want, left);
+		return sleep_unwatched(sleep, what);
 	}
 	/* A signal that came before, while this thread polled, did not write to the pipe. */
 	if (PyErr_CheckSignals()) {
@@ -162,8 +169,29 @@ int sleep_until_signal(rb_channel *core, int want, int64_t left)
 	}
 	/* From here on no handler runs until what was there before is there again. */
 	PyThreadState *thread = PyEval_SaveThread();
-	status = rb_wait_sleep(core, want, left, pipe_of_signals.reader);
+	status = sleep(what, pipe_of_signals.reader);
 	PyEval_RestoreThread(thread);
 	put_back(previous);
 	return status;
+}
+
+struct sleep_of_channel {
+	rb_channel *core;
+	int want;
+	int64_t left;
+};
+
+static int sleep_in_channel(void *what, int signal_fd)
+{
+	struct sleep_of_channel *sleep = what;
+
+	return rb_wait_sleep(sleep->core, sleep->want, sleep->left, signal_fd);
+}
+
+/* As rb_wait_sleep; with an exception set it returns 0. */
+int sleep_until_signal(rb_channel *core, int want, int64_t left)
+{
+	struct sleep_of_channel sleep = {core, want, left};
+
+	return sleep_watching_signals(sleep_in_channel, &sleep);
 }

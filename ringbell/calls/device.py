@@ -7,6 +7,7 @@ from ringbell import _ends
 from ringbell._ends import Request
 from ringbell.calls.side import Side
 from ringbell.channel.channel import Channel
+from ringbell.process import describe
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
 
@@ -39,7 +40,7 @@ class Device(Side, _ends.Device):
 
     def __repr__(self) -> str:
         state = "closed" if self._channel.closed else "open"
-        return f"<ringbell.Device of process {self._channel.peer_pid}, {state}>"
+        return f"<ringbell.Device of {describe(self._channel.peer_pid)}, {state}>"
 
 
 def serve_channel(channel: Channel) -> Device:

@@ -7,6 +7,7 @@ from ringbell import _ends
 from ringbell._ends import Completion
 from ringbell.calls.side import Side
 from ringbell.channel.channel import Channel
+from ringbell.process import describe
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
 
@@ -41,7 +42,7 @@ class Driver(Side, _ends.Driver):
 
     def __repr__(self) -> str:
         state = "closed" if self._channel.closed else f"{self.in_flight} in flight"
-        return f"<ringbell.Driver of process {self._channel.peer_pid}, {state}>"
+        return f"<ringbell.Driver of {describe(self._channel.peer_pid)}, {state}>"
 
 
 def drive(channel: Channel) -> Driver:

@@ -3,83 +3,77 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 from pathlib import Path
 
 from ringbell.calls.device import Device, serve_channel
+from ringbell.channel.channel import Channel
 from ringbell.channel.closing import Closing
-from ringbell.channel.descriptors import Descriptors
 from ringbell.deadlines import deadline_after
-from ringbell.errors import LayoutMismatch, PeerLost
+from ringbell.errors import LayoutMismatch
 from ringbell.meeting import handshake
-from ringbell.meeting.control_socket import ListeningSocket
+from ringbell.meeting.reception import Guest, Reception
 from ringbell.policy import Policy
-
-_log = logging.getLogger("ringbell")
 
 
 class Listener(Closing):
     """Listens under a name; made by `listen`. A context manager; leaving it frees the name."""
 
-    __slots__ = ("__weakref__", "_listening", "_policy")
+    __slots__ = ("__weakref__", "_host", "_reception")
 
     def __init__(self, path: Path, policy: Policy) -> None:
         """Listen on a Unix socket at `path`; users call `listen`.
 
         Raises OSError (EADDRINUSE) when somebody listens there already.
         """
-        self._policy = policy
-        self._listening = ListeningSocket(path)
+        self._host = _Host(policy)
+        self._reception = Reception(path)
 
     @property
     def path(self) -> Path:
         """The path of the Unix socket."""
-        return self._listening.path
+        return self._reception.path
 
     def accept(self, timeout: float | None = None) -> Device:
         """Wait for a driver and open the channel that it brings.
 
-        Blocks while none connects. Raises TimeoutError after `timeout` seconds; ChannelClosed after
-        close; LayoutMismatch when a driver brought a segment of another version or geometry, or
-        when something else than a driver connected. Whoever connected is told so, and the listener
-        can accept the next one. A driver that goes away while it introduces itself is passed over;
-        a driver of another user is refused.
-        """
-        deadline = deadline_after(timeout)
-        while True:
-            with Descriptors(self._listening.accept(deadline)) as owned:
-                try:
-                    return self._welcome(owned, deadline)
-                except LayoutMismatch as error:
-                    with contextlib.suppress(OSError):
-                        handshake.refuse(owned.control, str(error))
-                    raise
-                except (PeerLost, ConnectionError, TimeoutError) as error:
-                    _log.info("a driver on %s went away: %s", self.path, error)
-                except OSError as error:  # another user's, or its memory cannot be mapped
-                    _log.warning("refused a driver on %s: %s", self.path, error)
-                    with contextlib.suppress(OSError):
-                        handshake.refuse(owned.control, str(error))
+        Blocks while none comes. Whoever else connects ends no wait and holds nobody up: one that
+        says nothing, or what no ringbell of this version says, that brings other memory, that is no
+        driver, or another user's. It is told so, if it listens, and the log of this side as well.
 
-    def _welcome(self, owned: Descriptors, deadline: float | None) -> Device:
-        handshake.limit_introduction(owned.control, deadline)
-        handshake.peer_of(owned.control)
-        try:
-            handshake.receive_hello(owned, "device")
-        except handshake.WrongPartner as error:
-            raise LayoutMismatch(str(error)) from None
-        return serve_channel(handshake.take_over(owned, self._policy, _check_messages))
+        Raises TimeoutError after `timeout` seconds; ChannelClosed after close, also by another
+        thread or a signal handler; OSError (EMFILE, ENFILE) when there is no file descriptor left
+        for the channel: its driver is told, and the listener can accept the next one.
+        """
+        channel = self._reception.receive(self._host, deadline_after(timeout))
+        assert channel is not None, "a listener keeps its name"
+        return serve_channel(channel)
 
     def close(self) -> None:
         """Stop listening and free the name. Channels that were accepted live on.
 
         An `accept` in another thread ends with ChannelClosed. Closing twice does nothing.
         """
-        self._listening.close()
+        self._reception.close()
 
     def __repr__(self) -> str:
-        return f"<ringbell.Listener {self.path}{'' if self._listening.listens else ', closed'}>"
+        return f"<ringbell.Listener {self.path}{'' if self._reception.listens else ', closed'}>"
+
+
+class _Host:
+    """A device takes the memory that a driver brings."""
+
+    role: handshake.Role = "device"
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def meet(self, guest: Guest) -> Channel:
+        header = handshake.check_memory(guest, _check_messages)
+        channel = handshake.take_over(guest, header, self._policy)
+        return handshake.welcome(channel, guest.control)
+
+    def go_on(self, _guest: Guest, text: bytes, /) -> Channel | None:
+        raise handshake.unknown(text)
 
 
 def _check_messages(description: bytes, _slot_size: int) -> None:

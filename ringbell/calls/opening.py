@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from pathlib import Path
 
 from ringbell.calls.driver import Driver, drive
 from ringbell.calls.listener import Listener
-from ringbell.channel.descriptors import Descriptors
+from ringbell.channel.descriptors import Descriptor, Descriptors
 from ringbell.deadlines import deadline_after
 from ringbell.meeting import handshake, segment
 from ringbell.meeting.address import check_folder, prepare_folder, socket_path
@@ -85,7 +84,7 @@ def connect(
         return drive(channel)
 
 
-def _reach(name: str | os.PathLike[str], path: Path, deadline: float | None) -> socket.socket:
+def _reach(name: str | os.PathLike[str], path: Path, deadline: float | None) -> Descriptor:
     """Connect to the device; say what to do if there is none."""
     try:
         return connect_socket(path, deadline)

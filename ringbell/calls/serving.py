@@ -13,7 +13,8 @@ from ringbell._ends import Request
 from ringbell.calls.device import Device
 from ringbell.calls.listener import Listener
 from ringbell.calls.opening import listen
-from ringbell.errors import CorruptRing, EndOfStream, LayoutMismatch, PeerLost
+from ringbell.channel.descriptors import LACKING
+from ringbell.errors import CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ def serve_on(listener: Listener, handler: Handler) -> None:
     while True:
         try:
             device = listener.accept()
-        except LayoutMismatch as error:
-            _log.warning("refused a driver on %s: %s", listener.path, error)
+        except OSError as error:
+            if error.errno not in LACKING:
+                raise
+            _log.warning("refused a driver on %s: %s", listener.path, error.strerror)
             continue
         with device:
             _serve_driver(device, handler)

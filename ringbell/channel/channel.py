@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
-import select
-import socket
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,9 +13,10 @@ from ringbell import stats
 from ringbell._ffi import ffi, lib
 from ringbell.available import available_memory
 from ringbell.channel import forks
-from ringbell.channel.descriptors import Descriptors
+from ringbell.channel.descriptors import Descriptor, Descriptors, make
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Moderation, Policy, moderation_arguments
+from ringbell.process import describe
 
 if TYPE_CHECKING:
     from ringbell._ffi import CData
@@ -40,7 +38,6 @@ class Channel:
         "_memory",
         "_owned",
         "_pollable",
-        "_side",
         "address",
         "handle",
         "moderation",
@@ -63,7 +60,7 @@ class Channel:
         """
         self._closed = True  # until there is something to close
         self._forked = False
-        kick_fds = ffi.new("int[]", owned.kick_fds)
+        kick_fds = ffi.new("int[]", owned.numbers())
         opened = ffi.new("rb_channel **")
         status = lib.rb_channel_open(
             opened, header, side, segment, kick_fds, owned.control.fileno()
@@ -80,20 +77,15 @@ class Channel:
         sealed = lib.rb_memory_kind(segment) == lib.RB_MEMORY_MEMFD
         self._memory = "memfd" if sealed else "posix"
         self._owned = owned
-        self._side = side
-        self._pollable: select.epoll | None = None
+        self._pollable: Descriptor | None = None
         # No call lies between these two, so no signal handler runs there.
         owned.handed_over = True
         self._closed = False
         forks.watch(self)
 
     @property
-    def _control(self) -> socket.socket:
-        return self._owned.control
-
-    @property
     def _descriptors(self) -> list[int]:
-        return self._owned.kick_fds
+        return self._owned.numbers()
 
     @property
     def closed(self) -> bool:
@@ -128,12 +120,7 @@ class Channel:
         if self._closed:
             self.fail(-errno.EBADF)
         if self._pollable is None:
-            # Of the ring that this side consumes; those of the interrupt ring come second.
-            ring = lib.RB_KICK_FDS if self._side == lib.RB_DRIVER else 0
-            epoll = select.epoll()
-            epoll.register(self._descriptors[ring + lib.RB_DATA_FD], select.EPOLLIN)
-            epoll.register(self._descriptors[ring + lib.RB_TIMER_FD], select.EPOLLIN)
-            epoll.register(self._control.fileno(), select.EPOLLRDHUP)
+            epoll = make("an epoll descriptor", lib.rb_owned_epoll, self.handle)
             # Whatever is wrong, the next take will say so.
             lib.rb_pollable(self.handle)
             # Last: a signal handler that raises before it leaves the work to the next call.
@@ -158,16 +145,16 @@ class Channel:
                 )
             raise ChannelClosed("this side has closed the channel; connect again to go on")
         if status == -errno.EPIPE:
-            raise EndOfStream(f"the other side (process {self.peer_pid}) closed the channel")
+            raise EndOfStream(f"the other side ({describe(self.peer_pid)}) closed the channel")
         if status == -errno.ECONNRESET:
             raise PeerLost(
-                f"the other side (process {self.peer_pid}) died without closing the channel, or "
+                f"the other side ({describe(self.peer_pid)}) died without closing the channel, or "
                 "gave it up"
             )
         if status == -errno.EPROTO:
             raise CorruptRing(
-                f"the other side (process {self.peer_pid}) wrote what no ringbell writes into the "
-                "shared memory; close this channel and connect again"
+                f"the other side ({describe(self.peer_pid)}) wrote what no ringbell writes into "
+                "the shared memory; close this channel and connect again"
             )
         if status == -errno.EBUSY:
             raise RuntimeError(
@@ -195,8 +182,7 @@ class Channel:
         else:
             lib.rb_channel_disown(self.handle)
         # This wakes the peer, even while a forked child holds a copy of the socket.
-        with contextlib.suppress(OSError):
-            self._control.shutdown(socket.SHUT_RDWR)
+        lib.rb_socket_shutdown(self._owned.control.fileno())
         self._close_descriptors()
         self._closed = True
 
@@ -216,7 +202,7 @@ class Channel:
         self._owned.close()
 
     def __del__(self) -> None:
-        if self._closed:
+        if getattr(self, "_closed", True):  # closed, or not even begun
             return
         self._closed = True
         # An end in the same cycle may live on, and must not use the descriptors any longer.

@@ -36,6 +36,7 @@ from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
 from ringbell.command import demo, standard
 from ringbell.errors import EndOfStream, PeerLost, RingbellError
+from ringbell.meeting.control_socket import sweep_names
 from ringbell.meeting.segment import RING_SIZE, sweep_old_names
 from ringbell.pinning import choose_pair
 from ringbell.policy import MAX_POLL, Kick, Polling
@@ -274,7 +275,7 @@ def _print_stats(end: ProducerCounters | ConsumerCounters, seconds: float) -> No
 def clean() -> None:
     """Remove what killed processes of yours left behind, and say what that was."""
     with _shown_errors():
-        removed = sweep_old_names()
+        removed = [*sweep_names(), *sweep_old_names()]
         for path in removed:
             print(f"removed {path}")
         if not removed:

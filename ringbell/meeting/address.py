@@ -8,7 +8,8 @@ import os
 import stat
 from pathlib import Path
 
-_LONGEST = 107  # bytes: sun_path has 108, one is the NUL
+LONGEST = 107
+"""Bytes of a socket's path: sun_path has 108, one is the NUL."""
 
 
 def socket_path(name: str | os.PathLike[str]) -> Path:
@@ -22,13 +23,14 @@ def socket_path(name: str | os.PathLike[str]) -> Path:
         raise TypeError(f"a channel's name is a str or a path, not {type(text).__name__}")
     if not text or "\0" in text or text in (".", ".."):
         raise ValueError(f"{text!r} cannot be the name of a channel")
-    path = Path(text) if "/" in text else _folder() / f"{text}.sock"
-    if len(os.fsencode(path)) > _LONGEST:
-        raise ValueError(f"{path} is too long for a Unix socket: {_LONGEST} bytes is the limit")
+    path = Path(text) if "/" in text else names_folder() / f"{text}.sock"
+    if len(os.fsencode(path)) > LONGEST:
+        raise ValueError(f"{path} is too long for a Unix socket: {LONGEST} bytes is the limit")
     return path
 
 
-def _folder() -> Path:
+def names_folder() -> Path:
+    """Say where plain names live."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return Path(runtime) / "ringbell" if runtime else Path(f"/tmp/ringbell-{os.geteuid()}")
 
@@ -39,7 +41,7 @@ def prepare_folder(path: Path) -> None:
     Raises PermissionError when it belongs to somebody else or others may enter it. The folder of
     a path that the user gave is not checked.
     """
-    if path.parent != _folder():
+    if path.parent != names_folder():
         return
     path.parent.mkdir(mode=0o700, exist_ok=True)
     check_folder(path)
@@ -47,7 +49,7 @@ def prepare_folder(path: Path) -> None:
 
 def check_folder(path: Path) -> None:
     """Refuse a folder of plain names that is not ours alone; see `prepare_folder`."""
-    if path.parent != _folder():
+    if path.parent != names_folder():
         return
     try:
         status = path.parent.lstat()

@@ -7,46 +7,50 @@ import contextlib
 import errno
 import fcntl
 import os
-import socket
 import stat
 import time
 from pathlib import Path
 
+from ringbell._ffi import lib
 from ringbell.channel import forks
 from ringbell.channel.closing import Closing
+from ringbell.channel.descriptors import Descriptor, make, os_error
 from ringbell.deadlines import seconds_left
-from ringbell.errors import ChannelClosed
+from ringbell.meeting.address import LONGEST, names_folder
 
-_BACKLOG = 16
-_BACKLOG_PAUSE = 0.005  # seconds
+_BACKLOG_PAUSE = 0.001  # seconds
+_SWEEP_PAUSE = 0.001  # seconds
+_SWEEP_LOOKS = 20
 
 
-def connect_socket(path: Path, deadline: float | None) -> socket.socket:
+def make_socket() -> Descriptor:
+    """Make a socket on which nothing blocks."""
+    return make("a socket", lib.rb_socket_make)
+
+
+def reachable(path: Path) -> bytes:
+    """Give a path as a socket takes it: whole, unless only the relative one is short enough."""
+    whole = os.fsencode(path.absolute())
+    return whole if len(whole) <= LONGEST else os.fsencode(path)
+
+
+def connect_socket(path: Path, deadline: float | None) -> Descriptor:
     """Connect to whoever listens on `path`.
 
     Blocks while so many wait to be accepted that the kernel queues no more. Raises
     ConnectionRefusedError when nobody listens, and TimeoutError.
     """
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        control.setblocking(False)
-        while True:
-            try:
-                control.connect(os.fspath(path))
-                return control
-            except BlockingIOError:
-                # The kernel tells nobody when its queue is shorter again.
-                if seconds_left(deadline) == 0:
-                    raise TimeoutError(
-                        f"somebody listens on {path}, but too many wait for it already"
-                    ) from None
-                time.sleep(_BACKLOG_PAUSE)
-    except FileNotFoundError as error:
-        control.close()
-        raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens on {path}") from error
-    except BaseException:
-        control.close()
-        raise
+    control = make_socket()
+    while status := lib.rb_socket_connect(control.fileno(), reachable(path)):
+        if status in (-errno.ENOENT, -errno.ECONNREFUSED):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens on {path}")
+        if status != -errno.EAGAIN:
+            raise os_error(-status, f"cannot connect to {path}: {os.strerror(-status)}")
+        # The kernel tells nobody when its queue is shorter again.
+        if seconds_left(deadline) == 0:
+            raise TimeoutError(f"somebody listens on {path}, but too many wait for it already")
+        time.sleep(_BACKLOG_PAUSE)
+    return control
 
 
 class ListeningSocket(Closing):
@@ -56,78 +60,78 @@ class ListeningSocket(Closing):
     a killed process, and is taken over.
     """
 
-    __slots__ = ("__weakref__", "_inode", "_lock", "_socket", "path")
+    __slots__ = ("__weakref__", "_inode", "_lock", "_socket", "listens", "path")
 
-    def __init__(self, path: Path) -> None:
-        """Listen on `path`; raises OSError (EADDRINUSE) when somebody does already."""
-        self.path = path
+    def __init__(self, path: Path, patient: bool = True) -> None:
+        """Listen on `path`; raises OSError (EADDRINUSE) when somebody does already.
+
+        One who is patient looks a second time: the other one may only have swept the folder.
+        """
+        # Whole, so that what is made here is removed also after a change of the current folder.
+        self.path = path.absolute()
+        self.listens = True
+        """Whether it has not been closed."""
         self._inode = 0
-        self._socket: socket.socket | None = None
-        self._lock = _lock(path)
+        self._socket: Descriptor | None = None
+        self._lock: Descriptor | None = None
+        forks.watch(self)
         try:
+            self._lock = _lock(self.path, _SWEEP_LOOKS if patient else 1)
             _remove_stale_socket(path)
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._socket.bind(os.fspath(path))
-            self._inode = path.stat().st_ino
-            path.chmod(0o600)
-            self._socket.listen(_BACKLOG)
-            forks.watch(self)
+            self._socket = make_socket()
+            _bind(self._socket, path)
+            self._inode = self.path.stat().st_ino
+            self.path.chmod(0o600)
+            if status := lib.rb_socket_listen(self._socket.fileno()):
+                raise OSError(-status, f"cannot listen on {path}: {os.strerror(-status)}")
+            if self.path.parent == names_folder():
+                sweep_names()
         except BaseException:
             self.close()
             raise
 
     @property
-    def listens(self) -> bool:
-        """Whether it has not been closed."""
-        return self._socket is not None
+    def socket(self) -> Descriptor | None:
+        """What to wait on; None once it has been closed.
 
-    def accept(self, deadline: float | None) -> socket.socket:
-        """Wait for somebody to connect.
-
-        Raises TimeoutError when the deadline has passed, ChannelClosed after close.
+        Whoever has it here while another thread closes finds it readable, and then None here.
         """
-        if self._socket is None:
-            raise ChannelClosed("this listener has been closed; listen again to go on")
-        self._socket.settimeout(seconds_left(deadline))
-        try:
-            return self._socket.accept()[0]
-        except (TimeoutError, BlockingIOError):
-            raise TimeoutError(f"nobody connected to {self.path} within the timeout") from None
-        except OSError:
-            if self._socket is None:  # closed by a signal handler or another thread
-                return self.accept(deadline)
-            raise
+        return self._socket if self.listens else None
 
     def close(self) -> None:
-        """Stop listening and free the name. Channels that were accepted live on.
+        """Stop listening and free the name.
 
-        A wait in another thread ends with ChannelClosed. Closing twice does nothing.
+        Whoever waits on it wakes up. Closing twice does nothing.
         """
-        listening, self._socket = self._socket, None
-        if listening is not None:
-            with contextlib.suppress(OSError):
-                listening.shutdown(socket.SHUT_RDWR)  # wakes accept
-            listening.close()
+        # A signal handler may end this anywhere. Then it is done again, each step a second time.
+        self.listens = False
+        if (listening := self._socket) is not None:
+            # It wakes who waits on it. The descriptor is closed when nobody refers to it any more.
+            lib.rb_socket_shutdown(listening.fileno())
             # Only our socket: somebody may have removed it and listen on another one by now.
             with contextlib.suppress(FileNotFoundError):
-                if self.path.lstat().st_ino == self._inode:
+                if lib.rb_socket_is_bound(listening.fileno()) == 1 and (
+                    self._inode in (0, self.path.lstat().st_ino)
+                ):
                     self.path.unlink()
-        lock, self._lock = self._lock, -1
-        if lock != -1:
-            with contextlib.suppress(FileNotFoundError):
-                if _lock_path(self.path).stat().st_ino == os.fstat(lock).st_ino:
-                    _lock_path(self.path).unlink()
-            os.close(lock)
+            self._socket = None
+        if (lock := self._lock) is not None:
+            _unlock(lock, self.path)
+            self._lock = None
         forks.forget(self)
 
     def leave_to_parent(self) -> None:
-        """Close the copies of a forked child: the name is the parent's."""
-        listening, self._socket = self._socket, None
-        if listening is not None:
-            listening.close()
-        lock, self._lock = self._lock, -1
-        if lock != -1:
-            os.close(lock)
+        """Note that the descriptors of a forked child are closed: the name is the parent's."""
+        self.listens = False
+        self._socket = self._lock = None
+
+
+def _bind(listening: Descriptor, path: Path) -> None:
+    status = lib.rb_socket_bind(listening.fileno(), reachable(path))
+    if status == -errno.EADDRINUSE:
+        raise _in_use(path)
+    if status:
+        raise OSError(-status, f"cannot make the socket {path}: {os.strerror(-status)}")
 
 
 def _remove_stale_socket(path: Path) -> None:
@@ -140,16 +144,11 @@ def _remove_stale_socket(path: Path) -> None:
         raise FileExistsError(
             errno.EEXIST, f"{path} is there and is no socket; remove it or use another name"
         )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except OSError:
-            pass  # alive, but of another kind or busy
-    raise _in_use(path)
+    with make_socket() as probe:
+        # All but a refusal: alive, but of another kind or busy.
+        if lib.rb_socket_connect(probe.fileno(), reachable(path)) != -errno.ECONNREFUSED:
+            raise _in_use(path)
+    path.unlink()
 
 
 def _in_use(path: Path) -> OSError:
@@ -159,27 +158,78 @@ def _in_use(path: Path) -> OSError:
     )
 
 
+# ---- the lock of a name ----
+
+
 def _lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, looks: int) -> Descriptor:
     """Lock the name; the kernel frees the lock when the process ends, however it does."""
+    if path.parent != names_folder():
+        looks = 1  # nobody sweeps there
     while True:
-        lock = os.open(
-            _lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        lock = make(f"the lock of {path}", lib.rb_owned_file, os.fsencode(_lock_path(path)))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it before may have removed the file between our open and our lock.
-            if _lock_path(path).stat().st_ino == os.fstat(lock).st_ino:
-                return lock
-        except FileNotFoundError:
-            pass
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(lock)
-            raise _in_use(path) from None
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
+            looks -= 1
+            if not looks:
+                raise _in_use(path) from None
+            time.sleep(_SWEEP_PAUSE)  # somebody who sweeps has it for a moment
+            continue
+        if _is_at(lock, _lock_path(path)):
+            return lock
+        # Whoever held it before removed the file between our open and our lock.
+
+
+def _is_at(lock: Descriptor, path: Path) -> bool:
+    try:
+        return path.lstat().st_ino == os.fstat(lock.fileno()).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _unlock(lock: Descriptor, path: Path) -> None:
+    """Free the name, if the lock is ours: an interrupt may have come before it was."""
+    if lock.fileno() < 0:
+        return
+    with lock, contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(lock, _lock_path(path)):
+            _lock_path(path).unlink()
+
+
+# ---- names that nobody has any longer ----
+
+
+def sweep_names() -> list[Path]:
+    """Remove the sockets and locks that killed processes left in the folder of plain names.
+
+    Gives the sockets whose names are free again. Does nothing where the folder is somebody else's,
+    and passes over what it cannot remove. Does not block.
+    """
+    folder = names_folder()
+    try:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return []
+        locks = sorted(folder.glob("*.sock.lock"))
+    except OSError:
+        return []
+    return [path for lock in locks if _sweep(path := lock.with_suffix(""))]
+
+
+def _sweep(path: Path) -> bool:
+    """Remove what is left of a name; say whether that was possible."""
+    try:
+        with make("a lock", lib.rb_owned_file, os.fsencode(_lock_path(path))) as lock:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(lock, _lock_path(path)):
+                return False
+            _remove_stale_socket(path)
+            _lock_path(path).unlink()
+    except OSError:
+        return False  # alive, or not ours
+    return True

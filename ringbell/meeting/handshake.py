@@ -1,35 +1,48 @@
 # SPDX-License-Identifier: MIT
 """How the two sides meet: a few datagrams on a Unix socket (SOCK_SEQPACKET).
 
-    who                         says                and passes
-    a driver, a producer        HELLO               the descriptors of the channel
-    a consumer that connects    HELLO               nothing; the producer answers with its HELLO
-    a device, a consumer        WELCOME             nothing; it has taken the channel
-    whoever does not take it    REFUSED and why     nothing
-    a producer, a consumer      IN USE and why      nothing; the other one has the same role
+    who                         says                    and passes
+    a driver, a producer        HELLO                   the descriptors of the channel
+    a consumer that connects    HELLO                   nothing; the producer answers with its HELLO
+    a device, a consumer        WELCOME                 nothing; it takes the channel
+    a producer that listens     YOURS                   nothing; this consumer has the channel
+    whoever does not take it    REFUSED and why         nothing; the memory, or the words, are wrong
+                                SOMEBODY ELSE and why   nothing; it is no partner of the other one
+                                OTHER RECORDS and why   nothing; two who are right disagree
+                                FAILED, errno and why   nothing; it is not the other one's fault
 
 Whoever connects speaks first. The driver or the producer made the memory. Its descriptors are the
 segment, then three for the doorbell ring and three for the interrupt ring: the data eventfd, the
 timer and the space eventfd.
+
+A producer that listens offers its memory to every consumer that connects, and takes the first one
+that says WELCOME. A consumer writes nothing into the memory before it is told that it is the one.
 """
 
 from __future__ import annotations
 
-import array
 import errno
 import os
-import socket
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from ringbell._ffi import lib
+from ringbell import _ends
+from ringbell._ffi import ffi, lib
 from ringbell.channel.channel import Channel
-from ringbell.channel.descriptors import Descriptors
+from ringbell.channel.descriptors import (
+    A_CHANNEL_TAKES,
+    LACKING,
+    Descriptor,
+    Descriptors,
+    HasDescriptor,
+    make,
+    os_error,
+)
 from ringbell.deadlines import seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import segment
 from ringbell.policy import Policy
+from ringbell.process import describe
 
 Role = Literal["driver", "device", "producer", "consumer"]
 
@@ -44,16 +57,30 @@ _HELLOS: dict[bytes, Role] = {
     b"ringbell producer 3": "producer",
     b"ringbell consumer 3": "consumer",
 }
-_WELCOME = b"ringbell welcome"
+WELCOME = b"ringbell welcome"
+YOURS = b"ringbell yours"
 _REFUSED = b"ringbell refused"
-_NAME_IN_USE = b"ringbell in use "
+_SOMEBODY_ELSE = b"ringbell somebody else"
+_OTHER_RECORDS = b"ringbell other records"
+_FAILED = b"ringbell failed "
 # What they are, in the order of csrc/api.h, for each of the two rings.
 _KICK_FDS = ("eventfd", "timerfd", "eventfd") * 2
 _DESCRIPTORS = 1 + len(_KICK_FDS)
-_CREDENTIALS = struct.Struct("3i")
-_INTRODUCTION = 2.0  # seconds
 _LONGEST_TEXT = 2048  # bytes of a datagram
 _LONGEST_REASON = 1024  # bytes of the reason in one
+# What one is that waits for the other, and what to do about it.
+_DOES: dict[Role, str] = {
+    "driver": "a driver connects",
+    "device": "a device serves requests",
+    "producer": "a producer waits for its consumer",
+    "consumer": "a consumer waits for its producer",
+}
+_MEET_BY: dict[Role, str] = {
+    "driver": "ringbell.serve",
+    "device": "ringbell.connect",
+    "producer": "ringbell.consume",
+    "consumer": "ringbell.produce",
+}
 
 
 class WrongPartner(Exception):  # noqa: N818  (never seen by users)
@@ -64,39 +91,135 @@ class SameRole(WrongPartner):
     """Somebody connected who is what this side is: the name is in use."""
 
 
-def limit_introduction(control: socket.socket, deadline: float | None) -> None:
-    """Bound the time that somebody who has connected may take to say what it is.
-
-    A partner speaks as soon as it has connected. Others wait meanwhile.
-    """
-    left = seconds_left(deadline)
-    control.settimeout(_INTRODUCTION if left is None else min(_INTRODUCTION, max(left, 0.01)))
+class OtherRecords(LayoutMismatch):
+    """The other side is right, and carries or wants something else than this one."""
 
 
 def make_kick_fds(owner: Descriptors) -> list[int]:
     """Make the eventfds and timers of a channel; `owner` closes them."""
     for kind in _KICK_FDS:
-        if kind == "timerfd":
-            descriptor = lib.rb_timer_make()
-            if descriptor < 0:
-                raise OSError(-descriptor, f"cannot make a timer: {os.strerror(-descriptor)}")
-        else:
-            descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        owner.kick_fds.append(descriptor)
-    return owner.kick_fds
+        timer = kind == "timerfd"
+        maker = lib.rb_owned_timer if timer else lib.rb_owned_eventfd
+        owner.kick_fds.append(make("a timer" if timer else "an eventfd", maker))
+    return owner.numbers()
 
 
-def peer_of(control: socket.socket) -> int:
-    """Return the process id of the other side.
+def peer_of(control: HasDescriptor) -> int:
+    """Return the process id of the other side; 0 when it is in another PID namespace.
 
     Raises PermissionError when that process is another user's: that user could change what this
     side reads.
     """
-    packed = control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, _ = _CREDENTIALS.unpack(packed)
-    if uid != os.geteuid():
-        raise PermissionError(f"process {pid} belongs to user {uid}, and you are {os.geteuid()}")
-    return int(pid)
+    process, user = ffi.new("int *"), ffi.new("unsigned *")
+    if status := lib.rb_socket_peer(control.fileno(), process, user):
+        raise OSError(-status, f"cannot tell who connected: {os.strerror(-status)}")
+    if user[0] != os.geteuid():
+        raise PermissionError(
+            errno.EPERM,
+            f"{describe(process[0])} belongs to user {user[0]}, and you are {os.geteuid()}",
+        )
+    return int(process[0])
+
+
+# ---- saying and hearing ----
+
+
+def say(control: HasDescriptor, text: bytes, descriptors: Sequence[int] = ()) -> None:
+    """Say something; never blocks. Raises PeerLost when nobody hears it any longer."""
+    passed = ffi.new("int[]", list(descriptors))
+    status = lib.rb_socket_send(control.fileno(), text, len(text), passed, len(descriptors))
+    if status in (-errno.EPIPE, -errno.ECONNRESET, -errno.ENOTCONN):
+        raise PeerLost("the other side went away before it took the channel")
+    if status:
+        raise os_error(-status, f"cannot speak to the other side: {os.strerror(-status)}")
+
+
+def hear(owned: Descriptors) -> bytes | None:
+    """Take what the other side says, if it has said something; b"" is the end of it.
+
+    The descriptors that came with it are `owned` then. Raises OSError (EMFILE) when there was no
+    place for them.
+    """
+    control = owned.control
+    text = ffi.new("char[]", _LONGEST_TEXT)
+    # One more than belong there, so that too many are too many.
+    room = [Descriptor() for _ in range(_DESCRIPTORS + 1)]
+    handles = ffi.new("rb_owned *[]", [one.handle for one in room])
+    came = ffi.new("int *")
+    length = lib.rb_socket_receive(control.fileno(), text, _LONGEST_TEXT, handles, len(room), came)
+    if length == -errno.EAGAIN:
+        return None
+    if length in (-errno.ECONNRESET, -errno.ENOTCONN, -errno.EBADF):
+        return b""
+    if length < 0:
+        raise os_error(-length, f"cannot hear the other side: {os.strerror(-length)}")
+    owned.kick_fds += room[: came[0]]
+    return bytes(ffi.buffer(text, length))
+
+
+def wait_to_hear(owned: Descriptors, deadline: float | None) -> bytes:
+    """Wait for what the other side says; raises TimeoutError, and what `hear` raises."""
+    while (text := hear(owned)) is None:
+        if not _ends.wait_readable([owned.control.fileno()], seconds_left(deadline)):
+            raise TimeoutError("the other side said nothing within the timeout")
+    return text
+
+
+def refuse(control: HasDescriptor, error: Exception) -> None:
+    """Tell the other side why it is not taken, if it still hears it."""
+    if isinstance(error, OtherRecords):
+        text = _OTHER_RECORDS + b" "
+    elif isinstance(error, SameRole):
+        text = _FAILED + b"%d " % errno.EADDRINUSE
+    elif isinstance(error, OSError):
+        # A lack of descriptors is not the other one's.
+        code = errno.ECONNREFUSED if error.errno in LACKING else error.errno
+        text = _FAILED + b"%d " % (code or errno.ECONNREFUSED)
+    elif isinstance(error, WrongPartner):
+        text = _SOMEBODY_ELSE + b" "
+    else:
+        text = _REFUSED + b" "
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    try:
+        say(control, text + why.encode(errors="replace")[:_LONGEST_REASON])
+    except (PeerLost, OSError):
+        return
+
+
+def lacking(role: Role, error: OSError) -> OSError:
+    """Make the error that tells the other side of our lack of descriptors."""
+    whose = "system" if error.errno == errno.ENFILE else role
+    return OSError(
+        error.errno,
+        f"the {whose} has no file descriptor left for this channel; a channel takes "
+        f"{A_CHANNEL_TAKES} of them on each side",
+    )
+
+
+def check_answer(text: bytes, partner: Role) -> None:
+    """Raise what a text means that is no hello and no welcome; else do nothing.
+
+    Raises LayoutMismatch with the other side's reason, OSError when it is no fault of this side's
+    (EADDRINUSE when the other one is what this side is), or PeerLost when it went away.
+    """
+    if not text:
+        raise PeerLost(f"the {partner} went away before it took the channel; is it still running?")
+    if text.startswith(_FAILED):
+        code, _, why = text.removeprefix(_FAILED).partition(b" ")
+        if code.isdigit() and len(code) < 5:
+            raise OSError(int(code), why.decode(errors="replace"))
+    if text.startswith(_SOMEBODY_ELSE):
+        raise LayoutMismatch(text.removeprefix(_SOMEBODY_ELSE).strip().decode(errors="replace"))
+    for kind, error in ((_OTHER_RECORDS, OtherRecords), (_REFUSED, LayoutMismatch)):
+        if text.startswith(kind):
+            why = text.removeprefix(kind).strip()
+            raise error(f"the {partner} refused the channel: {why.decode(errors='replace')}")
+
+
+def unknown(text: bytes) -> LayoutMismatch:
+    """Make the error for a text that no ringbell of this version says."""
+    known = b", ".join(_HELLOS).decode()
+    return LayoutMismatch(f"the other side said {text[:32]!r}; this ringbell knows {known}")
 
 
 # ---- the side that made the memory ----
@@ -109,143 +232,119 @@ def offer(
     policy: Policy,
     deadline: float | None,
 ) -> Channel:
-    """Hand a segment to the other side, and wait until it has taken it.
+    """Hand a segment to the one that this side connected to, and wait until it has taken it.
 
     The channel owns the descriptors then. Raises what `receive_welcome` raises, and TimeoutError.
     """
-    control = owned.control
-    peer_pid = peer_of(control)
+    peer_of(owned.control)
     kick_fds = make_kick_fds(owned)
     # Before the segment is handed over: the other side may look at our indices from then on.
-    channel = Channel(
-        lib.RB_DRIVER,
-        owned,
-        policy,
-        header=made.header,
-        segment=made.descriptor,
-        peer_pid=peer_pid,
-    )
+    channel = open_channel(owned, made, policy)
     try:
-        control.settimeout(seconds_left(deadline))
-        say_hello(control, role, [made.descriptor, *kick_fds])
-        receive_welcome(control, PARTNERS[role])
-        control.settimeout(None)
+        say_hello(owned.control, role, [made.descriptor, *kick_fds])
+        receive_welcome(owned.control, PARTNERS[role], deadline)
     except BaseException as error:
         # A consumer may have taken it already, and must not take this for the end of the stream.
         channel.close(goodbye=role != "producer")
-        if isinstance(error, BlockingIOError):
+        if isinstance(error, TimeoutError):
             text = f"the {PARTNERS[role]} did not answer within the timeout"
             raise TimeoutError(text) from None
         raise
     return channel
 
 
-def say_hello(control: socket.socket, role: Role, descriptors: list[int]) -> None:
+def open_channel(owned: Descriptors, made: segment.Segment, policy: Policy) -> Channel:
+    """Open the side of a channel that made the memory."""
+    return Channel(
+        lib.RB_DRIVER,
+        owned,
+        policy,
+        header=made.header,
+        segment=made.descriptor,
+        peer_pid=peer_of(owned.control),
+    )
+
+
+def say_hello(control: HasDescriptor, role: Role, descriptors: Sequence[int] = ()) -> None:
     """Say what this side is, and pass the descriptors; raises PeerLost when nobody listens."""
     (hello,) = (hello for hello, says in _HELLOS.items() if says == role)
     try:
-        socket.send_fds(control, [hello], descriptors)
-    except (BrokenPipeError, ConnectionResetError):
+        say(control, hello, descriptors)
+    except PeerLost:
         raise PeerLost(f"the {PARTNERS[role]} went away before it took the channel") from None
 
 
-def receive_welcome(control: socket.socket, partner: Role) -> None:
-    """Wait for the other side's answer.
-
-    Raises LayoutMismatch with the other side's reason, OSError (EADDRINUSE) when it is what this
-    side is, or PeerLost when it went away.
-    """
-    try:
-        answer = control.recv(_LONGEST_TEXT)
-    except ConnectionResetError:
-        answer = b""
-    if answer != _WELCOME:
-        _raise_refusal(answer, partner)
-
-
-def _raise_refusal(answer: bytes, partner: Role) -> None:
-    if not answer:
-        raise PeerLost(f"the {partner} went away before it took the channel; is it still running?")
-    if answer.startswith(_NAME_IN_USE):
-        why = answer.removeprefix(_NAME_IN_USE).decode(errors="replace")
-        raise OSError(errno.EADDRINUSE, why)
-    why = answer.removeprefix(_REFUSED).decode(errors="replace")
-    raise LayoutMismatch(f"the {partner} refused the channel: {why}")
+def receive_welcome(control: HasDescriptor, partner: Role, deadline: float | None = None) -> None:
+    """Wait for the other side's answer; raises TimeoutError, and what `check_answer` raises."""
+    answer = wait_to_hear(Descriptors(control), deadline)
+    if answer != WELCOME:
+        check_answer(answer, partner)
+        raise unknown(answer)
 
 
 # ---- the other side ----
 
 
-def receive_hello(owned: Descriptors, mine: Role) -> None:
-    """Take what the other side says first, and the descriptors that come with it.
+def check_hello(text: bytes, owned: Descriptors, mine: Role) -> None:
+    """Check what the other side says first, and the descriptors that came with it.
 
     Raises LayoutMismatch when no ringbell of this version says that, or when other descriptors came
-    than belong there; PeerLost when the other side went away or refused; WrongPartner when it is
-    not what `mine` waits for, SameRole when it is another one of `mine`.
+    than belong there; WrongPartner when it is not what `mine` waits for, SameRole when it is
+    another one of `mine`.
     """
-    text, received, truncated = _receive(owned)
-    if not text or text.startswith((_REFUSED, _NAME_IN_USE)):
-        _raise_refusal(text, PARTNERS[mine])
     role = _HELLOS.get(text)
     if role is None:
-        known = b", ".join(_HELLOS).decode()
-        raise LayoutMismatch(f"the other side said {text[:32]!r}; this ringbell knows {known}")
+        raise unknown(text)
+    received = len(owned.kick_fds)
     expected = 0 if role == "consumer" else _DESCRIPTORS
-    if truncated or received != expected:
-        raise LayoutMismatch(f"the {role} sent {received} descriptors, not {expected}")
+    if received != expected:
+        count = str(received) if received <= _DESCRIPTORS else f"more than {_DESCRIPTORS}"
+        raise LayoutMismatch(f"the {role} sent {count} descriptors, not {expected}")
     if role == mine:
-        raise SameRole(f"this is a {mine}, too")
+        raise SameRole(f"another {mine} waits for the {PARTNERS[mine]} under this name already")
     if role != PARTNERS[mine]:
-        raise WrongPartner(f"this is a {mine}, which waits for a {PARTNERS[mine]}, not a {role}")
+        raise WrongPartner(
+            f"{_DOES[mine]} under this name, which a {role} cannot meet; use {_MEET_BY[mine]}, or "
+            "another name"
+        )
     if received:
         # One step, so that each descriptor has one owner all the time.
         owned.segment, *owned.kick_fds = owned.kick_fds
 
 
-def _receive(owned: Descriptors) -> tuple[bytes, int, bool]:
-    """Receive a text; also how many descriptors came with it, and whether there were too many."""
-    integers = array.array("i")
-    try:
-        text, ancillary, flags, _ = owned.control.recvmsg(
-            _LONGEST_TEXT,
-            socket.CMSG_SPACE(_DESCRIPTORS * integers.itemsize),
-            socket.MSG_CMSG_CLOEXEC,
-        )
-    except ConnectionResetError:
-        return b"", 0, False
-    except BlockingIOError:
-        raise TimeoutError("the other side said nothing within the timeout") from None
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            integers.frombytes(data[: len(data) - len(data) % integers.itemsize])
-    owned.kick_fds.extend(integers)
-    return text, len(integers), bool(flags & socket.MSG_CTRUNC)
-
-
-def take_over(owned: Descriptors, policy: Policy, check: Callable[[bytes, int], None]) -> Channel:
-    """Check and map the segment that came with the other side's hello, and welcome that side.
+def check_memory(owned: Descriptors, check: Callable[[bytes, int], None]) -> bytes:
+    """Check the segment that came with the other side's hello; give its header.
 
     `check` gets the text that describes the records of the doorbell ring, b"" for messages, and
-    the size of its slots, and may raise. The channel owns the descriptors then.
+    the size of its slots, and may raise.
     """
-    assert owned.segment is not None, "receive_hello has been here"
-    header, description = segment.check(owned.segment)
+    assert owned.segment is not None, "check_hello has been here"
+    header, description = segment.check(owned.segment.fileno())
     check(description, lib.rb_header_slot_size(header))
-    for descriptor, expected in zip(owned.kick_fds, _KICK_FDS, strict=True):
+    for descriptor, expected in zip(owned.numbers(), _KICK_FDS, strict=True):
         _check_kind(descriptor, expected)
         os.set_blocking(descriptor, False)
-    channel = Channel(
+    return header
+
+
+def take_over(owned: Descriptors, header: bytes, policy: Policy) -> Channel:
+    """Map the segment that came with the other side's hello; the channel owns the descriptors."""
+    assert owned.segment is not None, "check_hello has been here"
+    return Channel(
         lib.RB_DEVICE,
         owned,
         policy,
         header=header,
-        segment=owned.segment,
+        segment=owned.segment.fileno(),
         peer_pid=peer_of(owned.control),
     )
+
+
+def welcome(channel: Channel, control: HasDescriptor) -> Channel:
+    """Tell the other side that its channel has been taken."""
     try:
-        owned.control.send(_WELCOME)
-        owned.control.settimeout(None)
-    except OSError:
+        say(control, WELCOME)
+    except BaseException:
         channel.close()
         raise
     return channel
@@ -258,13 +357,3 @@ def _check_kind(descriptor: int, expected: str) -> None:
         return  # no /proc here
     if kind != f"anon_inode:[{expected}]":
         raise LayoutMismatch(f"the other side sent {kind} where {expected} belongs")
-
-
-def refuse(control: socket.socket, why: str) -> None:
-    """Tell the other side why it is not taken."""
-    control.send(_REFUSED + why.encode()[:_LONGEST_REASON])
-
-
-def refuse_same_role(control: socket.socket, why: str) -> None:
-    """Tell one that is what this side is, whose name is in use; there that is EADDRINUSE."""
-    control.send(_NAME_IN_USE + why.encode()[:_LONGEST_REASON])

@@ -15,6 +15,7 @@ from typing import Literal
 from ringbell._ffi import ffi, lib
 from ringbell.available import MUCH_MEMORY, available_memory
 from ringbell.channel.closing import Closing
+from ringbell.channel.descriptors import Descriptor, os_error
 from ringbell.errors import LayoutMismatch
 
 Memory = Literal["memfd", "posix"]
@@ -39,19 +40,17 @@ _COMPLAINTS = {
 class Segment(Closing):
     """A segment that this side made; closed at the end of a `with` block, or when it is dropped."""
 
-    __slots__ = ("_owner", "header")
+    __slots__ = ("_owned", "header")
 
     def __init__(self) -> None:
         """Own what `make` makes."""
-        # C keeps the descriptor in here, so that no signal handler runs between its making and
-        # its having an owner.
-        self._owner = ffi.gc(ffi.new("int *", -1), lib.rb_descriptor_close)
+        self._owned = Descriptor()
         self.header = b""
 
     @property
     def descriptor(self) -> int:
         """The descriptor of the memory."""
-        return int(self._owner[0])
+        return self._owned.fileno()
 
     def make(self, memory: Memory | None, size: int, content: bytes) -> None:
         """Make memory of that size, all of it there, which starts with `content`."""
@@ -73,22 +72,22 @@ class Segment(Closing):
     def _open(self, memory: Memory | None) -> Memory:
         """Make memory of no size, of the kind asked for, or else of the first one there is."""
         if memory != "posix":
-            status = lib.rb_memory_make(self._owner, lib.RB_MEMORY_MEMFD)
+            status = lib.rb_owned_memory(self._owned.handle, lib.RB_MEMORY_MEMFD)
             if not status:
                 return "memfd"
             if memory or -status not in _NO_MEMFD:
                 why = os.strerror(-status)
-                raise OSError(-status, f"cannot make a memfd ({why}); try memory='posix'")
-        status = lib.rb_memory_make(self._owner, lib.RB_MEMORY_POSIX)
+                raise os_error(-status, f"cannot make a memfd ({why}); try memory='posix'")
+        status = lib.rb_owned_memory(self._owned.handle, lib.RB_MEMORY_POSIX)
         if status:
             instead = "there is no memfd_create here" if memory is None else "try memory='memfd'"
             why = os.strerror(-status)
-            raise OSError(-status, f"cannot make memory in {_FOLDER} ({why}); {instead}")
+            raise os_error(-status, f"cannot make memory in {_FOLDER} ({why}); {instead}")
         return "posix"
 
     def close(self) -> None:
         """Close the descriptor; what is mapped stays. Closing twice does nothing."""
-        lib.rb_descriptor_close(self._owner)
+        self._owned.close()
 
 
 def _no_room(kind: Memory, size: int, error: OSError) -> str:

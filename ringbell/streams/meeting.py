@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ringbell.channel.channel import Channel
-from ringbell.channel.descriptors import Descriptors
+from ringbell.channel.descriptors import Descriptor, Descriptors
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import handshake, segment
-from ringbell.meeting.control_socket import ListeningSocket, connect_socket
+from ringbell.meeting.control_socket import connect_socket
+from ringbell.meeting.reception import Guest, Reception
 from ringbell.policy import Policy
 
 if TYPE_CHECKING:
@@ -33,22 +32,24 @@ class Meeting:
     would get it.
     """
 
-    role: ClassVar[handshake.Role]
+    role: handshake.Role
     nobody: ClassVar[str]
 
     def __init__(
         self, name: str | os.PathLike[str], path: Path, policy: Policy, timeout: float | None
     ) -> None:
-        """Prepare to meet somebody at `path` within `timeout` seconds from now on."""
+        """Prepare to find somebody at `path` within `timeout` seconds from now on."""
         self.policy = policy
         self.deadline = deadline_after(timeout)
         self._name = str(name)
         self._path = path
+        self._reception: Reception | None = None
 
-    def meet(self) -> Channel:
+    def find_partner(self) -> Channel:
         """Find the other side, and open the channel with it.
 
-        Raises TimeoutError when nobody came in time, and what `open_channel` raises.
+        Raises TimeoutError when nobody came in time, LayoutMismatch when who is there is no
+        partner or carries something else, and OSError (EADDRINUSE) when it is another one of ours.
         """
         try:
             while True:
@@ -57,75 +58,75 @@ class Meeting:
         except TimeoutError:
             raise TimeoutError(f"{self.nobody} {self._name!r} within the timeout") from None
 
-    def open_channel(self, owned: Descriptors, listening: ListeningSocket | None) -> Channel:
-        """Open the channel with whoever connected to `listening`, or whom this side connected to.
-
-        Frees the name when the partner is there. Raises WrongPartner when somebody else is.
-        """
+    def approach(self, owned: Descriptors) -> Channel:
+        """Open the channel with the one that this side has connected to."""
         raise NotImplementedError
+
+    def meet(self, guest: Guest) -> Channel | None:
+        """Open the channel with one who has connected to this side, or answer; see `Host`."""
+        raise NotImplementedError
+
+    def go_on(self, guest: Guest, text: bytes, /) -> Channel | None:
+        """Hear what that one says next; see `Host`."""
+        raise NotImplementedError
+
+    def free_name(self) -> None:
+        """Stop listening, before the other side can think that the name is free."""
+        assert self._reception is not None, "somebody has connected"
+        self._reception.stop_listening()
 
     def _look_once(self) -> Channel | None:
         """Connect to who is there, or else listen; None when there was no partner."""
         if control := self._connect():
-            return self._try(control, None)
-        if listening := self._listen():
-            with listening:
-                channel = None
-                while listening.listens and not channel:
-                    channel = self._try(listening.accept(self.deadline), listening)
-                return channel
+            return self._approach(control)
+        if reception := self._listen():
+            with reception:
+                self._reception = reception
+                return reception.receive(self, self.deadline)
         if seconds_left(self.deadline) == 0:
             raise TimeoutError
         time.sleep(_PAUSE)
         return None
 
-    def _connect(self) -> socket.socket | None:
+    def _connect(self) -> Descriptor | None:
         try:
             return connect_socket(self._path, self.deadline)
         except ConnectionRefusedError:
             return None
 
-    def _listen(self) -> ListeningSocket | None:
+    def _approach(self, control: Descriptor) -> Channel | None:
+        with Descriptors(control) as owned:
+            try:
+                return self.approach(owned)
+            except handshake.SameRole as error:
+                handshake.refuse(control, error)
+            except handshake.WrongPartner as error:
+                raise LayoutMismatch(str(error)) from None
+            except LayoutMismatch as error:
+                handshake.refuse(control, error)
+                raise LayoutMismatch(str(error)) from None
+            except (PeerLost, BlockingIOError):  # it has gone, or has too many guests
+                if seconds_left(self.deadline) == 0:
+                    raise TimeoutError from None
+            except OSError as error:
+                handshake.refuse(control, handshake.lacking(self.role, error))
+                raise
+        return None
+
+    def _listen(self) -> Reception | None:
         """Listen; None when somebody else has locked the name, who will listen before long."""
         try:
-            return ListeningSocket(self._path)
+            return Reception(self._path, patient=False)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return None
             raise
 
-    def _try(self, control: socket.socket, listening: ListeningSocket | None) -> Channel | None:
-        """Open the channel with whoever that is; None when it is no partner, or has gone."""
-        with Descriptors(control) as owned:
-            try:
-                return self.open_channel(owned, listening)
-            except handshake.SameRole:
-                with suppress(OSError):
-                    handshake.refuse_same_role(control, self._in_use())
-            except (LayoutMismatch, handshake.WrongPartner) as error:
-                with suppress(OSError):
-                    handshake.refuse(control, str(error))
-                if isinstance(error, LayoutMismatch):
-                    raise
-            except PermissionError as error:  # another user's
-                if not listening or not listening.listens:
-                    raise
-                with suppress(OSError):
-                    handshake.refuse(control, str(error))
-            except (PeerLost, ConnectionError, TimeoutError):
-                if seconds_left(self.deadline) == 0:
-                    raise TimeoutError from None
-        return None
-
-    def _in_use(self) -> str:
-        partner = handshake.PARTNERS[self.role]
-        return f"another {self.role} waits for the {partner} of {self._name!r} already"
-
 
 class ProducerMeeting(Meeting):
     """A producer looks for its consumer, and hands the memory to it."""
 
-    role = "producer"
+    role: handshake.Role = "producer"
     nobody = "nobody consumed"
 
     def __init__(
@@ -139,21 +140,51 @@ class ProducerMeeting(Meeting):
         """Prepare to hand `made` over; it stays the caller's."""
         super().__init__(name, path, policy, timeout)
         self._made = made
+        self._offered = Descriptors(Descriptor())  # the descriptors that kick
 
-    def open_channel(self, owned: Descriptors, listening: ListeningSocket | None) -> Channel:
-        """Hand the memory to the other side, once it has said that it is a consumer."""
-        if listening:
-            handshake.peer_of(owned.control)
-            handshake.limit_introduction(owned.control, self.deadline)
-            handshake.receive_hello(owned, self.role)
-            listening.close()  # before the other side can think that the name is free
+    def approach(self, owned: Descriptors) -> Channel:
+        """Hand the memory to a consumer that listens."""
         return handshake.offer(owned, self.role, self._made, self.policy, self.deadline)
+
+    def meet(self, guest: Guest) -> None:
+        """Offer the memory; whoever takes it first gets it."""
+        if not self._offered.kick_fds:
+            handshake.make_kick_fds(self._offered)
+        descriptors = [self._made.descriptor, *self._offered.numbers()]
+        handshake.say_hello(guest.control, self.role, descriptors)
+        guest.answered()
+
+    def go_on(self, guest: Guest, text: bytes, /) -> Channel:
+        """Give the memory to a consumer that would take it."""
+        if text != handshake.WELCOME:
+            _check_consumer(text)
+        guest.kick_fds = self._offered.kick_fds
+        channel = handshake.open_channel(guest, self._made, self.policy)
+        try:
+            self.free_name()
+            handshake.say(guest.control, handshake.YOURS)
+        except BaseException:
+            # The consumer must not take this for the end of the stream.
+            channel.close(goodbye=False)
+            raise
+        return channel
+
+
+def _check_consumer(text: bytes) -> None:
+    """Raise what is wrong with a consumer that did not say welcome."""
+    try:
+        handshake.check_answer(text, "consumer")
+    except LayoutMismatch:
+        raise
+    except OSError as error:
+        raise PeerLost(str(error)) from None
+    raise handshake.unknown(text)
 
 
 class ConsumerMeeting(Meeting):
     """A consumer looks for its producer, and takes the memory from it."""
 
-    role = "consumer"
+    role: handshake.Role = "consumer"
     nobody = "nobody produced"
 
     def __init__(
@@ -170,18 +201,31 @@ class ConsumerMeeting(Meeting):
         self.found: np.dtype[Any] | None = None
         """The dtype of the records of the stream, once it is there; None for messages."""
 
-    def open_channel(self, owned: Descriptors, listening: ListeningSocket | None) -> Channel:
-        """Take the memory that the other side hands over."""
+    def approach(self, owned: Descriptors) -> Channel:
+        """Take the memory that a producer offers, once it says that this is the one."""
         handshake.peer_of(owned.control)
-        if listening:
-            handshake.limit_introduction(owned.control, self.deadline)
-        else:
-            owned.control.settimeout(seconds_left(self.deadline))
-            handshake.say_hello(owned.control, self.role, [])
-        handshake.receive_hello(owned, self.role)
-        if listening:
-            listening.close()  # before the other side can think that the name is free
-        return handshake.take_over(owned, self.policy, self._check)
+        handshake.say_hello(owned.control, self.role)
+        text = handshake.wait_to_hear(owned, self.deadline)
+        handshake.check_answer(text, "producer")
+        handshake.check_hello(text, owned, self.role)
+        header = handshake.check_memory(owned, self._check)
+        handshake.say(owned.control, handshake.WELCOME)
+        text = handshake.wait_to_hear(owned, self.deadline)
+        if text != handshake.YOURS:
+            handshake.check_answer(text, "producer")
+            raise handshake.unknown(text)
+        return handshake.take_over(owned, header, self.policy)
+
+    def meet(self, guest: Guest) -> Channel:
+        """Take the memory that a producer brings."""
+        header = handshake.check_memory(guest, self._check)
+        channel = handshake.take_over(guest, header, self.policy)
+        self.free_name()
+        return handshake.welcome(channel, guest.control)
+
+    def go_on(self, _guest: Guest, text: bytes, /) -> Channel | None:
+        """Refuse; a producer says one thing only."""
+        raise handshake.unknown(text)
 
     def _check(self, description: bytes, slot_size: int) -> None:
         """Learn what the stream carries; refuse what was not asked for."""
@@ -192,4 +236,6 @@ class ConsumerMeeting(Meeting):
             self.found = dtypes.restore(description, slot_size)
         if self._wanted is not None and (self.found is None or self.found != self._wanted):
             carried = "messages" if self.found is None else f"records of {self.found}"
-            raise LayoutMismatch(f"the stream carries {carried}, not records of {self._wanted}")
+            raise handshake.OtherRecords(
+                f"the stream carries {carried}, not records of {self._wanted}"
+            )

@@ -97,7 +97,7 @@ def produce(
             _warn_of_one_record(ring_size, records.itemsize)
         prepare_folder(path)
         pin(cpu)
-        channel = ProducerMeeting(name, path, policy, timeout, made).meet()
+        channel = ProducerMeeting(name, path, policy, timeout, made).find_partner()
     if dtype is None:
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
@@ -177,7 +177,7 @@ def consume(
     prepare_folder(path)
     pin(cpu)
     meeting = ConsumerMeeting(name, path, policy, timeout, wanted)
-    channel = meeting.meet()
+    channel = meeting.find_partner()
     if meeting.found is None:
         return MessageConsumer(channel)
     try:

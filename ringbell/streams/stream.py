@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
 from ringbell.channel.closing import Closing
+from ringbell.process import describe
 from ringbell.stats import Stats
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Stream(_Stream):
 
     @property
     def peer_pid(self) -> int:
-        """The process id of the other side."""
+        """The process id of the other side; 0 when it is in another PID namespace."""
         return self._channel.peer_pid
 
     def stats(self) -> Stats:
@@ -48,7 +49,7 @@ class Stream(_Stream):
 
     def __repr__(self) -> str:
         state = ", closed" if self._channel.closed else ""
-        return f"<ringbell.{type(self).__name__}, other side is process {self.peer_pid}{state}>"
+        return f"<ringbell.{type(self).__name__}, other side is {describe(self.peer_pid)}{state}>"
 
 
 class ProducingStream(Stream):

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Descriptors with an owner from the moment they exist.
+ *
+ * The owner is there first, and the function that makes a descriptor puts it there. So no signal
+ * handler of the caller's language can run between the two and lose it.
+ *
+ * All owners are in one list, and a child of fork closes what is in it: a copy would keep the
+ * parent's sockets alive after the parent's death. The list is locked while a descriptor is made,
+ * and for the time of a fork, so a child has no copy that is not in the list. Nothing that is done
+ * under the lock waits.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "owned.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static rb_owned *first;
+
+static void drop(rb_owned *owned)
+{
+	close(owned->fd);
+	owned->fd = 0;
+	if (owned->before)
+		owned->before->after = owned->after;
+	else
+		first = owned->after;
+	if (owned->after)
+		owned->after->before = owned->before;
+	owned->before = owned->after = NULL;
+}
+
+static void lock_for_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void unlock_after_fork(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+static void close_in_child(void)
+{
+	while (first)
+		drop(first);
+	pthread_mutex_unlock(&lock);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(lock_for_fork, unlock_after_fork, close_in_child);
+}
+
+void rb_owned_begin(void)
+{
+	pthread_once(&once, watch_forks);
+	pthread_mutex_lock(&lock);
+}
+
+void rb_owned_end(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* Between rb_owned_begin and rb_owned_end: gives a descriptor that was made just now, or -errno, to
+ * an owner that has none. */
+int rb_owned_take(rb_owned *owned, int descriptor)
+{
+	if (descriptor < 0)
+		return descriptor;
+	/* What the program prints, or reads, must never be ours. */
+	if (descriptor <= STDERR_FILENO) {
+		int moved = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+		int status = -errno;
+		close(descriptor);
+		if (moved < 0)
+			return status;
+		descriptor = moved;
+	}
+	owned->fd = descriptor;
+	owned->before = NULL;
+	owned->after = first;
+	if (first)
+		first->before = owned;
+	first = owned;
+	return 0;
+}
+
+/* Its number, or -1 when it has none. */
+int rb_owned_fd(const rb_owned *owned)
+{
+	return owned->fd ? owned->fd : -1;
+}
+
+/* Closes it; does nothing when that has been done. */
+void rb_owned_close(rb_owned *owned)
+{
+	rb_owned_begin();
+	if (owned->fd)
+		drop(owned);
+	rb_owned_end();
+}
+
+static int finish(rb_owned *owned, int made)
+{
+	int status = rb_owned_take(owned, made < 0 ? -errno : made);
+
+	rb_owned_end();
+	return status;
+}
+
+int rb_owned_eventfd(rb_owned *owned)
+{
+	rb_owned_begin();
+	return finish(owned, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+int rb_owned_timer(rb_owned *owned)
+{
+	rb_owned_begin();
+	int made = rb_timer_make();
+	int status = rb_owned_take(owned, made);
+	rb_owned_end();
+	return status;
+}
+
+static int watch(int epoll, int fd, uint32_t events)
+{
+	struct epoll_event event = {.events = events};
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* Readable while there is something to take from the channel; see rb_pollable. */
+int rb_owned_epoll(rb_owned *owned, const rb_channel *channel)
+{
+	rb_owned_begin();
+	int status = finish(owned, epoll_create1(EPOLL_CLOEXEC));
+	if (!status)
+		status = watch(owned->fd, channel->consumer.data_fd, EPOLLIN);
+	if (!status)
+		status = watch(owned->fd, channel->consumer.timer_fd, EPOLLIN);
+	if (!status)
+		status = watch(owned->fd, channel->control_fd, EPOLLRDHUP);
+	return status;
+}
+
+/* A file to be locked; made if need be. */
+int rb_owned_file(rb_owned *owned, const char *path)
+{
+	rb_owned_begin();
+	return finish(owned, open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+}
+
+/* Does nothing but take a place, to be given up when there is no other. */
+int rb_owned_spare(rb_owned *owned)
+{
+	rb_owned_begin();
+	return finish(owned, eventfd(0, EFD_CLOEXEC));
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What owned.c offers to those who make descriptors.
+ */
+#ifndef RB_OWNED_H
+#define RB_OWNED_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ends.h"
+
+void rb_owned_begin(void);
+void rb_owned_end(void);
+int rb_owned_take(rb_owned *owned, int descriptor);
+
+#endif

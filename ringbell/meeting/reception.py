@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: MIT
+"""Where those who have connected are heard, all at once, until one of them is the partner.
+
+Anybody may connect: one who says nothing, or what no ringbell says, or goes away half-way. Nobody
+waits for such a guest. It is told what is wrong, if it can be told, and forgotten. Guests are
+bounded in number and in time: when one too many comes, the one that has been here longest goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from pathlib import Path
+from typing import Protocol
+
+from ringbell import _ends
+from ringbell._ffi import lib
+from ringbell.channel.channel import Channel
+from ringbell.channel.closing import Closing
+from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors, make, os_error
+from ringbell.deadlines import seconds_left
+from ringbell.errors import ChannelClosed, LayoutMismatch, PeerLost
+from ringbell.meeting import handshake
+from ringbell.meeting.control_socket import ListeningSocket
+
+_log = logging.getLogger("ringbell")
+
+MOST_GUESTS = 64
+_FIRST_WORDS = 2.0  # seconds; a partner speaks as soon as it has connected
+_ANSWER = 10.0  # seconds; a consumer may have to load NumPy before it answers
+_PAUSE = 0.1  # seconds
+_MOST_TEXTS = 100
+# What accept says when nobody is there, or no longer; or when this side does not listen any longer.
+_NOBODY = (errno.EAGAIN, errno.ECONNABORTED, errno.EINVAL, errno.EBADF)
+
+
+class Guest(Descriptors):
+    """One who has connected."""
+
+    __slots__ = ("introduced", "over")
+
+    def __init__(self, control: Descriptor) -> None:
+        """Expect its first words."""
+        super().__init__(control)
+        self.introduced = False
+        """Whether it is of the right kind, and the host has answered."""
+        self.over = time.monotonic() + _FIRST_WORDS
+
+    def answered(self) -> None:
+        """Note that the host has answered, and waits for what the guest says next."""
+        self.introduced = True
+        self.over = time.monotonic() + _ANSWER
+
+
+class Host(Protocol):
+    """What one does who waits for a partner."""
+
+    role: handshake.Role
+
+    def meet(self, guest: Guest) -> Channel | None:
+        """Open the channel with a guest that has introduced itself, or answer and wait for more.
+
+        Raises what is wrong with the guest, or with this side.
+        """
+
+    def go_on(self, guest: Guest, text: bytes, /) -> Channel | None:
+        """Hear what a guest says next."""
+
+
+class Reception(Closing):
+    """Listens at a path, and hears all guests at once."""
+
+    __slots__ = ("_closed", "_guests", "_listening", "_spare", "_texts")
+
+    def __init__(self, path: Path, patient: bool = True) -> None:
+        """Listen at `path`; raises OSError (EADDRINUSE) when somebody does already."""
+        self._closed = False
+        self._listening = ListeningSocket(path, patient)
+        self._guests: list[Guest] = []
+        self._spare = Descriptor()
+        self._texts: set[str] = set()
+        try:
+            self._spare = make("a spare descriptor", lib.rb_owned_spare)
+            # What a sleep needs is made now, while there are descriptors.
+            _ends.wait_readable([], 0)
+        except OSError as error:
+            self.close()
+            raise os_error(error.errno or errno.EIO, str(error)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """The path of the socket."""
+        return self._listening.path
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has not been closed."""
+        return self._listening.listens
+
+    def close(self) -> None:
+        """Free the name, and turn away who is here. Closing twice does nothing."""
+        self._closed = True
+        self.stop_listening()
+        self._guests.clear()
+        self._spare.close()
+
+    def stop_listening(self) -> None:
+        """Free the name, and keep the guests."""
+        self._listening.close()
+
+    def receive(self, host: Host, deadline: float | None) -> Channel | None:
+        """Wait for the partner of `host`; None when the name is free and nobody took the channel.
+
+        Raises TimeoutError, ChannelClosed when it has been closed, OSError (EMFILE, ENFILE) when
+        there is no descriptor for a guest, and OtherRecords.
+        """
+        while True:
+            listening = self._listening.socket
+            if listening is None and self._closed:
+                raise ChannelClosed("this listener has been closed; listen again to go on")
+            if listening is None:
+                return None
+            over = seconds_left(deadline) == 0
+            guests = list(self._guests)
+            fds = [guest.control.fileno() for guest in guests]
+            ready = set(
+                _ends.wait_readable([listening.fileno(), *fds], self._patience(guests, deadline))
+            )
+            for guest, fd in zip(guests, fds, strict=True):
+                if fd in ready and (channel := self._hear(guest, host)):
+                    return channel
+            if listening.fileno() in ready and (channel := self._let_in(listening, host)):
+                return channel
+            if over:
+                raise TimeoutError(f"nobody connected to {self.path} within the timeout")
+            self._forget_silent()
+
+    def _patience(self, guests: list[Guest], deadline: float | None) -> float | None:
+        """Say how long to wait: until the time is over, or that of the guest who is first."""
+        times = [guest.over for guest in guests]
+        return seconds_left(min(times if deadline is None else [*times, deadline], default=None))
+
+    def _forget_silent(self) -> None:
+        now = time.monotonic()
+        for guest in list(self._guests):
+            if guest.over <= now and self._claim(guest):
+                self._turn_away(guest, LayoutMismatch("it said nothing for too long"))
+
+    # ---- coming in ----
+
+    def _let_in(self, listening: Descriptor, host: Host) -> Channel | None:
+        """Let in all who have connected, and hear who has spoken already."""
+        for _ in range(MOST_GUESTS):
+            control = self._accept(listening, host)
+            if control is None:
+                return None
+            guest = Guest(control)
+            try:
+                handshake.peer_of(control)
+            except OSError as error:
+                self._turn_away(guest, error)
+                continue
+            self._guests.append(guest)
+            if channel := self._hear(guest, host):
+                return channel
+            if len(self._guests) > MOST_GUESTS:
+                self._make_room(BlockingIOError(errno.EAGAIN, f"too many wait at {self.path}"))
+        return None
+
+    def _accept(self, listening: Descriptor, host: Host) -> Descriptor | None:
+        """Accept one; None when nobody is there."""
+        while True:
+            control = Descriptor()
+            status = lib.rb_socket_accept(control.handle, listening.fileno())
+            if not status:
+                return control
+            if -status in LACKING:
+                error = os_error(-status, "")
+                if not self._make_room(handshake.lacking(host.role, error)):
+                    self._refuse_one(listening, handshake.lacking(host.role, error))
+                    raise error
+            elif -status in _NOBODY:
+                return None
+            else:
+                _pause()
+                return None
+
+    def _refuse_one(self, listening: Descriptor, error: OSError) -> None:
+        """Tell one who has connected that there is no descriptor for it."""
+        self._spare.close()
+        control = Descriptor()
+        if lib.rb_socket_accept(control.handle, listening.fileno()):
+            _pause()  # or whoever listens on would try again and again
+        else:
+            handshake.refuse(control, error)
+        control.close()
+        lib.rb_owned_spare(self._spare.handle)
+
+    # ---- being heard ----
+
+    def _claim(self, guest: Guest) -> bool:
+        """Take a guest in hand; another thread that accepts may have been first."""
+        try:
+            self._guests.remove(guest)
+        except ValueError:
+            return False
+        return True
+
+    def _hear(self, guest: Guest, host: Host) -> Channel | None:
+        """Hear what a guest says, and act on it. If anything is wrong the guest has to go."""
+        if not self._claim(guest):
+            return None
+        try:
+            text = handshake.hear(guest)
+            channel = None if text is None else self._act(guest, text, host)
+        except ConnectionError as error:  # it is PeerLost as well
+            guest.close()
+            _log.info("a guest at %s went away: %s", self.path, error)
+            return None
+        except handshake.OtherRecords as error:
+            self._turn_away(guest, error)
+            raise LayoutMismatch(str(error)) from None
+        except (LayoutMismatch, handshake.WrongPartner) as error:
+            self._turn_away(guest, error)
+            return None
+        except OSError as error:
+            if error.errno in LACKING:
+                handshake.refuse(guest.control, handshake.lacking(host.role, error))
+                guest.close()
+                raise
+            self._turn_away(guest, error)
+            return None
+        except BaseException:
+            guest.close()
+            raise
+        if channel:
+            guest.give_up_memory()
+        else:
+            self._guests.append(guest)
+        return channel
+
+    def _act(self, guest: Guest, text: bytes, host: Host) -> Channel | None:
+        if guest.introduced:
+            return host.go_on(guest, text)
+        if not text:
+            raise PeerLost("it said nothing")
+        handshake.check_hello(text, guest, host.role)
+        return host.meet(guest)
+
+    def _turn_away(self, guest: Guest, error: Exception) -> None:
+        """Tell a guest why it has to go."""
+        handshake.refuse(guest.control, error)
+        guest.close()
+        text = str(error)
+        # Whoever comes again and again is told of once.
+        level = logging.INFO
+        if text not in self._texts and len(self._texts) < _MOST_TEXTS:
+            self._texts.add(text)
+            level = logging.WARNING
+        _log.log(level, "refused a guest at %s: %s", self.path, text)
+
+    def _make_room(self, error: OSError) -> bool:
+        """Send the guest away that has been here longest; False when there is none."""
+        guest = min(list(self._guests), key=lambda guest: guest.over, default=None)
+        if guest is None:
+            return False
+        if self._claim(guest):
+            self._turn_away(guest, error)
+        return True
+
+
+def _pause() -> None:
+    _ends.wait_readable([], _PAUSE)
