@@ -94,3 +94,55 @@ def test_clean_removes_what_an_earlier_ringbell_left_and_nothing_of_others(monke
     assert all(name.exists() for name in others)
     done = CliRunner().invoke(cli.app, ["clean"])
     assert (done.exit_code, done.stdout) == (0, "nothing to remove\n")
+
+
+# ---- in the library ----
+
+# What the process prints into 1 must never be one of ours.
+WITHOUT_ANY = """
+import os, signal, stat, sys, threading
+os.closerange(0, 3)
+import ringbell
+
+def taken():
+    found = []
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            continue
+        found.append(number)
+    return found
+
+path, report = sys.argv[1], sys.argv[2]
+accepted = []
+with ringbell.listen(path) as listener:
+    thread = threading.Thread(target=lambda: accepted.append(listener.accept()))
+    thread.start()
+    driver = ringbell.connect(path, memory=sys.argv[3])
+    thread.join()
+    while_listening = taken()
+device = accepted[0]
+driver.submit(b"x")
+device.take().complete(b"X")
+assert driver.reap().result() == b"X"
+driver.interrupt.fileno()
+device.doorbell.fileno()
+try:
+    device.take(timeout=0.001)  # sleeps, with a pipe for signals
+except ringbell.RingEmpty:
+    pass
+open_at_last = taken()
+with open(report, "w") as file:
+    print(while_listening, open_at_last, file=file)
+driver.close()
+device.close()
+"""
+
+
+@pytest.mark.parametrize("memory", ["memfd", "posix"])
+def test_no_descriptor_of_ours_is_a_standard_one(path, tmp_path, memory):
+    report = tmp_path / "report"
+    arguments = [sys.executable, "-c", WITHOUT_ANY, str(path), str(report), memory]
+    assert subprocess.run(arguments, timeout=30, check=False).returncode == 0
+    assert report.read_text() == "[] []\n"
