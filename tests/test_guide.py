@@ -101,3 +101,12 @@ def test_kicks_are_held_back_and_wake_ups_moderated():
         block('with ringbell.consume("ticks", moderation') + "print(first.tolist())",
     )
     assert printed == "[1.0, 2.0]\n"
+
+
+def test_a_ring_has_room_for_four_pictures():
+    consumer = 'with ringbell.consume("camera") as camera:\n    '
+    printed = run_both(
+        "import warnings\nwarnings.simplefilter('error')\n" + block("frame = np.dtype"),
+        consumer + "print([rows.shape for rows in camera], camera.capacity)",
+    )
+    assert printed == "[(1, 2160, 3840, 3)] 4\n"
