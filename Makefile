@@ -26,7 +26,7 @@ help:
 	@echo "make figures the claims of the design, each measured and plotted: docs/claims.md"
 	@echo "make verify  no wake-up is lost: model, mutants, memory orders, sanitizers, litmus, soak"
 	@echo "make soak    a long soak of sleeps and wake-ups, SLEEPS=12000000"
-	@echo "make lint    style, warnings and types, of C and of Python"
+	@echo "make lint    style, warnings and types, of C, of Python and of the code in the pages"
 	@echo "make format  put the style right"
 	@echo "make wheels  wheel and sdist, installed and tried in empty environments"
 	@echo "make clean   remove what the others made"
@@ -90,7 +90,7 @@ lint: types $(VENV)/lint.stamp
 		-fsyntax-only "$$source"; done
 
 types: $(VENV)/ringbell.stamp $(VENV)/lint.stamp
-	@$(BIN)/mypy
+	@$(BIN)/python tests/check_types.py
 
 format: $(VENV)/lint.stamp
 	@$(BIN)/ruff check --quiet --fix-only .

@@ -40,10 +40,19 @@ typedef struct {
 	uint64_t their_bytes;
 } rb_memory;
 
+/* A descriptor with an owner from the moment it exists. One of zeros has none; the
+ * functions that make one take such an owner, which does not move until it is closed. A child of
+ * fork has none of them. */
+typedef struct rb_owned {
+	int fd; /* 0: none, as none of ours is 0, 1 or 2 */
+	struct rb_owned *before, *after;
+} rb_owned;
+
 /* What the memory of a channel is: a sealed memfd, or a file on /dev/shm. */
 enum { RB_MEMORY_MEMFD = 1, RB_MEMORY_POSIX = 2 };
 
-/* memory.c: sealed, and looked at */
+/* memory.c: made, sealed, looked at */
+int rb_memory_make(rb_owned *owned, int kind);
 int rb_memory_seal(int descriptor);
 int rb_memory_kind(int descriptor);
 
@@ -57,11 +66,9 @@ uint64_t rb_header_dtype_bytes(const void *header);
 uint64_t rb_header_slot_size(const void *header); /* of the doorbell ring, in bytes */
 uint64_t rb_message_slot(void);                   /* the size of a message ring's slots in bytes */
 
-/* channel.c: one side, opened, read off, closed */
+/* channel.c: one side, opened and read off */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		    const int *kick_fds, int control_fd);
-void rb_channel_close(rb_channel *channel);
-void rb_channel_disown(rb_channel *channel); /* as close, without a goodbye */
 void rb_channel_free(rb_channel *channel);
 const rb_memory *rb_channel_memory(rb_channel *channel);
 char *rb_channel_mine(rb_channel *channel); /* three of its fields, for programs that ask so */
@@ -71,14 +78,7 @@ uint64_t rb_channel_my_slots(rb_channel *channel);
  * for the device's producer and consumer. Returns how many words it wrote. */
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
 
-/* owned.c: a descriptor with an owner from the moment it exists. One of zeros has none; the
- * functions that make one take such an owner, which does not move until it is closed. A child of
- * fork has none of them. */
-typedef struct rb_owned {
-	int fd; /* 0: none, as none of ours is 0, 1 or 2 */
-	struct rb_owned *before, *after;
-} rb_owned;
-
+/* owned.c */
 int rb_owned_fd(const rb_owned *owned);
 void rb_owned_close(rb_owned *owned);
 int rb_owned_eventfd(rb_owned *owned);
@@ -86,7 +86,6 @@ int rb_owned_timer(rb_owned *owned);
 int rb_owned_epoll(rb_owned *owned, const rb_channel *channel);
 int rb_owned_file(rb_owned *owned, const char *path);
 int rb_owned_spare(rb_owned *owned);
-int rb_owned_memory(rb_owned *owned, int kind); /* memory.c */
 
 /* control.c: the sockets on which two sides meet */
 int rb_socket_make(rb_owned *owned);
@@ -99,6 +98,11 @@ int rb_socket_peer(int fd, int *process, unsigned *user);
 void rb_socket_shutdown(int fd);
 int rb_socket_send(int fd, const char *text, size_t length, const int *fds, size_t count);
 int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came);
+
+/* closing.c: every call of a side that is closed returns -EBADF */
+int rb_channel_close(rb_channel *channel, int goodbye, uint64_t wait_ns);
+void rb_channel_disown(rb_channel *channel);
+int rb_channel_closed(const rb_channel *channel);
 
 /* wait.c: returns what is ready (RB_DATA, RB_SPACE), 0 when the time is over, or -errno */
 int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns);

@@ -113,6 +113,7 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 
 	if (!opened)
 		return -ENOMEM;
+	rb_closing_begin(&opened->closing);
 	memcpy(&checked, header, sizeof(checked));
 	opened->side = side;
 	opened->control_fd = control_fd;
@@ -134,20 +135,9 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 	return 0;
 }
 
-/* Says goodbye, and makes every later call fail. The caller closes the control socket then, which
- * wakes a peer that sleeps. */
-void rb_channel_close(rb_channel *channel)
-{
-	rb_end_life(channel, true);
-}
-
-void rb_channel_disown(rb_channel *channel)
-{
-	rb_end_life(channel, false);
-}
-
 void rb_channel_free(rb_channel *channel)
 {
+	rb_closing_end(&channel->closing);
 	rb_area_unmap(&channel->my_area);
 	rb_area_unmap(&channel->their_area);
 	free(channel->consumer.holds);

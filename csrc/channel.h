@@ -15,11 +15,13 @@
  *     consumer.pollable, .in_hand      written by the consumer's thread, and read by an event
  * loop's consumer.moderation_...          written by any thread, for the consumer's next sleep
  *     dead, peer_gone, life_seen_ns    either end's thread; see life.h
+ *     inside of either end, closing    see closing.c
  */
 #ifndef RB_CHANNEL_H
 #define RB_CHANNEL_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,6 +47,7 @@ struct rb_deferral {
 };
 
 struct rb_producer {
+	uint64_t inside; /* the thread that is in a call of this end; 0: none */
 	struct rb_control *mine;
 	const struct rb_control *theirs;
 	uint8_t *slots;
@@ -77,6 +80,7 @@ struct rb_hold {
 };
 
 struct rb_consumer {
+	uint64_t inside; /* the thread that is in a call of this end; 0: none */
 	struct rb_control *mine;
 	const struct rb_control *theirs;
 	const uint8_t *slots;
@@ -103,6 +107,14 @@ struct rb_consumer {
 	struct rb_pace pace;
 };
 
+/* How a side is closed while threads may be inside of it; closing.c has the rules. */
+struct rb_closing {
+	pthread_mutex_t lock;
+	pthread_cond_t done; /* tells of `over` */
+	bool goodbye;        /* say one at the end */
+	bool over;           /* nobody will use a descriptor any longer */
+};
+
 struct rb_channel {
 	struct rb_producer producer;
 	struct rb_consumer consumer;
@@ -112,6 +124,7 @@ struct rb_channel {
 	int peer_gone;         /* 0, -EPIPE or -ECONNRESET */
 	uint64_t life_seen_ns; /* when a poll last looked at the control socket */
 	uint64_t kicks_seen;   /* kicks_sent when a publish last looked at it */
+	struct rb_closing closing;
 	struct rb_area {
 		uint8_t *start;
 		size_t bytes;
@@ -183,6 +196,13 @@ void rb_kick_if_owed_leaving_timer(struct rb_producer *producer);
 void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries);
 void rb_producer_ring_full(struct rb_producer *producer);
 void rb_kick_producer(struct rb_consumer *consumer);
+
+/* closing.c */
+void rb_channel_stop(rb_channel *channel, int goodbye);
+int rb_channel_finish(rb_channel *channel, uint64_t wait_ns);
+bool rb_channel_left(rb_channel *channel);
+void rb_closing_begin(struct rb_closing *closing);
+void rb_closing_end(struct rb_closing *closing);
 
 /* segment.c */
 int rb_area_map(struct rb_area *mapped, int fd, const struct rb_geometry *geometry, bool writable);

@@ -110,13 +110,22 @@ int rb_wait_for_entry(rb_channel *channel, int64_t patience_ns)
 int rb_untold_loss(rb_channel *channel)
 {
 	const struct rb_producer *producer = &channel->producer;
+	int lost = 0;
 
 	if (rb_dead(channel) || rb_peer_gone(channel))
 		return 0;
-	rb_look_for_peer(channel);
-	int lost = rb_may_publish(channel);
-	bool taken = rb_load_acquire(&producer->theirs->read_index) == producer->write;
-	return taken ? 0 : lost;
+	/* Any thread may ask, while another one closes this side; its descriptors stay meanwhile.
+	 */
+	pthread_mutex_lock(&channel->closing.lock);
+	if (!rb_dead(channel)) {
+		rb_look_for_peer(channel);
+		lost = rb_peer_gone(channel);
+		if (!lost && rb_said_goodbye(channel))
+			lost = rb_note_peer_gone(channel, -EPIPE);
+	}
+	pthread_mutex_unlock(&channel->closing.lock);
+	uint64_t read = rb_load_acquire(&producer->theirs->read_index);
+	return read == rb_load_relaxed(&producer->mine->write_index) ? 0 : lost;
 }
 
 /* The index up to which entries have arrived by now. */

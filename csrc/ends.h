@@ -29,7 +29,7 @@ typedef struct {
 	uint16_t flags;
 } rb_frame;
 
-/* A message to be sent. */
+/* A message to be sent, or one that was found. */
 struct rb_payload {
 	const void *start;
 	uint64_t length;
@@ -51,7 +51,8 @@ void rb_unreserve(rb_channel *channel, uint64_t reservation);
 /* message.c: consuming. A frame is looked at first, and taken when the caller has what he wants of
  * it: rb_peek, then rb_skip or rb_hold. */
 int rb_peek(rb_channel *channel, int64_t patience_ns);
-bool rb_peek_arrived(rb_channel *channel);
+uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most);
+void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t count);
 void rb_skip(rb_channel *channel);
 void rb_give_back(rb_channel *channel);
 void rb_hold(rb_channel *channel);
@@ -76,6 +77,7 @@ uint64_t rb_arrived(rb_channel *channel);
 int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries,
 		   uint64_t max_delay_ns);
 void rb_defer_end(rb_channel *channel, uint64_t block);
+void rb_defer_drop(rb_channel *channel, uint64_t block);
 void rb_in_hand(rb_channel *channel, int in_hand);
 int rb_glance(rb_channel *channel, int want);
 

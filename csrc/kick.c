@@ -18,28 +18,43 @@
  * (1) if one was held back. Only the producer's own thread touches the timer. The other end of its
  * side, perhaps in another thread, uses the verbs that leave the timer.
  */
+#include <poll.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "channel.h"
 #include "life.h"
 
+/* The peer has the same descriptors, and O_NONBLOCK is theirs, not ours: it may fill the counter
+ * and make the descriptor block. So nothing here relies on that flag. */
+
 void rb_kick(int eventfd)
 {
+	struct pollfd counter = {.fd = eventfd, .events = POLLOUT};
 	uint64_t one = 1;
 
-	/* EAGAIN means that its counter is full. It is readable then: as good as written. */
-	while (write(eventfd, &one, sizeof(one)) < 0 && errno == EINTR)
+	/* A counter that is full is readable: as good as written. One that is filled after the look
+	 * may keep us in the write; a signal ends that, and the next look finds it full. */
+	while (poll(&counter, 1, 0) > 0 && counter.revents & POLLOUT &&
+	       write(eventfd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
 }
 
-/* Empties an eventfd, or a timer that is over. A signal may cut it short: what stays only wakes the
- * sleeper once more, while a second try would block if the peer made the descriptor block. */
+/* Empties an eventfd, or a timer that is over, and never blocks. What stays there, because a signal
+ * came, only wakes the sleeper once more. */
 void rb_drain(int fd)
 {
+	struct pollfd counter = {.fd = fd, .events = POLLIN};
 	uint64_t kicks;
+	struct iovec into = {.iov_base = &kicks, .iov_len = sizeof(kicks)};
 
-	if (read(fd, &kicks, sizeof(kicks)) < 0)
+	/* By number, as not every C library has a preadv2. */
+	if (syscall(SYS_preadv2, fd, &into, 1, -1L, -1L, RWF_NOWAIT) >= 0 || errno == EAGAIN)
+		return;
+	/* A kernel that cannot do that (timers: before 6.10). */
+	if (poll(&counter, 1, 0) > 0 && read(fd, &kicks, sizeof(kicks)) < 0)
 		return;
 }
 
@@ -171,6 +186,17 @@ void rb_defer_end(rb_channel *channel, uint64_t block)
 	channel->producer.deferral.block = 0;
 	if (!rb_dead(channel))
 		kick_if_owed(&channel->producer);
+}
+
+/* The same for an object that goes, whoever is inside of the end. Closing is shut out meanwhile, as
+ * this may use a descriptor. */
+void rb_defer_drop(rb_channel *channel, uint64_t block)
+{
+	if (rb_dead(channel))
+		return;
+	pthread_mutex_lock(&channel->closing.lock);
+	rb_defer_end(channel, block);
+	pthread_mutex_unlock(&channel->closing.lock);
 }
 
 /* Before the producer waits for room: a sleeping consumer that would be woken later is woken now,

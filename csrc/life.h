@@ -4,7 +4,7 @@
  *
  * A side's own life ends once, in `dead`:
  *
- *     -EBADF       this process closed the channel, or is a forked child that does not own it
+ *     -EBADF       this process closes the channel, or is a forked child that does not own it
  *     -EPROTO      the peer broke the format
  *
  * The peer's life ends once, in `peer_gone`, and there are two signs of it. It writes its goodbye
@@ -57,19 +57,51 @@ static inline int rb_dead(const rb_channel *channel)
 	return rb_load_relaxed_int(&channel->dead);
 }
 
-/* The peer wrote what no ringbell writes. */
+/* The peer wrote what no ringbell writes. Returns why this side is dead: another thread may be
+ * closing it. */
 static inline int rb_corrupt(rb_channel *channel)
 {
-	rb_store_relaxed_int(&channel->dead, -EPROTO);
-	return -EPROTO;
+	rb_set_once_int(&channel->dead, -EPROTO);
+	return rb_dead(channel);
 }
 
-/* Every later call of this side fails. The goodbye comes after all that was published before. */
-static inline void rb_end_life(rb_channel *channel, bool goodbye)
+/* Every later step of this side fails. */
+static inline void rb_end_life(rb_channel *channel)
 {
 	rb_store_relaxed_int(&channel->dead, -EBADF);
-	if (goodbye)
-		rb_store_release(&channel->producer.mine->goodbye, 1);
+}
+
+/* After all that was published. */
+static inline void rb_say_goodbye(rb_channel *channel)
+{
+	rb_store_release(&channel->producer.mine->goodbye, 1);
+}
+
+/* ---- who is inside ---- */
+
+static inline uint64_t rb_this_thread(void)
+{
+	return (uint64_t)(uintptr_t)pthread_self();
+}
+
+/* Whoever may share a side with other threads enters an end before it uses it, and leaves it. False
+ * when somebody is inside. */
+static inline bool rb_enter(uint64_t *inside)
+{
+	return rb_place_take(inside, rb_this_thread());
+}
+
+/* True when that closed the side, as somebody wanted. */
+static inline bool rb_leave(rb_channel *channel, uint64_t *inside)
+{
+	rb_place_give(inside);
+#ifndef RB_LEAVES_WITH_LOCK
+	/* Pairs with the fence in rb_channel_stop: either this thread sees that the side is being
+	 * closed, or the one that closes it sees that nobody is inside. That is so without it where
+	 * both rb_channel_stop and this are called with one lock held (Python's GIL). */
+	rb_fence_full();
+#endif
+	return rb_dead(channel) == -EBADF && rb_channel_left(channel);
 }
 
 /* ---- the peer ---- */
@@ -92,9 +124,12 @@ static inline int rb_note_peer_gone(rb_channel *channel, int how)
 	return how;
 }
 
-/* The goodbye tells whether a peer whose socket ended closed or died. */
+/* The goodbye tells whether a peer whose socket ended closed or died. Where this side is being
+ * closed it has ended the socket itself. */
 static inline void rb_note_socket_ended(rb_channel *channel)
 {
+	if (rb_dead(channel))
+		return;
 	rb_note_peer_gone(channel, rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET);
 }
 

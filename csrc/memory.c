@@ -13,7 +13,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "channel.h"
 #include "owned.h"
 
 /* What a C library may be too old to know. */
@@ -43,7 +42,7 @@ static int make_in_folder(void)
 }
 
 /* Makes memory of no size yet. */
-int rb_owned_memory(rb_owned *owned, int kind)
+int rb_memory_make(rb_owned *owned, int kind)
 {
 	rb_owned_begin();
 	int status =

@@ -282,7 +282,10 @@ void rb_skip(rb_channel *channel)
 	struct rb_consumer *consumer = &channel->consumer;
 	uint64_t length = consumer->frame.stop - consumer->frame.start;
 
-	rb_consumer_skip(consumer, slots_of(length), (uint32_t)length);
+	if (consumer->held)
+		rb_consumer_skip_held(consumer, slots_of(length), (uint32_t)length);
+	else
+		rb_consumer_skip(consumer, slots_of(length), 1, length);
 	note_piece(consumer);
 }
 
@@ -317,10 +320,49 @@ int rb_take(rb_channel *channel, int64_t patience_ns)
 	return channel->consumer.frame.flags;
 }
 
-/* Whether another frame has arrived by now, without waiting; it is peeked at then. */
-bool rb_peek_arrived(rb_channel *channel)
+/* Finds whole messages that have arrived, the one that rb_peek found first, and takes none of them:
+ * at most `most`, up to the first frame that is anything else. Returns how many. */
+uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most)
 {
-	return rb_consumer_available(&channel->consumer) > 0 && look_at_frame(channel) > 0;
+	const struct rb_consumer *consumer = &channel->consumer;
+	uint64_t next = consumer->next, left = consumer->write_seen - next, count = 0;
+
+	for (; count < most && left; count++) {
+		const uint8_t *slot = rb_consumer_slot(consumer, next);
+		struct rb_frame_header header;
+
+		memcpy(&header, slot, sizeof(header)); /* once, as in look_at_frame */
+		uint64_t slots = slots_of(header.length);
+		if (slots > left || header.kind != RB_MESSAGE || header.flags ||
+		    header.length > consumer->longest)
+			break;
+		found[count] = (struct rb_payload){slot + RB_HEADER, header.length};
+		next += slots;
+		left -= slots;
+		if (left > consumer->ahead)
+			rb_prefetch(rb_consumer_slot(consumer, next + consumer->ahead));
+	}
+	return count;
+}
+
+/* The caller is done with the first of what rb_find_arrived found: rb_skip for each of them. */
+void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t count)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	uint64_t slots = 0, bytes = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		slots += slots_of(found[i].length);
+		bytes += found[i].length;
+		if (consumer->held)
+			rb_consumer_skip_held(consumer, slots_of(found[i].length),
+					      (uint32_t)found[i].length);
+	}
+	if (!count)
+		return; /* the next frame may be a piece of a message that has begun */
+	if (!consumer->held)
+		rb_consumer_skip(consumer, slots, count, bytes);
+	consumer->pieces_left = 0;
 }
 
 /* Copies the next message, which is not longer than `size` bytes, and gives its room back; returns

@@ -68,9 +68,23 @@ static inline bool rb_load_relaxed_bool(const bool *flag)
 	return __atomic_load_n(flag, __ATOMIC_RELAXED);
 }
 
+static inline bool rb_load_acquire_bool(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
 static inline void rb_store_relaxed_bool(bool *flag, bool value)
 {
 	__atomic_store_n(flag, value, __ATOMIC_RELAXED);
+}
+
+/* True for the one that changed it from 0; nobody changes it after that. */
+static inline bool rb_set_once_int(int *word, int value)
+{
+	int none = 0;
+
+	return __atomic_compare_exchange_n(word, &none, value, false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED);
 }
 
 /* For a flag in private memory that two threads of one side clear: true for the one that did. */
@@ -94,6 +108,20 @@ static inline bool rb_flag_take(bool *flag)
 static inline void rb_flag_give(bool *flag)
 {
 	__atomic_store_n(flag, false, __ATOMIC_RELEASE);
+}
+
+/* The same, where others have to know who has it: 0 is nobody. */
+static inline bool rb_place_take(uint64_t *place, uint64_t who)
+{
+	uint64_t nobody = 0;
+
+	return __atomic_compare_exchange_n(place, &nobody, who, false, __ATOMIC_ACQUIRE,
+					   __ATOMIC_RELAXED);
+}
+
+static inline void rb_place_give(uint64_t *place)
+{
+	rb_store_release(place, 0);
 }
 
 /* ---- for both ---- */

@@ -73,19 +73,16 @@ static inline int rb_await_entry(rb_channel *channel, int64_t patience_ns)
 	return rb_wait_for_entry(channel, patience_ns);
 }
 
-/* Takes the next slots as one frame that is no longer needed. Where nothing is held before it, no
- * entry is kept of it: all before `next` may be given back. */
-static inline void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes)
+/* Takes the next slots, with so many frames in them, that are no longer needed. Only where nothing
+ * is held before them: no entry is kept of them then, as all before `next` may be given back. */
+static inline void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint64_t entries,
+				    uint64_t bytes)
 {
 	struct rb_counters *counters = &consumer->mine->consumer;
 
-	if (consumer->held) {
-		rb_consumer_skip_held(consumer, slots, bytes);
-		return;
-	}
 	consumer->next += slots;
 	rb_fetch_arrived(consumer);
-	rb_count(&counters->entries, 1);
+	rb_count(&counters->entries, entries);
 	rb_count(&counters->bytes, bytes);
 }
 

@@ -17,6 +17,7 @@ import sys
 import time
 
 import ringbell
+from ringbell.meeting import segment
 
 
 def upper(payload):
@@ -74,6 +75,7 @@ def run(code, names):
 
 def main():
     role, path, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    segment.FIRST_INDEX = options.pop("indices_from", 0)
     names = {"ringbell": ringbell, "time": time, "path": path, "options": options}
     if role == "serve":
         handler = globals()[options.pop("handler")]

@@ -27,6 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from indices import indices_from
 from numbered import Progress, Traffic, drive, serve
 
 import ringbell
@@ -176,13 +177,10 @@ def run_side(side: str, path: Path, shared: Shared, options: argparse.Namespace)
     else:
         while not shared.listening:
             time.sleep(0.001)
-        progress.channel = driver = ringbell.connect(
-            path,
-            cpu=options.cpus[0],
-            ring_size=options.ring,
-            first_index=options.first,
-            **waiting,
-        )
+        with indices_from(options.first):
+            progress.channel = driver = ringbell.connect(
+                path, cpu=options.cpus[0], ring_size=options.ring, **waiting
+            )
         drive(
             driver,
             progress,

@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from indices import indices_from
 from plain_list import LONG, SETTINGS, STARTS, STEPS, TIMEOUTS, Expired, InThread, expiry
 
 import ringbell
@@ -65,12 +66,13 @@ class ProducerAndConsumer(RuleBasedStateMachine):
     def open(self, start, swap, polling, closed_from):
         path = Path(self.folder.name) / "s"
         with ringbell.listen(path, polling=polling) as listener:
-            with InThread(
-                listener.accept, failed=listener.close, abandoned=listener.close
-            ) as accepting:
-                self.driver = ringbell.connect(
-                    path, ring_size=RING, first_index=start, polling=polling
-                )
+            with (
+                InThread(
+                    listener.accept, failed=listener.close, abandoned=listener.close
+                ) as accepting,
+                indices_from(start),
+            ):
+                self.driver = ringbell.connect(path, ring_size=RING, polling=polling)
             self.device = accepting.outcome
         self.start, self.closed_from = start, closed_from
         # Either ring of the channel.

@@ -46,7 +46,7 @@ def in_the_extension(kind):
     return set(vars(kind)) - INHERITED
 
 
-def test_the_stub_names_the_types_that_are_there():
+def test_the_stub_names_the_types_and_functions_that_are_there():
     kinds = {name for name, value in vars(_ends).items() if isinstance(value, type)}
     assert kinds == set(CLASSES)
     assert {name for name in vars(_ends) if not name.startswith("__")} == kinds | set(FUNCTIONS)

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from textwrap import indent
 
+import pytest
+
 GUIDE = (Path(__file__).parent.parent / "docs/guide.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 LIBRARIES = ("torch", "pyarrow")
@@ -87,6 +89,18 @@ def test_buffers_go_in_and_are_wrapped():
     there = [bool(importlib.util.find_spec(name)) for name in LIBRARIES]
     expected = [first, *([first] if there[0] else []), *([16] if there[1] else []), 45]
     assert [int(number) for number in printed.split()[: len(expected)]] == expected
+
+
+def test_records_kept_too_long_are_found():
+    write = 'with ringbell.produce("ticks", dtype="i4") as ticks:'
+    printed = run_both(within(write, "ticks.write([1, 2])"), block("kept = []"))
+    assert printed.startswith("these records were borrowed, and the step that lent them is over")
+
+
+def test_a_table_of_arrow_goes_through():
+    pytest.importorskip("pyarrow")
+    printed = run_both(block("import os\n\nfiles ="), block('with ringbell.consume("files")'))
+    assert printed == f"['name', 'bytes', 'changed'] {len(os.listdir(os.sep))}\n"
 
 
 def test_what_polling_decided_is_shown():

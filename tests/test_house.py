@@ -78,9 +78,9 @@ SHOWN = {
     "Driver": "call close doorbell in_flight interrupt map max_payload reap reserve stats submit",
     "Frame": "abandon length payload token",
     "Listener": "accept close path",
-    "MessageConsumer": "borrow close fileno moderation peer_pid recv recv_many stats",
-    "MessageProducer": "check_consumer close coalesce max_payload peer_pid reserve send send_many "
-    "stats",
+    "MessageConsumer": "as_file borrow close fileno moderation peer_pid recv recv_many stats",
+    "MessageProducer": "as_file check_consumer close coalesce max_payload peer_pid reserve send "
+    "send_many stats",
     "Moderation": "delay entries",
     "PollingCounters": "budget_ns capped found grown missed shrunk time_ns",
     "Producer": "coalesce max_payload reserve send send_many",

@@ -8,6 +8,7 @@ import signal
 
 import numpy as np
 import pytest
+from indices import indices_from
 from processes import interruption, wait_until
 
 import ringbell
@@ -51,7 +52,8 @@ def test_as_many_are_taken_as_asked_for(pair):
 @pytest.mark.parametrize("boundary", [2**16, 2**32, 2**63, 2**64])
 def test_batches_of_all_sizes_arrive_whole_and_in_order(start, connect, boundary):
     device = start("device")
-    driver = connect(ring_size=SMALL_RING, first_index=boundary - 20)
+    with indices_from(boundary - 20):
+        driver = connect(ring_size=SMALL_RING)
     device.begin("""
 import hashlib
 digest, count = hashlib.sha256(), 0
@@ -210,3 +212,28 @@ def test_a_completion_given_again_after_an_interrupt_is_still_that_of_its_reques
         completion = driver.reap(timeout=0)
         assert (completion.token, completion.payload) == (token, b"answer")
     raise AssertionError("it has fewer places than that")
+
+
+def test_many_behind_a_held_request_are_taken_and_given_back_after_it(pair):
+    driver, device = pair(ring_size=SMALL_RING)
+    driver.submit(b"held")
+    request = device.take()
+    messages = [b"%d" % number for number in range(SMALL_RING_MESSAGES - 1)]
+    assert driver.doorbell.send_many(messages) == len(messages)
+    assert device.doorbell.recv_many() == messages
+    with pytest.raises(ringbell.RingFull):
+        driver.doorbell.send(b"behind the held one", timeout=0)
+    request.complete(b"done")
+    assert driver.doorbell.send_many(messages) == len(messages)
+    assert device.doorbell.recv_many() == messages
+
+
+def test_a_failure_among_many_comes_in_its_turn(pair):
+    driver, device = pair()
+    for number in range(3):
+        driver.submit(b"%d" % number)
+    device.take().complete(b"first")
+    device.take().fail("second")
+    device.take().complete(b"third")
+    lists = [driver.interrupt.recv_many() for _ in range(3)]
+    assert lists == [[b"first"], [b"second"], [b"third"]]

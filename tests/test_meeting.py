@@ -424,12 +424,6 @@ def test_a_bad_ring_size_is_a_value_error(path, ring_size):
         ringbell.connect(path, ring_size=ring_size)
 
 
-@pytest.mark.parametrize("first_index", [-1, 2**64])
-def test_a_bad_first_index_is_a_value_error(path, first_index):
-    with pytest.raises(ValueError, match="first_index is from 0"):
-        ringbell.connect(path, first_index=first_index)
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [

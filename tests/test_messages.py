@@ -8,6 +8,7 @@ import random
 import signal
 
 import pytest
+from indices import indices_from
 from processes import wait_until
 
 import ringbell
@@ -19,7 +20,8 @@ SMALL_RING = 4096
 def test_messages_arrive_whole_and_in_order_when_indices_wrap(start, connect, boundary):
     first_index = boundary - 3
     device = start("device")
-    driver = connect(ring_size=SMALL_RING, first_index=first_index)
+    with indices_from(first_index):
+        driver = connect(ring_size=SMALL_RING)
     device.begin("""
 import hashlib
 digest, count = hashlib.sha256(), 0

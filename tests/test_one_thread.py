@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""An end is for one thread at a time: a second one, or a signal handler, gets an error."""
+"""An end is for one thread at a time: a second one, or a signal handler, gets an error.
+
+Only close is for everybody: see test_closing.py.
+"""
 
 import os
 import signal
@@ -44,7 +47,6 @@ def everything_of_a_driver(driver):
         "reserve": lambda: driver.reserve(1),
         "reap": lambda: driver.reap(),
         "reap without waiting": lambda: driver.reap(timeout=0),
-        "close": lambda: driver.close(),
         **everything_of_a_consumer(driver.interrupt),
     }
 
@@ -112,7 +114,6 @@ def test_nothing_of_a_device_is_for_a_second_thread(pair):
                 "iteration": lambda: next(iter(device)),
                 "complete": lambda: request.complete(b"x"),
                 "fail": lambda: request.fail("x"),
-                "close": lambda: device.close(),
                 **everything_of_a_consumer(device.doorbell),
             }
         )
@@ -133,7 +134,7 @@ def test_nothing_of_a_producer_is_for_a_second_thread(stream):
             lambda: producer.send(b"y" * 1900), lambda: producer.stats().driver.producer.sleeps
         ):
             refused(everything_of_a_producer(producer))
-            refused({"close": producer.close, "end": lambda: block.__exit__(None, None, None)})
+            refused({"end": lambda: block.__exit__(None, None, None)})
             for _ in range(2):
                 consumer.recv()
     assert consumer.recv() == b"y" * 1900
@@ -171,7 +172,6 @@ def test_nothing_of_a_record_end_is_for_a_second_thread(stream, kind):
                 {
                     "write": lambda: producer.write([1]),
                     "reserve": lambda: producer.reserve(1),
-                    "close": producer.close,
                     "coalesce": lambda: producer.coalesce().__enter__(),
                 }
             )
@@ -186,7 +186,6 @@ def test_nothing_of_a_record_end_is_for_a_second_thread(stream, kind):
                     "iteration": lambda: next(iter(consumer)),
                     "fileno": consumer.fileno,
                     "moderation": lambda: setattr(consumer, "moderation", None),
-                    "close": consumer.close,
                 }
             )
             producer.write([1])

@@ -15,6 +15,7 @@ import warnings
 
 import numpy as np
 import pytest
+from indices import indices_from
 from memory import READ_INDEX, WRITE_INDEX, address_of_slots, control_words
 from processes import RAISES_INSIDE_RINGBELL, Storm, interruption, wait_until, wait_until_listening
 
@@ -639,7 +640,9 @@ def test_as_many_are_taken_as_asked_for(stream):
 
 @pytest.mark.parametrize("boundary", [2**16, 2**32, 2**63, 2**64])
 def test_records_arrive_in_order_when_indices_wrap(stream, boundary):
-    producer, consumer = stream("u4", ring_size=SMALL_RING, first_index=boundary - 700)
+    with indices_from(boundary - 700):
+        producer, consumer = stream("u4", ring_size=SMALL_RING)
+    assert producer.stats().dwi == boundary - 700
     rng = random.Random(boundary)
     sent, taken = 0, []
     while sent < 20_000:

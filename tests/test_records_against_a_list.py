@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from indices import indices_from
 from plain_list import LONG, SETTINGS, STARTS, STEPS, TIMEOUTS, Expired, InThread, expiry
 
 import ringbell
@@ -50,16 +51,18 @@ class RecordsAndList(RuleBasedStateMachine):
     )
     def open(self, start, capacity, polling, closed_from):
         path = Path(self.folder.name) / "s"
-        with InThread(
-            lambda: ringbell.consume(path, polling=polling, timeout=LONG),
-            failed=lambda: None,
-            abandoned=lambda: None,
-        ) as consuming:
+        with (
+            InThread(
+                lambda: ringbell.consume(path, polling=polling, timeout=LONG),
+                failed=lambda: None,
+                abandoned=lambda: None,
+            ) as consuming,
+            indices_from(start),
+        ):
             self.producer = ringbell.produce(
                 path,
                 DTYPES[capacity],
                 ring_size=4096,
-                first_index=start,
                 polling=polling,
                 timeout=LONG,
             )

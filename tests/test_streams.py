@@ -222,7 +222,7 @@ def test_bad_options_are_value_errors(path, option, value):
 @pytest.mark.parametrize("dtype", [None, "i4"])
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("kick", "never"), ("ring_size", 1000), ("ring_size", 2**31), ("first_index", 2**64)],
+    [("kick", "never"), ("ring_size", 1000), ("ring_size", 2**31)],
 )
 def test_a_producers_bad_options_are_value_errors(path, option, value, dtype):
     with pytest.raises(ValueError, match=option):
@@ -274,7 +274,7 @@ producer.close()
 
 @pytest.mark.parametrize("boundary", [2**16, 2**32, 2**64])
 def test_messages_arrive_whole_and_in_order_whatever_they_go_through(start, consume, boundary):
-    producer = start("producer", ring_size=SMALL_RING, first_index=boundary - 20)
+    producer = start("producer", ring_size=SMALL_RING, indices_from=boundary - 20)
     producer.begin(PRODUCE_AT_RANDOM.format(seed=boundary))
     consumer = consume()
     rng = random.Random(boundary)

@@ -35,18 +35,18 @@ static void share_block(struct pair *pair)
 static int64_t take(rb_channel *device)
 {
 	uint8_t message[PAYLOAD];
-	int64_t messages = 0;
+	struct rb_payload found[BATCH_MAX];
 
 	if (batch == 1)
 		return rb_recv(device, message, sizeof(message), -1) < 0 ? 0 : 1;
 	if (rb_peek(device, -1))
 		return 0;
-	do {
-		memcpy(message, device->consumer.slots + device->consumer.frame.start, PAYLOAD);
-		rb_skip(device);
-	} while (++messages < (int64_t)batch && rb_peek_arrived(device));
+	uint64_t messages = rb_find_arrived(device, found, batch);
+	for (uint64_t i = 0; i < messages; i++)
+		memcpy(message, found[i].start, PAYLOAD);
+	rb_skip_found(device, found, messages);
 	rb_give_back(device);
-	return messages;
+	return (int64_t)messages;
 }
 
 static void take_all(rb_channel *device)

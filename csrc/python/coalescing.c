@@ -58,11 +58,17 @@ static PyObject *coalescing_exit(PyObject *self, PyObject *unused)
 {
 	struct coalescing *coalescing = (struct coalescing *)self;
 
+	struct end *end = coalescing->end;
+
 	(void)unused;
-	if (!end_enter(coalescing->end))
-		return NULL;
-	rb_defer_end(coalescing->end->core, coalescing->block); /* no other's */
-	end_leave(coalescing->end);
+	if (!end_try_to_enter(end)) {
+		if (rb_channel_closed(end->core))
+			return Py_NewRef(Py_None);
+		if (!end_enter(end))
+			return NULL;
+	}
+	rb_defer_end(end->core, coalescing->block); /* no other's */
+	end_leave(end);
 	return Py_NewRef(Py_None);
 }
 
@@ -73,7 +79,7 @@ static void coalescing_dealloc(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
-	rb_defer_end(coalescing->end->core, coalescing->block);
+	rb_defer_drop(coalescing->end->core, coalescing->block);
 	Py_DECREF(coalescing->end);
 	release(self);
 	Py_DECREF(type);

@@ -8,6 +8,8 @@
 
 /* What recv_many takes at most. */
 #define MANY 1024
+/* How many it looks for before it copies them. */
+#define AT_ONCE 64
 /* Bytes; whether there is memory for less than this nobody looks, as looking takes as long. */
 #define LOOKED_FOR (16ULL << 20)
 #define GROWTH 16
@@ -313,27 +315,42 @@ static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
 
 /* ---- many ---- */
 
+/* Puts what was found into the list, from `filled` on; returns how many of it, fewer when memory
+ * ran out. */
+static uint64_t fill_list(PyObject *list, Py_ssize_t filled, const struct rb_payload *found,
+			  uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		PyObject *bytes = bytes_of(found[i].start, found[i].length);
+		if (!bytes)
+			return i;
+		PyList_SetItem(list, filled++, bytes);
+	}
+	return count;
+}
+
 /* Takes what has arrived of whole messages, but not more than `most`, and gives all of their room
  * back at once. A message is skipped when its bytes are in the list; an exception leaves it and
  * those behind it in the ring. */
 static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 {
 	rb_channel *core = consumer->end.core;
-	const rb_frame *frame = &core->consumer.frame;
+	struct rb_payload found[AT_ONCE];
 	/* A message takes a slot at least. */
 	uint64_t slots = core->consumer.write_seen - core->consumer.next;
 	Py_ssize_t size = (Py_ssize_t)(slots < most ? slots : most), taken = 0;
 	PyObject *list = PyList_New(size);
+	uint64_t count, made;
 
 	if (!list)
 		return NULL;
 	do {
-		PyObject *bytes = bytes_of(frame_start(core), frame_length(frame));
-		if (!bytes)
-			break;
-		PyList_SetItem(list, taken++, bytes);
-		rb_skip(core);
-	} while (taken < size && rb_peek_arrived(core) && !frame->flags);
+		uint64_t left = (uint64_t)(size - taken);
+		count = rb_find_arrived(core, found, left < AT_ONCE ? left : AT_ONCE);
+		made = fill_list(list, taken, found, count);
+		rb_skip_found(core, found, made);
+		taken += (Py_ssize_t)made;
+	} while (made == AT_ONCE && taken < size);
 	rb_give_back(core);
 	if (taken)
 		PyErr_Clear(); /* what was taken before memory ran out is given first */
@@ -363,10 +380,11 @@ static PyObject *take_many(struct consumer *consumer, uint64_t most, struct pati
 
 	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
 		status = rb_peek(core, 0);
-	if (!status)
-		return core->consumer.frame.flags ? take_alone(consumer, patience)
-						  : take_arrived(consumer, most);
-	return status == -EAGAIN ? NULL : end_fail(&consumer->end, status);
+	if (status)
+		return status == -EAGAIN ? NULL : end_fail(&consumer->end, status);
+	PyObject *messages = take_arrived(consumer, most);
+	/* None was found where the next frame is a piece, or a failure. */
+	return messages || PyErr_Occurred() ? messages : take_alone(consumer, patience);
 }
 
 /* ---- the subscriptions behind the methods of Python ---- */
@@ -451,6 +469,7 @@ static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keyw
 	if (!consumer)
 		return NULL;
 	PyObject *self = (PyObject *)consumer;
+	consumer->end.inside = &consumer->end.core->consumer.inside;
 	consumer->takings[TAKE_RECV] = taking_new(self, subscribe_recv);
 	consumer->takings[TAKE_MANY] = taking_new(self, subscribe_recv_many);
 	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);

@@ -4,12 +4,14 @@
  */
 #include "python.h"
 
+#include "../life.h"
+
 /* ---- one thread at a time ---- */
 
 /* False with an exception: somebody is inside; or was when this process was forked off. */
 static bool refuse(PyObject *owner, struct end *end)
 {
-	if (rb_load_relaxed_int(&end->core->dead) == -EBADF)
+	if (rb_channel_closed(end->core))
 		return end_fail(end, -EBADF);
 	PyObject *name = PyType_GetName(Py_TYPE(owner));
 	if (!name)
@@ -25,7 +27,7 @@ static bool refuse(PyObject *owner, struct end *end)
 /* Without an exception when somebody is inside. */
 bool end_try_to_enter(struct end *end)
 {
-	return rb_flag_take(&end->inside);
+	return rb_enter(end->inside);
 }
 
 bool end_enter(struct end *end)
@@ -35,7 +37,8 @@ bool end_enter(struct end *end)
 
 void end_leave(struct end *end)
 {
-	rb_flag_give(&end->inside);
+	if (rb_leave(end->core, end->inside))
+		closing_done(end->channel);
 }
 
 /* Enters both ends of a side; `owner` is named if somebody is inside. */
@@ -143,6 +146,7 @@ static PyObject *end_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 	end->channel = channel;
 	end->memory = memory;
 	end->core = core;
+	end->inside = &end->core->producer.inside; /* a consumer sets its own */
 	return (PyObject *)end;
 }
 
@@ -162,7 +166,8 @@ static void end_dealloc(PyObject *self)
 	end_clear((struct end *)self);
 }
 
-/* Calls a function with this end entered; what is not done for each message uses it. */
+/* Calls a function with this end entered; what is not done for each message uses it. ChannelClosed
+ * after close. */
 static PyObject *end_guarded(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
 	struct end *end = (struct end *)self;
@@ -180,7 +185,8 @@ static PyObject *end_guarded(PyObject *self, PyObject *const *args, Py_ssize_t n
 	}
 	PyObject *result = NULL;
 	if (end_enter(end)) {
-		result = PyObject_Call(args[0], arguments, NULL);
+		result = rb_channel_closed(end->core) ? end_fail(end, -EBADF)
+						      : PyObject_Call(args[0], arguments, NULL);
 		end_leave(end);
 	}
 	Py_DECREF(arguments);

@@ -132,6 +132,10 @@ static PyObject *map_next(PyObject *self)
 	PyObject *kind, *error, *traceback;
 
 	if (!rb_flag_take(&map->inside)) {
+		struct end *doorbell = &map->driver->side.producer->end;
+		/* Also where this process was forked off meanwhile. */
+		if (rb_channel_closed(doorbell->core))
+			return end_fail(doorbell, -EBADF);
 		PyErr_SetString(PyExc_RuntimeError,
 				"this map is in use: another thread, or the code that gives its "
 				"payloads, takes the next answer of it");

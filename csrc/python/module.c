@@ -89,6 +89,9 @@ static int find_names(void)
 
 static int execute(PyObject *module)
 {
+	if (PyModule_AddFunctions(module, closing_methods) ||
+	    PyModule_AddFunctions(module, meeting_methods))
+		return -1;
 	return find_errors() || find_names() || add_types(module) ? -1 : 0;
 }
 
@@ -105,7 +108,6 @@ static struct PyModuleDef definition = {
 	PyModuleDef_HEAD_INIT,
 	.m_name = "ringbell._ends",
 	.m_doc = "The ends of a ring: what is done for each message or batch.",
-	.m_methods = meeting_methods,
 	.m_slots = slots,
 };
 

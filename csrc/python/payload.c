@@ -49,9 +49,18 @@ static bool has_mask(PyObject *object)
 	return PyObject_HasAttrString(object, "mask") && PyObject_HasAttrString(object, "filled");
 }
 
-/* False with a TypeError for an array that would not arrive as what it is. */
+/* False with a TypeError for an array that would not arrive as what it is, or for a view of one. */
 static bool may_go_out(PyObject *object)
 {
+	if (PyMemoryView_Check(object)) {
+		PyObject *whose = PyObject_GetAttrString(object, "obj");
+		bool may = whose ? may_go_out(whose) : true;
+
+		Py_XDECREF(whose);
+		if (may)
+			PyErr_Clear(); /* a view that was released says so itself */
+		return may;
+	}
 	if (!PyObject_HasAttrString(object, "dtype"))
 		return true;
 	if (has_references(object))

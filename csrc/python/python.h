@@ -24,6 +24,10 @@
 /* Only it has the kinds of members in the limited API of 3.11. */
 #include <structmember.h>
 
+#ifndef Py_GIL_DISABLED
+/* An end is left, and a side is closed, with the GIL held; see rb_leave. */
+#define RB_LEAVES_WITH_LOCK
+#endif
 #include "../channel.h"
 
 /* ---- arguments.c ---- */
@@ -64,7 +68,7 @@ struct end {
 	PyObject_HEAD PyObject *channel; /* the Channel of Python, which owns the descriptors */
 	PyObject *memory; /* what keeps the mapping alive, however long after a close */
 	rb_channel *core;
-	bool inside; /* a thread is in one of its methods */
+	uint64_t *inside; /* in the core: the thread that is in one of its methods */
 };
 
 bool end_enter(struct end *end);
@@ -91,6 +95,12 @@ void taking_forget(PyObject **taking);
 
 /* An iterator over what `take` gives, until the other side has closed. */
 PyObject *iterator_new(PyObject *end, PyObject *(*take)(PyObject *end));
+
+/* ---- closing.c ---- */
+
+extern PyMethodDef closing_methods[];
+
+void closing_done(PyObject *channel);
 
 /* ---- sleep.c ---- */
 

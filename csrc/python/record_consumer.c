@@ -8,11 +8,23 @@ struct record_consumer {
 	struct end end;
 	PyObject *dtype;
 	PyObject *rows;       /* the ring as an array, two mappings in a row */
+	PyObject *steps;      /* of a checked consumer, Steps in Python; NULL of others */
 	uint64_t lent;        /* records that the user has been lent */
 	PyObject *takings[2]; /* borrow, read */
 };
 
 enum { TAKE_BORROW, TAKE_READ };
+
+/* Tells a checked consumer's user that what was lent is over. False with an exception, which a
+ * signal handler may raise here; then it is still lent. */
+static bool end_step(struct record_consumer *consumer)
+{
+	if (!consumer->lent || !consumer->steps)
+		return true;
+	PyObject *none = PyObject_CallMethod(consumer->steps, "end", NULL);
+	Py_XDECREF(none);
+	return none != NULL;
+}
 
 /* Releases what was lent before, then waits for records; returns how many lie there, or -1 with an
  * exception. They stay in the ring until they are released. */
@@ -20,8 +32,10 @@ static int64_t await_records(struct record_consumer *consumer, uint64_t most,
 			     struct patience *patience)
 {
 	rb_channel *core = consumer->end.core;
-	int64_t status = consumer->lent ? rb_return(core, consumer->lent) : 0;
 
+	if (!end_step(consumer))
+		return -1;
+	int64_t status = consumer->lent ? rb_return(core, consumer->lent) : 0;
 	consumer->lent = 0;
 	if (!status)
 		status = rb_borrow(core, most, 0);
@@ -42,6 +56,12 @@ static PyObject *borrow(struct record_consumer *consumer, uint64_t most, struct 
 		return NULL;
 	Py_ssize_t start = (Py_ssize_t)consumer->end.core->consumer.frame.start;
 	PyObject *rows = PySequence_GetSlice(consumer->rows, start, start + (Py_ssize_t)count);
+	if (rows && consumer->steps) {
+		/* Nothing is lent yet, so a handler that raises in there loses nothing. */
+		PyObject *copy = PyObject_CallMethod(consumer->steps, "begin", "(O)", rows);
+		Py_DECREF(rows);
+		rows = copy;
+	}
 	if (rows)
 		consumer->lent = (uint64_t)count;
 	return rows;
@@ -124,9 +144,9 @@ static PyObject *borrow_for_ever(PyObject *self)
 static PyObject *record_consumer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
 	newfunc base = (newfunc)PyType_GetSlot(end_type, Py_tp_new);
-	PyObject *channel, *dtype, *rows;
+	PyObject *channel, *dtype, *rows, *steps;
 
-	if (!PyArg_ParseTuple(args, "OOO", &channel, &dtype, &rows))
+	if (!PyArg_ParseTuple(args, "OOOO", &channel, &dtype, &rows, &steps))
 		return NULL;
 	PyObject *for_base = PyTuple_Pack(1, channel);
 	struct record_consumer *consumer =
@@ -135,8 +155,10 @@ static PyObject *record_consumer_new(PyTypeObject *type, PyObject *args, PyObjec
 	if (!consumer)
 		return NULL;
 	PyObject *self = (PyObject *)consumer;
+	consumer->end.inside = &consumer->end.core->consumer.inside;
 	consumer->dtype = Py_NewRef(dtype);
 	consumer->rows = Py_NewRef(rows);
+	consumer->steps = steps == Py_None ? NULL : Py_NewRef(steps);
 	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);
 	consumer->takings[TAKE_READ] = taking_new(self, subscribe_read);
 	if (consumer->takings[TAKE_BORROW] && consumer->takings[TAKE_READ])
@@ -153,6 +175,7 @@ static void record_consumer_dealloc(PyObject *self)
 		taking_forget(&consumer->takings[i]);
 	Py_CLEAR(consumer->dtype);
 	Py_CLEAR(consumer->rows);
+	Py_CLEAR(consumer->steps);
 	end_clear(&consumer->end);
 }
 

@@ -48,21 +48,8 @@ static PyObject *side_channel(PyObject *self, void *unused)
 	return Py_NewRef(((struct side *)self)->producer->end.channel);
 }
 
-/* Calls a function with both ends entered. */
-static PyObject *side_guarded(PyObject *self, PyObject *function)
-{
-	struct side *side = (struct side *)self;
-
-	if (!side_enter(side))
-		return NULL;
-	PyObject *result = PyObject_CallNoArgs(function);
-	side_leave(side);
-	return result;
-}
-
 static PyMethodDef side_methods[] = {
 	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
-	{"_guarded", side_guarded, METH_O, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -34,7 +34,6 @@ def connect(
     moderation: Moderation | None = None,
     max_message: int | None = None,
     memory: segment.Memory | None = None,
-    first_index: int = 0,
 ) -> Driver:
     """Open a channel to the device that listens under `name`, and drive it.
 
@@ -59,7 +58,6 @@ def connect(
     - `memory`: `"memfd"` is memory without a place in the file system, sealed so that nobody can
       shorten it; `"posix"` is a file on /dev/shm, within its size. None takes a memfd, and /dev/shm
       only where the system has no memfd. `stats().memory` says which it is.
-    - `first_index`: where the indices start; for tests of wrap-around.
 
     Raises ConnectionRefusedError when nobody listens, TimeoutError, PeerLost when the device goes
     away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is of another
@@ -71,7 +69,7 @@ def connect(
     pin(cpu)
     deadline = deadline_after(timeout)
     with (
-        segment.create(ring_size, first_index, memory) as made,
+        segment.create(ring_size, memory) as made,
         Descriptors(_reach(name, path, deadline)) as owned,
     ):
         try:

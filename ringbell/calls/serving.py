@@ -18,9 +18,9 @@ from ringbell.errors import CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from ringbell._ends import Payload
 
-    Handler = Callable[[memoryview], ReadableBuffer]
+    Handler = Callable[[memoryview], Payload]
 
 _log = logging.getLogger("ringbell")
 

@@ -9,7 +9,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ringbell import stats
+from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
 from ringbell.available import available_memory
 from ringbell.channel import forks
@@ -21,6 +21,7 @@ from ringbell.process import describe
 if TYPE_CHECKING:
     from ringbell._ffi import CData
 
+_PATIENCE_NS = 1_000_000_000  # of close, for other threads
 _log = logging.getLogger("ringbell")
 
 
@@ -67,15 +68,15 @@ class Channel:
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
-        self.handle = ffi.gc(opened[0], lib.rb_channel_free)
-        self.address = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
+        self.handle: CData = ffi.gc(opened[0], lib.rb_channel_free)
+        self.address: int = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         if policy.max_message is not None:
             lib.rb_channel_limit(self.handle, policy.max_message)
         self.moderate(policy.moderation)
-        self.peer_pid = peer_pid
+        self.peer_pid: int = peer_pid
         sealed = lib.rb_memory_kind(segment) == lib.RB_MEMORY_MEMFD
-        self._memory = "memfd" if sealed else "posix"
+        self._memory: str = "memfd" if sealed else "posix"
         self._owned = owned
         self._pollable: Descriptor | None = None
         # No call lies between these two, so no signal handler runs there.
@@ -89,8 +90,8 @@ class Channel:
 
     @property
     def closed(self) -> bool:
-        """Whether this side has closed it."""
-        return self._closed
+        """Whether this side has closed it, or is about to."""
+        return self._closed or bool(lib.rb_channel_closed(self.handle))
 
     def my_slots(self) -> memoryview:
         """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
@@ -110,7 +111,7 @@ class Channel:
     def moderate(self, moderation: Moderation | None) -> None:
         """Say when this side wants to be woken for data, from its next sleep on."""
         lib.rb_channel_moderation(self.handle, *moderation_arguments(moderation))
-        self.moderation = moderation
+        self.moderation: Moderation | None = moderation
 
     def pollable(self) -> int:
         """Give a descriptor that is readable while there is something to take.
@@ -133,7 +134,7 @@ class Channel:
 
     def log_refusal(self, why: str) -> None:
         """Tell whoever operates this side of a request that was not taken."""
-        _log.warning("refused what process %d sent: %s", self.peer_pid, why)
+        _log.warning("refused what %s sent: %s", describe(self.peer_pid), why)
 
     def fail(self, status: int) -> NoReturn:
         """Raise the exception for the -errno that C returned; no other place makes one of it."""
@@ -172,19 +173,15 @@ class Channel:
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.
 
-        Without a goodbye the other side gets PeerLost: this side has ended half-way.
+        Without a goodbye the other side gets PeerLost: this side has ended half-way. Any thread
+        may close: each call that another one is inside of ends with ChannelClosed, and this waits
+        for that, a second at most. If one is not over then (it may run the caller's code), or if it
+        is of the calling thread itself, the last of them closes as it ends.
         """
-        if self._closed:
-            return
         # A signal handler may end this anywhere. Then it is done again, each step a second time.
-        if goodbye:
-            lib.rb_channel_close(self.handle)
-        else:
-            lib.rb_channel_disown(self.handle)
-        # This wakes the peer, even while a forked child holds a copy of the socket.
-        lib.rb_socket_shutdown(self._owned.control.fileno())
-        self._close_descriptors()
-        self._closed = True
+        if not self._closed and _ends.close_side(self.address, goodbye, _PATIENCE_NS):
+            self._close_descriptors()
+            self._closed = True
 
     def leave_to_parent(self) -> None:
         """Close the copies of a forked child, without a goodbye: the channel is the parent's."""
@@ -205,10 +202,13 @@ class Channel:
         if getattr(self, "_closed", True):  # closed, or not even begun
             return
         self._closed = True
-        # An end in the same cycle may live on, and must not use the descriptors any longer.
-        lib.rb_channel_disown(self.handle)
-        # No goodbye: nobody closed the channel, so the peer gets PeerLost.
+        closed = lib.rb_channel_closed(self.handle)
+        # An end in the same cycle may live on, and must not use the descriptors any longer. No
+        # goodbye, if nobody closed the channel: the peer gets PeerLost.
+        lib.rb_channel_close(self.handle, False, 0)
         self._close_descriptors()
+        if closed:
+            return
         warnings.warn(
             "a ringbell channel was not closed; use a with block or close()",
             ResourceWarning,

@@ -48,9 +48,11 @@ class HasDescriptor(Protocol):
 
     def fileno(self) -> int:
         """Give its number."""
+        ...
 
     def close(self) -> None:
         """Close it."""
+        ...
 
 
 def make(what: str, maker: Callable[..., int], *arguments: object) -> Descriptor:
@@ -92,20 +94,23 @@ class Descriptors(Closing):
 
     def __init__(self, control: HasDescriptor) -> None:
         """Own the socket to the other side, and whatever is put in here later."""
-        self.control = control
+        self.control: HasDescriptor = control
         self.kick_fds: list[Descriptor] = []
         """Those that kick, of both rings, in the order of csrc/api.h."""
         self.segment: Descriptor | None = None
         """The shared memory, if the other side made it. Its mapping needs no descriptor, so the
         end of the block closes it in any case."""
-        self.handed_over = False
+        self.handed_over: bool = False
 
     def numbers(self) -> list[int]:
         """Give the descriptors that kick as numbers."""
         return [descriptor.fileno() for descriptor in self.kick_fds]
 
     def close(self) -> None:
-        """Close all of it. May be done again, also when an exception ended it."""
+        """Close all of it. May be done again, also when an exception ended it.
+
+        Two threads may do it at once.
+        """
         self.give_up_memory()
         self.control.close()
         for descriptor in self.kick_fds:

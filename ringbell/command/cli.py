@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -73,6 +73,10 @@ def _tell(message: object) -> None:
 def _fail(message: object, code: int = 2) -> NoReturn:
     _tell(message)
     raise typer.Exit(code)
+
+
+def _say(message: str) -> None:
+    _errors.print(f"ringbell: {message}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -208,7 +212,7 @@ def run_produce(
     Bytes go as they are: tar c src | ringbell produce x. A .npy file goes as records of its dtype.
     Exits with 1 when the consumer goes away before all was sent.
     """
-    from ringbell.command.files import dtype_of, produce_files, size_of  # loads NumPy
+    from ringbell.command.files import dtype_of, lost_order, produce_files, size_of  # loads NumPy
 
     signal.signal(signal.SIGTERM, _end_on_sigterm)
     with _shown_errors():
@@ -216,6 +220,8 @@ def run_produce(
         standard.check_input(sources)
         records = dtype_of(sources, dtype)
         total = size_of(sources)
+        for file in lost_order(sources) if dtype is None else ():
+            _say(f"{file} lies column by column (Fortran order); it arrives row by row")
         stream: MessageProducer | RecordProducer
         options: dict[str, Any] = {"ring_size": ring_size, "cpu": cpu, "timeout": timeout}
         with _shown_warnings():

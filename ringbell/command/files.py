@@ -70,7 +70,13 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
     """
     if dtype is not None:
         return parse_dtype(dtype)
-    arrays = [file for file in files if file.suffix == ".npy"]
+    for file in files:
+        if file.suffix == ".npz":
+            raise ValueError(
+                f"{file} holds several arrays, and a stream carries one: save each as .npy, or "
+                f"send the file's bytes as they are, ringbell produce NAME < {file}"
+            )
+    arrays = [file for file in files if _is_array_file(file)]
     if not arrays:
         return None
     if len(arrays) != len(files):
@@ -78,7 +84,7 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
             ".npy files go as records, others as bytes: not both in one stream (with --dtype all "
             "of them go as raw records)"
         )
-    dtypes = {file: _rows_dtype(_load(file)) for file in files}
+    dtypes = {file: _rows_dtype(_load(file), file) for file in files}
     for file, found in dtypes.items():
         if found != dtypes[files[0]]:
             raise ValueError(f"{file} has the dtype {found}, {files[0]} has {dtypes[files[0]]}")
@@ -91,12 +97,27 @@ def _load(file: Path) -> NDArray[Any]:
     except (EOFError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise ValueError(f"{file} cannot be read as an array file: {why}") from None
-    return rows if rows.ndim else rows.reshape(1)
+    return rows
 
 
-def _rows_dtype(rows: NDArray[Any]) -> np.dtype[Any]:
+def _rows_dtype(rows: NDArray[Any], file: Path) -> np.dtype[Any]:
     """Say what one row is: a value, or a sub-array where there are more dimensions."""
+    if not rows.ndim:
+        raise ValueError(
+            f"{file} holds one value and no row of them, and would arrive as an array of one; save "
+            "numpy.atleast_1d(value)"
+        )
     return np.dtype((rows.dtype, rows.shape[1:]))
+
+
+def lost_order(files: Iterable[Path]) -> list[Path]:
+    """Name the array files whose columns lie one after the other: they arrive row by row."""
+    arrays = {file: _load(file) for file in files if _is_array_file(file)}
+    return [file for file, rows in arrays.items() if not rows.flags.c_contiguous]
+
+
+def _is_array_file(file: Path) -> bool:
+    return file.suffix == ".npy"
 
 
 @contextmanager
@@ -186,11 +207,30 @@ def check_target(file: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(file.parent))
 
 
+def _check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None:
+    """Refuse a name that says what the stream would not make, before anything is taken."""
+    records = isinstance(consumer, RecordConsumer)
+    if _is_array_file(file) and not records:
+        raise ValueError(
+            f"the stream carries bytes and no records, so {file} would be no array file; send an "
+            "array as one, ringbell produce NAME FILE.npy, or name the copy otherwise"
+        )
+    if file.suffix == ".npz" and records:
+        raise ValueError(
+            f"the stream carries records, and {file} is a name for several arrays; call it "
+            f"{file.with_suffix('.npy')}"
+        )
+
+
 def consume_into(consumer: MessageConsumer | RecordConsumer, file: Path, advance: Advance) -> None:
-    """Write what comes to a file, or to the standard output, until the producer closes."""
+    """Write what comes to a file, or to the standard output, until the producer closes.
+
+    Raises ValueError, and takes nothing, when the file cannot be what its name says.
+    """
+    _check_format(consumer, file)
     if file == _STANDARD:
         _write_all(consumer, _STANDARD_OUTPUT, advance)
-    elif isinstance(consumer, RecordConsumer) and file.suffix == ".npy":
+    elif isinstance(consumer, RecordConsumer) and _is_array_file(file):
         _write_array(consumer, file, advance)
     else:
         with file.open("wb", buffering=0) as target:
@@ -217,6 +257,11 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
         advance(octets)
 
     header = _npy_header(consumer.dtype, 0)
+    if not _says(header, consumer.dtype):
+        raise ValueError(
+            f"an array file cannot say that its records are {consumer.dtype}; name another file, "
+            "which gets them raw"
+        )
     with file.open("wb", buffering=0) as target:
         size = target.write(header)
         try:
@@ -225,6 +270,14 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
             header = _npy_header(consumer.dtype, rows)
             assert len(header) == size, "NumPy leaves room for the number of rows"
             os.pwrite(target.fileno(), header, 0)
+
+
+def _says(header: bytes, dtype: np.dtype[Any]) -> bool:
+    """Whether an array file that begins so has records of this dtype."""
+    try:
+        return bool(np.load(BytesIO(header)).dtype == dtype.base)
+    except ValueError:
+        return False
 
 
 def _npy_header(dtype: np.dtype[Any], rows: int) -> bytes:

@@ -68,8 +68,8 @@ class ListeningSocket(Closing):
         One who is patient looks a second time: the other one may only have swept the folder.
         """
         # Whole, so that what is made here is removed also after a change of the current folder.
-        self.path = path.absolute()
-        self.listens = True
+        self.path: Path = path.absolute()
+        self.listens: bool = True
         """Whether it has not been closed."""
         self._inode = 0
         self._socket: Descriptor | None = None

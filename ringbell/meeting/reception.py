@@ -43,9 +43,9 @@ class Guest(Descriptors):
     def __init__(self, control: Descriptor) -> None:
         """Expect its first words."""
         super().__init__(control)
-        self.introduced = False
+        self.introduced: bool = False
         """Whether it is of the right kind, and the host has answered."""
-        self.over = time.monotonic() + _FIRST_WORDS
+        self.over: float = time.monotonic() + _FIRST_WORDS
 
     def answered(self) -> None:
         """Note that the host has answered, and waits for what the guest says next."""

@@ -27,6 +27,9 @@ _NO_MEMFD = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
 RING_SIZE = 1 << 20
 """Bytes of slots in each ring, unless asked for otherwise."""
 
+FIRST_INDEX = 0
+"""Where the indices of new rings start; only tests of wrap-around set it."""
+
 LONGEST_RING = 2**30
 """Bytes."""
 
@@ -40,17 +43,17 @@ _COMPLAINTS = {
 class Segment(Closing):
     """A segment that this side made; closed at the end of a `with` block, or when it is dropped."""
 
-    __slots__ = ("_owned", "header")
+    __slots__ = ("_memory", "header")
 
     def __init__(self) -> None:
         """Own what `make` makes."""
-        self._owned = Descriptor()
-        self.header = b""
+        self._memory: Descriptor = Descriptor()
+        self.header: bytes = b""
 
     @property
     def descriptor(self) -> int:
         """The descriptor of the memory."""
-        return self._owned.fileno()
+        return self._memory.fileno()
 
     def make(self, memory: Memory | None, size: int, content: bytes) -> None:
         """Make memory of that size, all of it there, which starts with `content`."""
@@ -72,13 +75,13 @@ class Segment(Closing):
     def _open(self, memory: Memory | None) -> Memory:
         """Make memory of no size, of the kind asked for, or else of the first one there is."""
         if memory != "posix":
-            status = lib.rb_owned_memory(self._owned.handle, lib.RB_MEMORY_MEMFD)
+            status = lib.rb_memory_make(self._memory.handle, lib.RB_MEMORY_MEMFD)
             if not status:
                 return "memfd"
             if memory or -status not in _NO_MEMFD:
                 why = os.strerror(-status)
                 raise os_error(-status, f"cannot make a memfd ({why}); try memory='posix'")
-        status = lib.rb_owned_memory(self._owned.handle, lib.RB_MEMORY_POSIX)
+        status = lib.rb_memory_make(self._memory.handle, lib.RB_MEMORY_POSIX)
         if status:
             instead = "there is no memfd_create here" if memory is None else "try memory='memfd'"
             why = os.strerror(-status)
@@ -87,7 +90,7 @@ class Segment(Closing):
 
     def close(self) -> None:
         """Close the descriptor; what is mapped stays. Closing twice does nothing."""
-        self._owned.close()
+        self._memory.close()
 
 
 def _no_room(kind: Memory, size: int, error: OSError) -> str:
@@ -99,7 +102,7 @@ def _no_room(kind: Memory, size: int, error: OSError) -> str:
     )
 
 
-def create(ring_size: int, first_index: int = 0, memory: Memory | None = None) -> Segment:
+def create(ring_size: int, memory: Memory | None = None) -> Segment:
     """Make a segment with two rings of `ring_size` bytes for messages.
 
     `memory` says of what kind; None takes a memfd, or else a file on /dev/shm. Raises ValueError
@@ -107,14 +110,13 @@ def create(ring_size: int, first_index: int = 0, memory: Memory | None = None) -
     reserved here, because a page that is missing later would be a SIGBUS.
     """
     slots = _check_ring_size(ring_size) // lib.rb_message_slot()
-    return _create(slots, lib.rb_message_slot(), slots, b"", first_index, memory)
+    return _create(slots, lib.rb_message_slot(), slots, b"", memory)
 
 
 def create_stream(
     ring_size: int,
     record_size: int = 0,
     description: bytes = b"",
-    first_index: int = 0,
     memory: Memory | None = None,
 ) -> Segment:
     """Make a segment with one ring in use, the doorbell ring, for messages or for records.
@@ -127,14 +129,14 @@ def create_stream(
     unused = page // lib.rb_message_slot()
     if not description:
         slots = ring_size // lib.rb_message_slot()
-        return _create(slots, lib.rb_message_slot(), unused, b"", first_index, memory)
+        return _create(slots, lib.rb_message_slot(), unused, b"", memory)
     slots = records_in(ring_size, record_size)
     if slots * record_size > LONGEST_RING:
         raise ValueError(
             f"a ring has whole pages and at most {LONGEST_RING} bytes, which records of "
             f"{record_size} bytes cannot fill; pad the dtype to a multiple of {page} bytes"
         )
-    return _create(slots, record_size, unused, description, first_index, memory)
+    return _create(slots, record_size, unused, description, memory)
 
 
 def records_in(ring_size: int, record_size: int) -> int:
@@ -154,20 +156,13 @@ def _check_ring_size(ring_size: int) -> int:
 
 
 def _create(
-    slots: int,
-    slot_size: int,
-    interrupt_slots: int,
-    description: bytes,
-    first_index: int,
-    memory: Memory | None,
+    slots: int, slot_size: int, interrupt_slots: int, description: bytes, memory: Memory | None
 ) -> Segment:
     if memory not in (None, *_KINDS):
         raise ValueError(f"memory is 'memfd', 'posix' or None, not {memory!r}")
-    if not 0 <= first_index < 2**64:
-        raise ValueError(f"first_index is from 0 to 2**64 - 1, not {first_index}")
     header = ffi.new("char[]", lib.rb_header_size())
     size = lib.rb_header_make(
-        header, slots, slot_size, interrupt_slots, len(description), first_index
+        header, slots, slot_size, interrupt_slots, len(description), FIRST_INDEX
     )
     if not size:
         raise ValueError(f"the dtype is too long to describe: {len(description)} bytes of text")

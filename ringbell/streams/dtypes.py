@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from ringbell.errors import LayoutMismatch
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+
+_PACKAGE = "ml_dtypes"  # whose dtypes can be made again from their names
 
 
 def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
@@ -31,39 +34,113 @@ def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
     return dtype
 
 
+def is_custom(dtype: np.dtype[Any]) -> bool:
+    """Whether another package than NumPy made this dtype, such as ml_dtypes its bfloat16."""
+    if dtype.names or dtype.subdtype:
+        return False
+    return dtype.isbuiltin == 2 or type(dtype).__module__.partition(".")[0] != "numpy"
+
+
+# ---- as text ----
+
+
 def describe(dtype: np.dtype[Any]) -> bytes:
     """Write a dtype as text, as the header of a `.npy` file does (NumPy Enhancement Proposal 1).
 
-    Raises ValueError for a dtype that cannot be made again from its text.
+    What a `.npy` file cannot say: `{'aligned': fields}` is a structure made with `align=True`, and
+    `'ml_dtypes.bfloat16'` a dtype of that package. Warns of metadata, which is left out. Raises
+    ValueError for a dtype that cannot be made again from its text.
     """
+    if _has_metadata(dtype):
+        warnings.warn(
+            f"the metadata of the dtype {dtype} is not sent to the other process",
+            UserWarning,
+            stacklevel=3,
+        )
+    text = repr(_as_description(dtype)).encode()
     try:
-        text = repr(_as_description(dtype)).encode()
         if restore(text, dtype.itemsize) == dtype:
             return text
-    except (ValueError, TypeError, LayoutMismatch):
+    except LayoutMismatch:
         pass
-    raise ValueError(
-        f"the dtype {dtype} cannot be described to another process; fields must not overlap and "
-        "stand in the order of their offsets"
-    )
+    raise ValueError(f"the dtype {dtype} cannot be made again in another process from its text")
 
 
 def _as_description(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401  (a string or nested lists)
     if dtype.subdtype is not None:
         return (_as_description(dtype.base), dtype.shape)
-    return npy.dtype_to_descr(dtype)
+    if is_custom(dtype):
+        return _name_of_custom(dtype)
+    if dtype.fields is None:
+        return dtype.str
+    fields, end = [], 0
+    for name in dtype.names or ():
+        field, offset, *title = dtype.fields[name]
+        if offset < end:
+            raise ValueError(
+                f"the dtype {dtype} cannot be described to another process; fields must not "
+                "overlap and stand in the order of their offsets; "
+                "numpy.lib.recfunctions.repack_fields makes such a dtype, and such an array, of "
+                "one whose fields were picked out, array[['b', 'a']]"
+            )
+        fields += _padding(offset - end)
+        fields.append(((title[0], name) if title else name, *_as_field(field)))
+        end = offset + field.itemsize
+    fields += _padding(dtype.itemsize - end)
+    return {"aligned": fields} if dtype.isalignedstruct else fields
+
+
+def _as_field(dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    if dtype.subdtype is None:
+        return (_as_description(dtype),)
+    return (_as_description(dtype.base), dtype.shape)
+
+
+def _padding(size: int) -> list[tuple[Any, ...]]:
+    return [("", f"|V{size}")] if size else []
+
+
+def _name_of_custom(dtype: np.dtype[Any]) -> str:
+    package = dtype.type.__module__.partition(".")[0]
+    if package != _PACKAGE:
+        raise ValueError(
+            f"the dtype {dtype} is made by the package {package}; only NumPy's own and those of "
+            f"{_PACKAGE} can be made again in another process; send its numbers as one of these"
+        )
+    return f"{_PACKAGE}.{dtype.name}"
+
+
+def _has_metadata(dtype: np.dtype[Any]) -> bool:
+    if dtype.metadata:
+        return True
+    if dtype.subdtype is not None:
+        return _has_metadata(dtype.base)
+    return any(_has_metadata(field[0]) for field in (dtype.fields or {}).values())
+
+
+# ---- from text ----
+
+
+class _NotInstalledError(Exception):
+    pass
 
 
 def restore(text: bytes, size: int) -> np.dtype[Any]:
     """Make the dtype that `describe` wrote; LayoutMismatch when it is no dtype of `size` bytes."""
     try:
-        dtype = record_dtype(npy.descr_to_dtype(ast.literal_eval(text.decode())))
+        dtype = record_dtype(_from_description(ast.literal_eval(text.decode())))
         if dtype.itemsize == size:
             return dtype
+    except _NotInstalledError:
+        raise LayoutMismatch(
+            f"the records are of a dtype of {_PACKAGE}, which cannot be imported here; install it "
+            "on both sides"
+        ) from None
     except (
         ValueError,
         TypeError,
         ArithmeticError,
+        AttributeError,
         LookupError,
         SyntaxError,
         MemoryError,
@@ -74,3 +151,48 @@ def restore(text: bytes, size: int) -> np.dtype[Any]:
         f"the other side describes its records by {text[:80]!r}, which is no dtype of {size} bytes "
         "here; install the same releases of ringbell and NumPy on both sides"
     )
+
+
+def _from_description(text: Any) -> np.dtype[Any]:  # noqa: ANN401  (whatever came)
+    if isinstance(text, str):
+        return _custom(text) if text.startswith(f"{_PACKAGE}.") else np.dtype(text)
+    if isinstance(text, tuple):
+        base, shape = text
+        return np.dtype((_from_description(base), shape))
+    if isinstance(text, dict):
+        return _structure(text["aligned"], align=True)
+    return _structure(text, align=False)
+
+
+def _custom(name: str) -> np.dtype[Any]:
+    try:
+        package = importlib.import_module(_PACKAGE)
+    except ImportError:
+        raise _NotInstalledError from None
+    dtype: np.dtype[Any] = np.dtype(getattr(package, name.partition(".")[2]))
+    if not is_custom(dtype):
+        raise TypeError(name)
+    return dtype
+
+
+def _structure(fields: list[tuple[Any, ...]], align: bool) -> np.dtype[Any]:
+    names, titles, formats, offsets, end = [], [], [], [], 0
+    for name, *described in fields:
+        base, *shape = described
+        field = _from_description((base, *shape) if shape else base)
+        if name != "":
+            title, name = name if isinstance(name, tuple) else (None, name)
+            names.append(name)
+            titles.append(title)
+            formats.append(field)
+            offsets.append(end)
+        end += field.itemsize
+    wanted: Any = {
+        "names": names,
+        "titles": titles,
+        "formats": formats,
+        "offsets": offsets,
+        "itemsize": end,
+    }
+    dtype: np.dtype[Any] = np.dtype(wanted, align=align)
+    return dtype

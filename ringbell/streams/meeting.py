@@ -40,7 +40,7 @@ class Meeting:
     ) -> None:
         """Prepare to find somebody at `path` within `timeout` seconds from now on."""
         self.policy = policy
-        self.deadline = deadline_after(timeout)
+        self.deadline: float | None = deadline_after(timeout)
         self._name = str(name)
         self._path = path
         self._reception: Reception | None = None

@@ -15,10 +15,23 @@ from ringbell.streams.meeting import ConsumerMeeting, ProducerMeeting
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     from numpy.typing import DTypeLike
 
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
+
+    class _EitherConsumer(MessageConsumer, RecordConsumer):
+        """What type checkers see where the producer says which of the two it is."""
+
+        __slots__ = ()
+
+        @property
+        def _borrow(self) -> Any: ...  # noqa: ANN401
+        def borrow(self, *args: Any, **options: Any) -> Any: ...  # noqa: ANN401
+        def __iter__(self) -> Iterator[Any]: ...
 
 
 @overload
@@ -34,7 +47,6 @@ def produce(
     max_share: float = ...,
     kick: Kick = ...,
     memory: segment.Memory | None = ...,
-    first_index: int = ...,
 ) -> MessageProducer: ...
 @overload
 def produce(
@@ -49,7 +61,6 @@ def produce(
     max_share: float = ...,
     kick: Kick = ...,
     memory: segment.Memory | None = ...,
-    first_index: int = ...,
 ) -> RecordProducer: ...
 def produce(
     name: str | os.PathLike[str],
@@ -63,7 +74,6 @@ def produce(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     memory: segment.Memory | None = None,
-    first_index: int = 0,
 ) -> MessageProducer | RecordProducer:
     """Begin a one-way stream to the process that consumes it under `name`.
 
@@ -84,21 +94,20 @@ def produce(
     policy = Policy(polling, max_poll, max_share, kick)
     path = socket_path(name)
     if dtype is None:
-        made = segment.create_stream(ring_size, first_index=first_index, memory=memory)
+        records = None
+        made = segment.create_stream(ring_size, memory=memory)
     else:
         from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
 
         records = dtypes.record_dtype(dtype)
-        made = segment.create_stream(
-            ring_size, records.itemsize, dtypes.describe(records), first_index, memory
-        )
+        made = segment.create_stream(ring_size, records.itemsize, dtypes.describe(records), memory)
     with made:
-        if dtype is not None:
+        if records is not None:
             _warn_of_one_record(ring_size, records.itemsize)
         prepare_folder(path)
         pin(cpu)
         channel = ProducerMeeting(name, path, policy, timeout, made).find_partner()
-    if dtype is None:
+    if records is None:
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
 
@@ -130,8 +139,9 @@ def consume(
     max_poll: float = ...,
     max_share: float = ...,
     moderation: Moderation | None = ...,
+    checked: bool = ...,
     max_message: int | None = ...,
-) -> MessageConsumer | RecordConsumer: ...
+) -> _EitherConsumer: ...
 @overload
 def consume(
     name: str | os.PathLike[str],
@@ -143,6 +153,7 @@ def consume(
     max_poll: float = ...,
     max_share: float = ...,
     moderation: Moderation | None = ...,
+    checked: bool = ...,
     max_message: int | None = ...,
 ) -> RecordConsumer: ...
 def consume(
@@ -155,13 +166,18 @@ def consume(
     max_poll: float = MAX_POLL,
     max_share: float = MAX_SHARE,
     moderation: Moderation | None = None,
+    checked: bool = False,
     max_message: int | None = None,
 ) -> MessageConsumer | RecordConsumer:
     """Take the stream that somebody produces under `name`.
 
     The producer says what the stream carries, messages or records of some dtype. With a `dtype`
     this side checks that, without one it takes what comes. Whichever side starts first waits for
-    the other, `timeout` seconds, None for ever. The options are those of `connect`.
+    the other, `timeout` seconds, None for ever. The other options are those of `connect`.
+
+    With `checked`, for tests and development, borrowed arrays of records are copies that raise
+    RuntimeError when they are used after their step, and their memory is overwritten then. Messages
+    need no such check: their views raise in any case.
 
     Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
     of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
@@ -183,7 +199,7 @@ def consume(
     try:
         from ringbell.streams.record_consumer import RecordConsumer
 
-        return RecordConsumer(channel, meeting.found)
+        return RecordConsumer(channel, meeting.found, checked)
     except BaseException:
         channel.close()
         raise

@@ -26,10 +26,16 @@ class RecordConsumer(Stream, ConsumingEnd, _ends.RecordConsumer):
 
     __slots__ = ()
 
-    def __new__(cls, channel: Channel, dtype: np.dtype[Any]) -> Self:
+    def __new__(cls, channel: Channel, dtype: np.dtype[Any], checked: bool = False) -> Self:
         """Consume the records of a channel; users call `consume`."""
         slots = lib.rb_channel_memory(channel.handle).their_slots
-        return super().__new__(cls, channel, dtype, rows_at(channel.their_slots(), slots, dtype))
+        rows = rows_at(channel.their_slots(), slots, dtype)
+        steps = None
+        if checked:
+            from ringbell.streams.checked import Steps
+
+            steps = Steps(dtype)
+        return super().__new__(cls, channel, dtype, rows, steps)
 
     def borrow(
         self,
@@ -39,11 +45,12 @@ class RecordConsumer(Stream, ConsumingEnd, _ends.RecordConsumer):
         """Lend everything that has arrived, at most `max` records, as one read-only array.
 
         Nothing is copied: the array lies in the ring. The next call that takes something from this
-        end releases it, and from then on its content may change; keep a copy, `rows.copy()`.
-        Blocks while there is nothing, so the array is never empty. The busier the producer, the
-        longer the array. Raises RingEmpty after `timeout` seconds; EndOfStream when the producer
-        has closed, PeerLost when it died or gave up, both after all that it sent has been taken;
-        ValueError for a `max` below 1; ChannelClosed after close.
+        end releases it, and from then on its content may change; keep a copy, `rows.copy()`
+        (`consume(..., checked=True)` finds where that was forgotten). Blocks while there is
+        nothing, so the array is never empty. The busier the producer, the longer the array. Raises
+        RingEmpty after `timeout` seconds; EndOfStream when the producer has closed, PeerLost when
+        it died or gave up, both after all that it sent has been taken; ValueError for a `max` below
+        1; ChannelClosed after close.
         """
         # A subscription and no call: see csrc/python/python.h.
         return self._borrow[max, timeout]

@@ -11,8 +11,10 @@ from ringbell import _ends
 from ringbell._ffi import lib
 from ringbell.channel.channel import Channel
 from ringbell.ring.ends import ProducingEnd
+from ringbell.streams.arrays import array_of, how_to_convert
 from ringbell.streams.rows import rows_at
 from ringbell.streams.stream import ProducingStream
+from ringbell.streams.values import from_values
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -35,17 +37,13 @@ class RecordProducer(ProducingStream, ProducingEnd, _ends.RecordProducer):
         """Make records of what `write` was given, if it is no array of them already."""
         # NumPy takes an array of sub-arrays apart: their shape becomes the array's.
         base, shape = self.dtype.base, self.dtype.shape
-        if isinstance(rows, np.ma.MaskedArray):
-            raise TypeError("the rows are a masked array, and a mask is not sent; use filled()")
-        if isinstance(rows, (np.ndarray, np.generic)):
-            array = np.asarray(rows)
-        else:
-            _check_values(rows, base)
-            array = np.array(rows, base)
-        if array.dtype != base:
+        array = array_of(rows)
+        if array is None:
+            array = from_values(rows, base)
+        elif array.dtype != base:
             raise TypeError(
                 f"the rows are of dtype {array.dtype}, the stream's records of {self.dtype}; "
-                "convert them, rows.astype(...)"
+                + how_to_convert(array.dtype, base)
             )
         if array.shape == (0,):  # a list of nothing
             array = array.reshape(0, *shape)
@@ -57,12 +55,3 @@ class RecordProducer(ProducingStream, ProducingEnd, _ends.RecordProducer):
                 f"shape {array.shape}"
             )
         return np.ascontiguousarray(array)
-
-
-def _check_values(rows: ArrayLike, dtype: np.dtype[Any]) -> None:
-    """Refuse fractions where NumPy would make whole numbers of them without a word."""
-    if dtype.kind in "biu" and np.size(rows) and np.asarray(rows).dtype.kind in "fc":
-        raise TypeError(
-            f"the rows are fractions, the stream's records {dtype}; convert them, "
-            f"np.array(rows, {str(dtype)!r})"
-        )

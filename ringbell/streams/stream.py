@@ -41,11 +41,11 @@ class Stream(_Stream):
     def close(self) -> None:
         """Say goodbye: the other side takes what was sent, then gets EndOfStream.
 
-        Never blocks; what was sent stays in shared memory until the other side has taken it.
-        Closing twice does nothing. Raises RuntimeError when another thread is inside.
+        Never waits for it; what was sent stays in shared memory until the other side has taken it.
+        Any thread may close, and a signal handler: a call that waits, or is at work, ends with
+        ChannelClosed. Closing twice does nothing.
         """
-        if not self._channel.closed:
-            self._guarded(self._channel.close)
+        self._channel.close()
 
     def __repr__(self) -> str:
         state = ", closed" if self._channel.closed else ""
@@ -60,10 +60,11 @@ class ProducingStream(Stream):
     def close(self) -> None:
         """Say goodbye: the consumer takes what was sent, then gets EndOfStream.
 
-        Never blocks; what was sent stays in shared memory until the consumer has taken it. Closes,
-        and then raises PeerLost, if the consumer died before it took everything and no call has
-        raised that yet: what it did not take is lost. Closing twice does nothing more. Raises
-        RuntimeError when another thread is inside.
+        Never waits for it; what was sent stays in shared memory until the consumer has taken it.
+        Closes, and then raises PeerLost, if the consumer died before it took everything and no call
+        has raised that yet: what it did not take is lost. Any thread may close, and a signal
+        handler: a call that waits, or is at work, ends with ChannelClosed. Closing twice does
+        nothing more.
         """
         lost = 0 if self._channel.closed else lib.rb_untold_loss(self._channel.handle)
         super().close()
@@ -88,9 +89,9 @@ class ProducingStream(Stream):
         """Close; after an exception, without a goodbye.
 
         Then the consumer gets PeerLost after what was sent, and does not take half a stream for
-        the whole. Raises RuntimeError when another thread is inside.
+        the whole.
         """
         if kind is None:
             self.close()
-        elif not self._channel.closed:
-            self._guarded(self._channel.close, False)
+        else:
+            self._channel.close(goodbye=False)

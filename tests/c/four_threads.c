@@ -201,7 +201,7 @@ static uint64_t run_round(uint64_t round, uint64_t seed)
 	/* The device's consumer goes on while its side ends. */
 	pthread_join(to_driver.thread, NULL);
 	if (goodbye)
-		rb_channel_close(pair.device);
+		rb_channel_close(pair.device, 1, 0);
 	shutdown(pair.control[1], SHUT_RDWR);
 	pthread_join(to_device.thread, NULL);
 	pthread_join(from_device.thread, NULL);

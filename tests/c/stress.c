@@ -459,7 +459,7 @@ static void drive_records(struct side *side)
 						       : reserve_records(side, count);
 	}
 	rb_defer_end(side->channel, 1);
-	rb_channel_close(side->channel);
+	rb_channel_close(side->channel, 1, 0);
 	/* Its end is what a sleeping device sees of the goodbye. */
 	shutdown(side->channel->control_fd, SHUT_RDWR);
 	free(records);

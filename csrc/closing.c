@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Closing a side while threads may be inside of its ends, asleep or at work.
+ *
+ * Whoever is inside of an end is noted there (rb_enter, rb_leave in life.h). A side is closed in
+ * three steps:
+ *
+ *     rb_channel_stop     1. `dead` is set: whoever is inside fails at its next step.
+ *                         2. The reading half of our own control socket is shut down, which ends
+ *                            every sleep of this side.
+ *     rb_channel_finish   3. Once nobody is inside: the goodbye, the socket's end, `over`.
+ *     or rb_channel_left
+ *
+ * Step 3 is done by the one who closes, if it may wait for those inside. It may not where it is
+ * inside itself: a signal handler closes what its own thread waits in. Then the last one to leave
+ * does it. The descriptors are closed after `over`, so nobody uses a number that has become another
+ * descriptor's: one who is not over yet is inside, and one who enters later finds `dead` first.
+ *
+ * No sleep misses step 2, and it needs no pair of fences. The sleep watches the socket, and a half
+ * that is shut down stays readable: a thread that looked before step 1 and sleeps after step 2 is
+ * woken at once. The peer sees nothing of it: only what it wrote could not be read any longer, and
+ * nobody writes to the socket once the sides have met.
+ */
+#include <sys/socket.h>
+
+#include "channel.h"
+#include "life.h"
+
+void rb_closing_begin(struct rb_closing *closing)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_mutex_init(&closing->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&closing->done, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+void rb_closing_end(struct rb_closing *closing)
+{
+	pthread_cond_destroy(&closing->done);
+	pthread_mutex_destroy(&closing->lock);
+}
+
+/* Steps 1 and 2. Closing twice does nothing: the first one says whether there is a goodbye. */
+void rb_channel_stop(rb_channel *channel, int goodbye)
+{
+	struct rb_closing *closing = &channel->closing;
+
+	pthread_mutex_lock(&closing->lock);
+	if (rb_dead(channel) != -EBADF) {
+		closing->goodbye = goodbye != 0;
+		rb_end_life(channel);
+		shutdown(channel->control_fd, SHUT_RD);
+	}
+	/* Pairs with the fence in rb_leave. */
+	rb_fence_full();
+	pthread_mutex_unlock(&closing->lock);
+}
+
+/* Step 3, unless somebody is inside; the lock is held. To have both ends shuts everybody out. */
+static bool try_to_finish(rb_channel *channel)
+{
+	struct rb_closing *closing = &channel->closing;
+
+	if (rb_load_relaxed_bool(&closing->over))
+		return true;
+	if (!rb_enter(&channel->producer.inside))
+		return false;
+	if (rb_enter(&channel->consumer.inside)) {
+		if (closing->goodbye)
+			rb_say_goodbye(channel);
+		/* Wakes the peer, even while a forked child holds a copy of the socket. */
+		shutdown(channel->control_fd, SHUT_RDWR);
+		rb_set(&closing->over);
+		rb_place_give(&channel->consumer.inside);
+		pthread_cond_broadcast(&closing->done);
+	}
+	rb_place_give(&channel->producer.inside);
+	return rb_load_relaxed_bool(&closing->over);
+}
+
+static bool am_inside(const rb_channel *channel)
+{
+	return rb_load_relaxed(&channel->producer.inside) == rb_this_thread() ||
+	       rb_load_relaxed(&channel->consumer.inside) == rb_this_thread();
+}
+
+/* After rb_channel_stop. Waits at most so long for the threads that are inside. Returns 0 when the
+ * side is closed, so that its descriptors may be. Else whoever leaves last closes it: -EBUSY when
+ * the time is over, -EDEADLK when the calling thread is inside itself. */
+int rb_channel_finish(rb_channel *channel, uint64_t wait_ns)
+{
+	struct rb_closing *closing = &channel->closing;
+	uint64_t until_ns = rb_now_ns() + wait_ns;
+	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ULL),
+				 .tv_nsec = (long)(until_ns % 1000000000ULL)};
+	int status = 0;
+
+	pthread_mutex_lock(&closing->lock);
+	while (!try_to_finish(channel) && !status) {
+		if (am_inside(channel))
+			status = -EDEADLK;
+		else if (pthread_cond_timedwait(&closing->done, &closing->lock, &until))
+			status = -EBUSY;
+	}
+	if (rb_load_relaxed_bool(&closing->over))
+		status = 0;
+	pthread_mutex_unlock(&closing->lock);
+	return status;
+}
+
+/* For one who has left, and found that the side is being closed. True when that closed it. */
+bool rb_channel_left(rb_channel *channel)
+{
+	struct rb_closing *closing = &channel->closing;
+
+	/* In a forked child this comes first: another thread of the parent may hold the lock. */
+	if (rb_load_acquire_bool(&closing->over))
+		return false;
+	pthread_mutex_lock(&closing->lock);
+	bool before = rb_load_relaxed_bool(&closing->over);
+	bool now = try_to_finish(channel);
+	pthread_mutex_unlock(&closing->lock);
+	return now && !before;
+}
+
+/* For a program that has no lock of its own around these. */
+int rb_channel_close(rb_channel *channel, int goodbye, uint64_t wait_ns)
+{
+	rb_channel_stop(channel, goodbye);
+	return rb_channel_finish(channel, wait_ns);
+}
+
+/* In a forked child: the channel is the parent's. Of the threads that were inside only the one that
+ * forked goes on here, and it is in no step. */
+void rb_channel_disown(rb_channel *channel)
+{
+	rb_end_life(channel);
+	rb_set(&channel->closing.over);
+}
+
+/* Whether this side has been closed, or is being closed. */
+int rb_channel_closed(const rb_channel *channel)
+{
+	return rb_dead(channel) == -EBADF;
+}

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: MIT
+"""Records made of Python values, such as a list of tuples, so that no value changes on the way.
+
+NumPy cuts fractions and strings, lets integers wrap, makes NaN of None and fills all fields of a
+record with one number, most of it without a word. Here each of these is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ringbell.streams.dtypes import is_custom
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MOST_DIMENSIONS = 64  # NumPy's own bound; a list that holds itself has no end
+
+
+def from_values(rows: Any, dtype: np.dtype[Any]) -> NDArray[Any]:  # noqa: ANN401
+    """Make an array of what is no array: one record, or lists of them, however they nest.
+
+    `dtype` is no sub-array. Raises TypeError for values of another kind, OverflowError and
+    ValueError for those that do not fit, ValueError for lists of unequal lengths.
+    """
+    leaves, shape = _unpack([rows], dtype)
+    return _converted(leaves, dtype, "").reshape(shape[1:])
+
+
+# ---- lists taken apart ----
+
+
+def _unpack(values: list[Any], dtype: np.dtype[Any]) -> tuple[list[Any], tuple[int, ...]]:
+    """Give the values of nested lists, one after the other, and the shape of the nesting."""
+    shape: tuple[int, ...] = (len(values),)
+    while values:
+        values = _as_arrays(values)
+        kinds = set(map(type, values))
+        nested = {kind for kind in kinds if _holds_more(kind, dtype)}
+        if not nested:
+            break
+        lengths = {len(value) for value in values} if nested == kinds else set()
+        if len(lengths) != 1 or len(shape) > _MOST_DIMENSIONS:
+            raise ValueError("the rows have an inhomogeneous shape: lists differ in length")
+        values = [inner for value in values for inner in value]
+        shape += (*lengths,)
+    return values, shape
+
+
+def _as_arrays(values: list[Any]) -> list[Any]:
+    """Make arrays of NumPy of what are arrays of any library; refuse those with a mask."""
+    kinds = {kind for kind in set(map(type, values)) if _is_array(kind)}
+    if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
+        raise TypeError("a part of the rows is masked, and a mask is not sent; use filled()")
+    if not kinds:
+        return values
+    arrays = [np.asarray(value) if type(value) in kinds else value for value in values]
+    return [
+        value[()] if isinstance(value, np.ndarray) and not value.ndim else value for value in arrays
+    ]
+
+
+def _is_array(kind: type) -> bool:
+    return kind is memoryview or (hasattr(kind, "__array__") and not issubclass(kind, np.generic))
+
+
+def _holds_more(kind: type, dtype: np.dtype[Any]) -> bool:
+    """Whether values of this kind are lists of what the dtype is; a record is a tuple."""
+    if issubclass(kind, np.ndarray):
+        return True
+    ends = (str, bytes, tuple) if dtype.names else (str, bytes)
+    return issubclass(kind, Sequence) and not issubclass(kind, ends)
+
+
+# ---- records ----
+
+
+def _converted(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
+    """Make an array of one dimension; `where` names the field in errors."""
+    if not dtype.names:
+        return _converted_plain(leaves, dtype, where)
+    for kind in set(map(type, leaves)):
+        _check_record(_first_of(kind, leaves), dtype, where)
+    if wrong := {len(leaf) for leaf in leaves} - {len(dtype.names)}:
+        raise ValueError(
+            f"{where}a record has {len(dtype.names)} fields, one of the rows has {wrong.pop()}"
+        )
+    made = np.zeros(len(leaves), dtype)
+    for i, name in enumerate(dtype.names):
+        field = f"{where.removesuffix(': ')}.{name}: " if where else f"field {name}: "
+        column = made[name]
+        values, shape = _unpack([leaf[i] for leaf in leaves], column.dtype)
+        if leaves and shape != column.shape:
+            raise ValueError(f"{field}its shape is {column.shape[1:]}, not {shape[1:]}")
+        column[...] = _converted(values, column.dtype, field).reshape(column.shape)
+    return made
+
+
+def _check_record(value: Any, dtype: np.dtype[Any], where: str) -> None:  # noqa: ANN401
+    if isinstance(value, np.void):
+        if value.dtype != dtype:
+            raise TypeError(f"{where}a record of dtype {value.dtype} is none of {dtype}")
+    elif not isinstance(value, tuple):
+        how = "tuple(row[name] for name in stream.dtype.names)"
+        raise TypeError(
+            f"{where}a record is a tuple of its fields in their order {dtype.names}, not "
+            f"{type(value).__name__}{': ' + how if isinstance(value, dict) else ''}"
+        )
+
+
+# ---- plain values ----
+
+
+def _converted_plain(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
+    takes = _TAKES["custom" if is_custom(dtype) else dtype.kind]
+    for kind in set(map(type, leaves)):
+        if not takes(kind, dtype):
+            raise _wrong_kind(_first_of(kind, leaves), dtype, where)
+    if dtype.kind == "M" and any(getattr(leaf, "tzinfo", None) for leaf in leaves):
+        raise TypeError(
+            f"{where}a time with a timezone is not sent; convert it to UTC and drop the timezone, "
+            "time.astimezone(timezone.utc).replace(tzinfo=None)"
+        )
+    if takes is _octets:
+        leaves = [bytes(leaf) for leaf in leaves]
+    try:
+        with np.errstate(all="ignore"):
+            made = np.array(leaves, dtype)
+    except OverflowError as error:
+        raise OverflowError(f"{where}{error}") from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{where}{error}") from None
+    if made.tolist() != leaves:
+        for given, got in zip(leaves, made, strict=True):
+            _check_kept(given, got, dtype, where)
+    return made
+
+
+def _first_of(kind: type, leaves: list[Any]) -> Any:  # noqa: ANN401
+    return next(leaf for leaf in leaves if type(leaf) is kind)
+
+
+def _whole(kind: type, _dtype: np.dtype[Any]) -> bool:
+    return hasattr(kind, "__index__") or issubclass(kind, np.bool_)
+
+
+def _real(kind: type, dtype: np.dtype[Any]) -> bool:
+    if issubclass(kind, (float, np.floating)) or _whole(kind, dtype):
+        return True
+    return issubclass(kind, np.generic) and is_custom(np.dtype(kind))
+
+
+def _complex(kind: type, dtype: np.dtype[Any]) -> bool:
+    return issubclass(kind, (complex, np.complexfloating)) or _real(kind, dtype)
+
+
+def _text(kind: type, _dtype: np.dtype[Any]) -> bool:
+    return issubclass(kind, (str, bytes))
+
+
+def _octets(kind: type, _dtype: np.dtype[Any]) -> bool:
+    return issubclass(kind, (bytes, np.void))
+
+
+def _time(kind: type, dtype: np.dtype[Any]) -> bool:
+    return issubclass(kind, (np.datetime64, date, str)) or _whole(kind, dtype)
+
+
+def _span(kind: type, dtype: np.dtype[Any]) -> bool:
+    return issubclass(kind, (np.timedelta64, timedelta)) or _whole(kind, dtype)
+
+
+def _custom(kind: type, dtype: np.dtype[Any]) -> bool:
+    return kind is dtype.type or (_whole if _holds_whole(dtype) else _real)(kind, dtype)
+
+
+# What values of a dtype are made from, by its kind.
+_TAKES: dict[str, Callable[[type, np.dtype[Any]], bool]] = {
+    "b": _whole,
+    "i": _whole,
+    "u": _whole,
+    "f": _real,
+    "c": _complex,
+    "S": _text,
+    "U": _text,
+    "V": _octets,
+    "M": _time,
+    "m": _span,
+    "custom": _custom,
+}
+
+
+def _holds_whole(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype has whole numbers only; for one of another package, which does not say."""
+    if not is_custom(dtype):
+        return dtype.kind in "biu"
+    return bool(np.array(0.5).astype(dtype).astype("f8") != 0.5)
+
+
+def _wrong_kind(value: Any, dtype: np.dtype[Any], where: str) -> Exception:  # noqa: ANN401
+    if isinstance(value, (str, bytes)):
+        return ValueError(f"{where}invalid literal for {dtype}: {value!r}; convert it first")
+    if _holds_whole(dtype) and isinstance(value, (float, np.inexact, complex)):
+        return TypeError(
+            f"{where}the rows are fractions ({value!r}), the stream's records {dtype}; convert "
+            f"them, np.array(rows, {str(dtype)!r})"
+        )
+    return TypeError(
+        f"{where}{value!r} is a {type(value).__name__}, of which no {dtype} is made; convert it "
+        "first"
+    )
+
+
+def _check_kept(given: Any, got: Any, dtype: np.dtype[Any], where: str) -> None:  # noqa: ANN401
+    """Refuse a value that is another one as a record's; a float may be rounded."""
+    if dtype.kind in "Mm" and not is_custom(dtype):
+        kept = _is_same_time(given, got)
+    elif dtype.kind in "SU":
+        text = given if isinstance(got, bytes) == isinstance(given, bytes) else _recoded(given)
+        kept = got == text
+    elif dtype.kind == "V" and not is_custom(dtype):
+        kept = given == bytes(got)
+    elif _whole(type(given), dtype):
+        kept = complex(got) == complex(given) if dtype.kind == "c" else int(given) == _number(got)
+    else:
+        kept = _is_rounded(complex(given), complex(got))
+    if not kept:
+        error = ValueError if dtype.kind in "SUV" and not is_custom(dtype) else OverflowError
+        raise error(
+            f"{where}{given!r} would be {got!r} as {dtype}, which it does not fit; convert it, or "
+            "make the stream with a larger dtype"
+        )
+
+
+def _number(got: Any) -> Any:  # noqa: ANN401
+    """Give a number that Python compares exactly with one of its own."""
+    return got.item() if type(got).__module__ == "numpy" else float(got)
+
+
+def _recoded(given: str | bytes) -> str | bytes:
+    return given.decode("ascii") if isinstance(given, bytes) else given.encode("ascii")
+
+
+def _is_rounded(given: complex, got: complex) -> bool:
+    """Whether a number is the other one but for its last digits."""
+    pairs = ((given.real, got.real), (given.imag, got.imag))
+    return all(
+        math.isnan(one) == math.isnan(other) and math.isinf(one) == math.isinf(other)
+        for one, other in pairs
+    )
+
+
+def _is_same_time(given: Any, got: Any) -> bool:  # noqa: ANN401
+    """Whether a time, taken back to the unit that it had before, is what it was."""
+    if _whole(type(given), got.dtype):
+        return bool(got.view("i8") == given)
+    if isinstance(given, str):
+        given = np.datetime64(given)
+    elif hasattr(given, "to_numpy"):  # pandas, which counts nanoseconds
+        given = given.to_numpy()
+    elif isinstance(given, datetime):
+        given = np.datetime64(given)
+    elif isinstance(given, date):
+        given = np.datetime64(given, "D")
+    elif isinstance(given, timedelta):
+        given = np.timedelta64(given)
+    if np.isnat(given) or np.isnat(got):
+        return bool(np.isnat(given) and np.isnat(got))
+    return bool(got.astype(given.dtype) == given)
