@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from ringbell.calls.driver import Driver
@@ -26,6 +28,8 @@ BLOCK = 1024
 """Bytes: small enough that the exchange, not the hashing, is what takes the time."""
 DEPTH = 64
 ROUNDS = 2
+_ALONE = 2000
+"""Requests whose round trip is measured one at a time."""
 _BLOCK_MAX = 1 << 28
 _PATIENCE = 60.0
 """Seconds without an answer after which the demo gives up: far longer than any block takes."""
@@ -41,8 +45,8 @@ def compress(payload: memoryview | bytes) -> bytes:
     return zlib.compress(payload)
 
 
-WORKS: dict[str, Callable[[bytes], bytes]] = {"sha256": sha256, "compress": compress}
-"""What the driver computes to check the answers; the device has the function of the same name."""
+WORKS: dict[str, Callable[[memoryview | bytes], bytes]] = {"sha256": sha256, "compress": compress}
+"""What the device does, and what the driver computes to check the answers."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,11 @@ class Result:
     latency_p50_us: float
     latency_p99_us: float
     latency_p999_us: float
+    alone_p50_us: float
+    """Of requests that are sent one at a time, after all others."""
+    alone_p99_us: float
+    work_p50_us: float
+    """Of the work on a block, without any exchange."""
 
     def figures(self) -> dict[str, float]:
         """Give what follows from the counts; kicks are per 1,000 requests."""
@@ -146,9 +155,11 @@ def run(
     try:
         with (
             tempfile.TemporaryDirectory(prefix="ringbell-demo-") as folder,
-            _device(Path(folder) / "demo.sock", job.work, kick, device_cpu, polling) as name,
+            _device(Path(folder), job.work, kick, device_cpu, polling) as name,
             connect(name, cpu=driver_cpu, kick=kick, polling=polling) as driver,
         ):
+            # The two have met. So nothing is left even if both processes are killed.
+            shutil.rmtree(folder, ignore_errors=True)
             result = _Exchange(driver, job, progress).run(files, kick)
         # Known once the device process has ended; its start is in it too.
         device = _kernel_seconds(resource.RUSAGE_CHILDREN) - children
@@ -162,17 +173,13 @@ def _kernel_seconds(who: int) -> float:
 
 
 @contextlib.contextmanager
-def _device(path: Path, work: str, kick: Kick, cpu: int | None, polling: Polling) -> Iterator[Path]:
-    command = [
-        sys.executable,
-        "-m",
-        "ringbell",
-        "serve",
-        str(path),
-        f"ringbell.command.demo:{work}",
-    ]
-    command += ["--kick", kick, "--polling", polling]
-    command += [] if cpu is None else ["--cpu", str(cpu)]
+def _device(
+    folder: Path, work: str, kick: Kick, cpu: int | None, polling: Polling
+) -> Iterator[Path]:
+    path = folder / "demo.sock"
+    command = [sys.executable, "-m", "ringbell.command.demo_device", str(os.getpid()), str(path)]
+    command += [work, kick, polling]
+    command += [] if cpu is None else [str(cpu)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -209,6 +216,7 @@ class _Exchange:
         seconds = time.perf_counter() - begin
         kernel = _kernel_seconds(resource.RUSAGE_SELF) - kernel
         stats = self._driver.stats()
+        alone, work = self._one_at_a_time(files)
         driver, device = stats.driver, stats.device
         times = sorted(self._latencies)
         return Result(
@@ -229,7 +237,29 @@ class _Exchange:
             latency_p50_us=_percentile(times, 0.5),
             latency_p99_us=_percentile(times, 0.99),
             latency_p999_us=_percentile(times, 0.999),
+            alone_p50_us=_percentile(alone, 0.5),
+            alone_p99_us=_percentile(alone, 0.99),
+            work_p50_us=_percentile(work, 0.5),
         )
+
+    def _one_at_a_time(self, files: list[Path]) -> tuple[list[int], list[int]]:
+        """Measure some round trips, and the work in them, in nanoseconds, sorted.
+
+        Wrong answers count as others do.
+        """
+        times, work = [], []
+        for block in islice(_blocks(files, self._job.block, deque()), _ALONE):
+            begin = time.perf_counter_ns()
+            try:
+                answer = self._driver.call(block, timeout=_PATIENCE)
+            except RequestFailed:
+                answer = b""
+            middle = time.perf_counter_ns()
+            expected = self._expected(block)
+            work.append(time.perf_counter_ns() - middle)
+            times.append(middle - begin)
+            self._wrong += answer != expected
+        return sorted(times), sorted(work)
 
     def _take_one(self) -> None:
         completion = self._driver.reap(timeout=_PATIENCE)
