@@ -65,7 +65,7 @@ WRITE_SOME = within('with ringbell.produce("ticks", dtype="f8") as ticks:', "tic
 
 
 def test_records_are_written_and_summed():
-    assert run_both(TICKS, block("import ringbell")) == f"{sum(range(500))}\n"
+    assert run_both(TICKS, block("import ringbell\n\ntotal = 0")) == f"{sum(range(500))}\n"
 
 
 def test_messages_are_sent_and_received():
