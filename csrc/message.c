@@ -372,6 +372,8 @@ void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t
 			rb_consumer_skip_held(consumer, slots_of(found[i].length),
 					      (uint32_t)found[i].length);
 	}
+	if (!count)
+		return; /* the next frame may be a piece of a message that has begun */
 	if (!consumer->held)
 		rb_consumer_skip(consumer, slots, count, bytes);
 	consumer->pieces_left = 0;
