@@ -68,18 +68,20 @@ def connect(
     check_folder(path)
     pin(cpu)
     deadline = deadline_after(timeout)
-    with (
-        segment.create(ring_size, memory) as made,
-        Descriptors(_reach(name, path, deadline)) as owned,
-    ):
-        try:
-            channel = handshake.offer(owned, "driver", made, policy, deadline)
-        except TimeoutError:
-            raise TimeoutError(
-                f"{str(name)!r} listens but did not accept within {timeout} seconds; it serves "
-                "one driver at a time and may be busy with another"
-            ) from None
-        return drive(channel)
+    with segment.create(ring_size, memory) as made:
+        while True:
+            with Descriptors(Descriptor()) as owned:
+                handshake.make_kick_fds(owned)
+                owned.control = _reach(name, path, deadline)
+                try:
+                    return drive(handshake.offer(owned, "driver", made, policy, deadline))
+                except BlockingIOError:
+                    continue  # it had too many guests at once
+                except TimeoutError:
+                    raise TimeoutError(
+                        f"{str(name)!r} listens but did not accept within {timeout} seconds; it "
+                        "serves one driver at a time and may be busy with another"
+                    ) from None
 
 
 def _reach(name: str | os.PathLike[str], path: Path, deadline: float | None) -> Descriptor:
