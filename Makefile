@@ -28,7 +28,7 @@ help:
 	@echo "make soak    a long soak of sleeps and wake-ups, SLEEPS=12000000"
 	@echo "make lint    style, warnings and types, of C, of Python and of the code in the pages"
 	@echo "make format  put the style right"
-	@echo "make wheels  wheel and sdist, installed and tried in empty environments"
+	@echo "make wheels  wheel and sdist as an index takes them, tried in empty environments"
 	@echo "make clean   remove what the others made"
 
 $(BIN)/python:
@@ -99,9 +99,9 @@ format: $(VENV)/lint.stamp
 	@$(BIN)/python tests/model/renumber.py
 
 wheels: $(BIN)/python $(VENV)/dist.stamp
-	@rm -rf dist build
+	@rm -rf dist build/lib* build/bdist* build/temp*
 	@$(BIN)/python -m build --outdir dist . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log >&2; exit 1; }
-	@ls dist
+	@$(BIN)/python tests/check_dist.py
 	@bash tests/try_wheels.sh
 
 clean:

@@ -15,7 +15,17 @@ with ringbell.consume("ticks") as ticks:                                     # p
 
 from typing import TYPE_CHECKING, Any
 
-from ringbell._ends import Completion, Frame, RecordBlock, Request
+try:
+    # The import in our extension is C, which tools that freeze programs cannot see.
+    import _cffi_backend  # noqa: F401
+
+    from ringbell._ends import Completion, Frame, RecordBlock, Request
+except ModuleNotFoundError as error:
+    if error.name != "ringbell._ends":
+        raise
+    from ringbell.unbuilt import complaint
+
+    raise ImportError(complaint(__file__), name=error.name, path=__file__) from None
 from ringbell.calls.device import Device
 from ringbell.calls.driver import Driver
 from ringbell.calls.listener import Listener

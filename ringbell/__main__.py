@@ -13,7 +13,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
-        sys.exit(f"ringbell: the command line needs {error.name}; pip install 'ringbell[cli]'")
+        sys.exit(f"ringbell: the command line needs {error.name}; pip install 'ringbell-ipc[cli]'")
     app()
 
 

@@ -15,6 +15,7 @@ from claims.verdicts import (
     rate_against_depth,
     two_cpus,
     wake_up,
+    why_slower,
 )
 
 
@@ -39,6 +40,7 @@ KICKS = {"always": [1.0, 1.0, 1.0], "compare": [1.0, 0.2, 0.001], "event": [0.9,
 PLAIN = {1e3: 20.0, 1e4: 20.0, 1e5: 30.0, 1e6: 400.0}
 ABOVE = {1e3: 220.0, 1e4: 210.0, 1e5: 100.0, 1e6: 500.0}
 BELOW = {1e3: 220.0, 1e4: 210.0, 1e5: 60.0, 1e6: 100.0}
+HIGHER, LOWER = {0: PLAIN, 200: ABOVE}, {0: PLAIN, 200: BELOW}
 
 JUDGED = {
     "holds": [
@@ -46,7 +48,7 @@ JUDGED = {
         rate_against_depth({"C": {1: 9e3, 1024: 1e6}}, wake_up_us=50),
         kicks_against_load(KICKS, "always", "compare"),
         one_wake_up({1: 1, 1000: 1}, {1: 1, 1000: 300.0}),
-        coalescing({0: PLAIN, 200: ABOVE}, {0: PLAIN, 200: ABOVE}),
+        coalescing(HIGHER, HIGHER, HIGHER),
         judge_polling(GOOD, GOOD),
         padding({"one": [6.0, 6.0], "many": [20.0]}, {"one": [3.0, 3.5], "many": [10.0]}),
         two_cpus({"deep": {0: 1.0, 10: 1.0}}, {"deep": {0: 2.0, 10: 1.5}}),
@@ -56,7 +58,8 @@ JUDGED = {
         rate_against_depth({"C": {1024: 1e6}, "Python": {1024: 2e4}}, wake_up_us=50),
         kicks_against_load(KICKS | {"compare": [1.0, 0.5, 0.5]}, "always", "compare"),
         one_wake_up({1: 1, 1000: 1.2}, {1: 1, 1000: 300.0}),
-        coalescing({0: PLAIN, 200: BELOW}, {0: PLAIN, 200: ABOVE}),
+        coalescing(LOWER, HIGHER, HIGHER),
+        coalescing(HIGHER, LOWER, LOWER),
         judge_polling(IN_VAIN, GOOD),
         judge_polling(GOOD, COSTLY),
         judge_polling(GOOD, GOOD, one_cpu=500.0),
@@ -68,7 +71,7 @@ JUDGED = {
         rate_against_depth({"C": {1: 9e3, 1024: 2e4}}, wake_up_us=50),
         kicks_against_load({policy: [1.0, 1.0, 1.0] for policy in KICKS}, "always", "compare"),
         one_wake_up({1: 2, 1000: 1000}, {1: 2, 1000: 1000}),
-        coalescing({0: PLAIN, 200: PLAIN}, {0: PLAIN, 200: PLAIN}),
+        coalescing(*[{0: PLAIN, 200: PLAIN}] * 3),
         judge_polling(IN_VAIN, COSTLY),
         padding({"one": [3.0], "many": [20.0]}, {"one": [3.0], "many": [20.0]}),
         two_cpus({"deep": {0: 1.0, 10: 1.0}}, {"deep": {0: 0.5, 10: 0.5}}),
@@ -82,6 +85,38 @@ JUDGED = {
 def test_a_judge_decides_by_the_numbers(word, verdict):
     assert verdict.word == word
     assert verdict.text.endswith(".")
+    assert verdict.title[0].isupper()
+    assert not verdict.title.endswith((".", " "))
+
+
+def test_a_title_says_what_is_the_case_and_not_what_is_refuted():
+    titles = {word: {verdict.title for verdict in verdicts} for word, verdicts in JUDGED.items()}
+    assert titles["holds"].isdisjoint(titles["refuted"])
+    assert titles["holds"].isdisjoint(titles["holds in part"])
+
+
+def test_lines_of_p99_that_cross_within_their_spread_do_not_cross():
+    assert coalescing(HIGHER, LOWER, LOWER).word == "holds in part"
+    verdict = coalescing(HIGHER, LOWER, HIGHER)
+    assert verdict.word == "holds"
+    assert "No line of p99 crosses that of no moderation by more than the spread" in verdict.text
+
+
+def test_a_slower_program_with_the_higher_rate_is_explained_by_its_kicks():
+    rates = {
+        "C": {1: 20.0, 8: 150.0},
+        "Python": {1: 10.0, 8: 500.0},
+        "working": {1: 15.0, 8: 400.0},
+    }
+    kicks = {"C": {1: 2.0, 8: 0.25}, "Python": {1: 2.0, 8: 0.01}, "working": {1: 2.0, 8: 0.02}}
+    text = why_slower("C", "Python", "working", rates, kicks)
+    assert "Python beats C at depth 8" in text
+    assert "C sends 250 for 1,000 requests and Python 10" in text
+    assert text.endswith("more than without the work.")
+    unexplained = why_slower("C", "Python", "working", rates, dict.fromkeys(kicks, kicks["C"]))
+    assert unexplained.endswith("this run does not explain it.")
+    rates["Python"] = rates["C"]
+    assert why_slower("C", "Python", "working", rates, kicks).endswith("faster one at every depth.")
 
 
 def test_a_verdict_tells_the_numbers_it_was_made_of():

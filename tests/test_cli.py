@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The command line, as a shell sees it."""
 
+import itertools
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ringbell
-from ringbell.command import cli, demo
+from ringbell.command import cli, demo, options
 
 COMMAND = [sys.executable, "-m", "ringbell"]
 
@@ -54,12 +57,15 @@ def test_the_demo_sends_every_file_and_checks_every_answer(files, work):
 
 
 def test_the_demo_shows_a_table(files):
-    done = run("demo", "--input", files, env=os.environ | {"COLUMNS": "120"})
+    done = run("demo", "--input", files, env=os.environ | {"COLUMNS": "80"})
     assert done.returncode == 0, done.stderr
-    for row in ("files", "requests/s", "MB/s", "kicks saved", "latency p99.9", "wrong answers"):
+    for row in ("files", "requests/s", "MB/s", "kicks saved", "p99.9, us", "wrong answers"):
         assert row in done.stdout
     assert "100,005" in done.stdout
-    assert "driver on CPU" in done.stdout or "only one CPU" in done.stdout
+    assert "driver is on CPU" in done.stdout or "Only one CPU" in done.stdout
+    assert re.search(r"round trip alone, p50, us +│ +[\d,]+\.\d │", done.stdout)
+    assert "One at a time, a request and its answer take" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_the_demo_on_one_cpu_says_what_it_does(files):
@@ -70,7 +76,7 @@ def test_the_demo_on_one_cpu_says_what_it_does(files):
         preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
     )
     assert done.returncode == 0, done.stderr
-    assert "only one CPU may be used" in done.stdout
+    assert "Only one CPU may be used" in done.stdout
 
 
 def test_the_demo_exits_with_1_if_an_answer_is_wrong(files, monkeypatch):
@@ -81,7 +87,7 @@ def test_the_demo_exits_with_1_if_an_answer_is_wrong(files, monkeypatch):
     monkeypatch.setitem(demo.WORKS, "sha256", expected)
     done = CliRunner().invoke(cli.app, ["demo", "--input", str(files), "--json"])
     assert done.exit_code == 1
-    assert '"wrong": 1,' in done.output
+    assert '"wrong": 2,' in done.output  # with the others, and one at a time
 
 
 @pytest.mark.parametrize(
@@ -90,6 +96,8 @@ def test_the_demo_exits_with_1_if_an_answer_is_wrong(files, monkeypatch):
         (["--input", "/nowhere"], "there is no such file or folder"),
         (["--work", "nothing"], "--work is one of sha256, compress"),
         (["--block", "1000000000000"], "--block is from 1 to"),
+        (["--block", "1T"], "--block is a size like 64K, 1M or 1048576, not '1T'"),
+        (["--depth", "x"], "--depth is a number of requests, at least 1, not 'x'"),
         (["--block", "0"], "--block is from 1 to 268435456 bytes"),
         (["--depth", "0"], "--depth is a number of requests, at least 1"),
     ],
@@ -176,12 +184,123 @@ def test_serve_says_that_a_name_is_in_use(server, path):
     assert (done.returncode, "somebody listens on" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("option", [["--polling", "no"], ["--kick", "no"], ["--cpu", "9999"]])
-def test_serve_refuses_bad_options(path, option):
-    done = run("serve", path, "hashlib:sha256", *option)
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--polling", "no"], "--polling is adaptive, never or always, not 'no'"),
+        (["--kick", "no"], "--kick is asleep or always, not 'no'"),
+        (["--cpu", "9999"], "CPU"),
+        (["--cpu", "x"], "--cpu is the number of a CPU, not 'x'"),
+        (["--max-poll", "x"], "--max-poll is a number of seconds, at least 0, not 'x'"),
+    ],
+)
+def test_serve_refuses_bad_options(path, option, message):
+    done = CliRunner().invoke(cli.app, ["serve", str(path), "hashlib:sha256", *option])
+    assert done.exit_code == 2
+    assert re.fullmatch(rf"ringbell: .*{re.escape(message)}.*\n", done.stderr)
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_shown(option):
+    assert CliRunner().invoke(cli.app, [option]).stdout == f"ringbell {ringbell.__version__}\n"
+
+
+COMMANDS = ["serve", "produce", "consume", "demo"]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
+def test_help_fits_80_columns_and_reads_as_a_manual_page(command):
+    done = CliRunner().invoke(cli.app, [*command, "--help"], env={"COLUMNS": "80"})
+    assert done.exit_code == 0
+    assert (
+        CliRunner().invoke(cli.app, [*command, "-h"], env={"COLUMNS": "80"}).stdout == done.stdout
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"Usage: ringbell {' '.join(command)}".rstrip())
+    assert max(map(len, lines)) <= 80
+    assert not re.search(r"\]\]|<str>|None|\{", done.stdout)
+    # A line of a text is broken only where the next word has no room.
+    text = re.split(r"^\w+:$", done.stdout, maxsplit=1, flags=re.MULTILINE)[0]
+    for line, following in itertools.pairwise(text.splitlines()):
+        if line.startswith("  ") and following:
+            assert len(line) + 1 + len(following.split()[0]) > 78
+
+
+def test_without_a_command_the_help_goes_to_stderr():
+    done = CliRunner().invoke(cli.app, [])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Usage: ringbell" in done.stderr
+
+
+def test_defaults_that_are_sizes_are_shown_as_they_are_given():
+    assert "[default: 1M]" in CliRunner().invoke(cli.app, ["produce", "-h"]).stdout
+
+
+@pytest.mark.parametrize("text", ["65536", "64K", "64k", "64KiB", "64 KB"])
+def test_a_size_may_be_written_in_several_ways(text):
+    assert options.read_size("--ring-size", text) == 65536
+    assert options.shown_size(65536) == "64K"
+
+
+@pytest.mark.parametrize("text", ["", "K", "1.5M", "-1", "1MM", "1e6", "1T", "\u0661K"])
+def test_what_is_no_size_is_refused_with_one_that_is(text):
+    with pytest.raises(ValueError, match="--ring-size is a size like 64K, 1M or 1048576, not"):
+        options.read_size("--ring-size", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["produce"], "missing argument 'NAME'; see 'ringbell produce --help'"),
+        (["serve", "x"], "missing argument 'MODULE:FUNCTION'; see 'ringbell serve --help'"),
+        (["prodcue"], "no such command 'prodcue'"),
+        (["consume", "x", "--nope"], "no such option: --nope"),
+        (["consume", "x", "--timeout"], "--timeout"),
+        (["consume", "x", "y", "z"], "unexpected extra argument"),
+        (["produce", "x", "--ring-size", "1000"], "--ring-size is a power of two from 4K to 1G"),
+        (
+            ["produce", "x", "--timeout", "soon"],
+            "--timeout is a number of seconds, at least 0, not 'soon'",
+        ),
+        (["produce", "x", "--timeout", "-1"], "--timeout is a number of seconds, at least 0"),
+        (["consume", "", "--timeout", "0"], "cannot be the name of a channel"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line(arguments, message):
+    done = CliRunner().invoke(cli.app, arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert re.fullmatch(rf"ringbell: .*{re.escape(message)}.*\n", done.stderr)
+
+
+def test_a_shell_completes_commands_and_values():
+    def completed(words):
+        settings = {"_RINGBELL_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        settings["COMP_CWORD"] = str(len(words.split(" ")) - 1)
+        done = CliRunner().invoke(cli.app, [], env=settings)
+        return done.stdout.split()
+
+    assert completed("ringbell ") == COMMANDS
+    assert completed("ringbell serve x y --polling ") == options.POLLING
+
+
+def test_the_completion_can_be_shown():
+    command = " ".join(map(shlex.quote, [*COMMAND, "--show-completion"]))
+    shown = subprocess.run(["bash", "-c", f"{command}; exit"], capture_output=True, check=True)
+    assert b"_RINGBELL_COMPLETE=complete_bash" in shown.stdout
+    assert "--install-completion" in CliRunner().invoke(cli.app, ["--help"]).stdout
+
+
+def test_what_cannot_be_written_to_the_output_is_told():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    assert done.stderr == "ringbell: standard output: No space left on device\n"
 
 
-def test_the_version_is_shown():
-    assert run("--version").stdout == f"ringbell {ringbell.__version__}\n"
+def test_a_device_is_no_producer_and_says_what_it_is(server, path):
+    for command in ("consume", "produce"):
+        done = CliRunner().invoke(cli.app, [command, str(path)], input="")
+        assert done.exit_code == 2
+        assert "this is a device, which waits for a driver, not a " in done.stderr

@@ -315,6 +315,16 @@ with ringbell.listen(path) as listener:
 device = got.pop()
 inside = threading.Thread(target=driver.interrupt.recv)
 inside.start()
+frame, block = driver.doorbell.reserve(8), driver.doorbell.coalesce()
+def payloads():  # the child is forked while a thread is inside of this, too
+    drawing.set()
+    drawn.wait()
+    yield b"y"
+drawing, drawn = threading.Event(), threading.Event()
+answers = driver.map(payloads())
+drawer = threading.Thread(target=lambda: next(answers, None))
+drawer.start()
+drawing.wait()
 while driver.stats().driver.consumer.sleeps == 0:
     time.sleep(0.001)
 reader, writer = os.pipe()
@@ -325,6 +335,11 @@ if not child:
         driver.interrupt.recv, driver.interrupt.fileno, driver.reap, lambda: driver.call(b"x"),
         lambda: driver.submit(b"x"), lambda: driver.doorbell.send(b"x"), device.take,
         lambda: next(iter(driver.interrupt)), lambda: next(driver.map([b"x"])),
+        lambda: next(answers), lambda: driver.doorbell.reserve(1), block.__enter__,
+        lambda: setattr(driver.interrupt, "moderation", None), driver.interrupt.borrow,
+        driver.interrupt.recv_many, lambda: device.interrupt.send(b"x"),
+        lambda: setattr(device.doorbell, "moderation", None),
+        lambda: frame.__exit__(None, None, None),
     ):
         try:
             call()
@@ -333,12 +348,17 @@ if not child:
             said.append("forked" if "forked from" in str(error) else str(error))
         except BaseException as error:
             said.append(repr(error))
-    driver.close()
+    driver.close()  # the parent's: nothing is left to do here
+    device.close()
     os.write(writer, repr(set(said)).encode())
     os._exit(0)
 os.waitpid(child, 0)
 device.interrupt.send(b"the parent goes on")
 inside.join()
+frame.abandon()
+drawn.set()
+device.take().complete()
+drawer.join()
 ''', globals())""")
     assert told == "None"
     assert peer.run("os.read(reader, 1000).decode()") == repr("{'forked'}")

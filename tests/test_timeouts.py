@@ -237,6 +237,7 @@ def test_what_has_arrived_is_taken_without_waiting(pair, before):
 NONSENSE = [
     (float("nan"), ValueError),
     (decimal.Decimal("nan"), ValueError),
+    (10**400, ValueError),
     ("1", TypeError),
     (b"1", TypeError),
     (1j, TypeError),

@@ -27,7 +27,7 @@ else:
     finally:
         device.kill()
         device.wait()
-    assert importlib.metadata.version("ringbell") == ringbell.__version__
+    assert importlib.metadata.version("ringbell-ipc") == ringbell.__version__
     print(f"ringbell {ringbell.__version__} works on CPython {sys.version.split()[0]}")
 PYTHON
 

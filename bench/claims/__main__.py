@@ -39,7 +39,8 @@ def page(sections: list[Section], cpus: tuple[int, int], spent: CpuTime) -> str:
     machine = describe(cpus)
     virtual = "a virtual machine: " if is_virtual() else ""
     verdicts = "\n".join(
-        f"| {section.number} | {section.claim} | {section.verdict.word} |" for section in sections
+        f"| {section.number} | {section.verdict.title} | {section.claim} | {section.verdict.word} |"
+        for section in sections
     )
     text = "\n".join(section.as_markdown() for section in sections)
     written = fill(
@@ -57,8 +58,8 @@ def page(sections: list[Section], cpus: tuple[int, int], spent: CpuTime) -> str:
 
 {measured}
 
-| | claim | verdict |
-| --- | --- | --- |
+| | what is the case | what was claimed | verdict |
+| --- | --- | --- | --- |
 {verdicts}
 
 {text}"""
@@ -88,7 +89,7 @@ def measure(bench: Bench, numbers: list[int]) -> list[Section]:
     for number in numbers:
         began = time.monotonic()
         section = CLAIMS[number - 1](bench)
-        print(f"{number}. {section.claim}: {section.verdict.word.upper()}", flush=True)
+        print(f"{number}. {section.verdict.title}: {section.verdict.word.upper()}", flush=True)
         print(f"   {section.verdict.text} [{time.monotonic() - began:.0f} s]", flush=True)
         sections.append(section)
     return sections

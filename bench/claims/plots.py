@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 STYLE = {
-    "figure.dpi": 100,
+    "figure.dpi": 200,
     "font.size": 9,
     "axes.grid": True,
     "grid.alpha": 0.3,

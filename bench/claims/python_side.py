@@ -49,15 +49,25 @@ def call_rate(driver: ringbell.Driver, seconds: float) -> float:
     return _rate(seconds, lambda until: sum(1 for _ in iter(lambda: _call(driver, until), False)))
 
 
-def map_rate(driver: ringbell.Driver, depth: int, seconds: float) -> float:
-    """Measure requests of 64 bytes a second with so many in flight."""
+def map_rate(driver: ringbell.Driver, depth: int, seconds: float) -> dict[str, float]:
+    """Measure requests of 64 bytes a second with so many in flight, and kicks for each."""
     clock = time.perf_counter
 
     def payloads(until: float) -> Iterator[bytes]:
         while clock() < until:
             yield MESSAGE
 
-    return _rate(seconds, lambda until: sum(1 for _ in driver.map(payloads(until), depth=depth)))
+    kicks, requests = _kicks(driver)
+    rate = _rate(seconds, lambda until: sum(1 for _ in driver.map(payloads(until), depth=depth)))
+    kicks_after, requests_after = _kicks(driver)
+    return {"rate": rate, "kicks": (kicks_after - kicks) / (requests_after - requests)}
+
+
+def _kicks(driver: ringbell.Driver) -> tuple[int, int]:
+    """Count the kicks of both sides, and the requests, up to now."""
+    stats = driver.stats()
+    requests = stats.driver.producer
+    return requests.kicks_sent + stats.device.producer.kicks_sent, requests.entries
 
 
 def _call(driver: ringbell.Driver, until: float) -> bool:

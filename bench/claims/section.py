@@ -24,9 +24,10 @@ class Section:
         verdict = fill(f"**{self.verdict.word.capitalize()}.** {self.verdict.text}")
         how = fill(f"How: {self.how} `python bench/claims --only {self.number}`")
         return (
-            f"## {self.number}. {self.claim}\n\n"
+            f"## {self.number}. {self.verdict.title}\n\n"
+            f"Claimed: {self.claim}.\n\n"
             f"{verdict}\n\n"
-            f"![{self.claim}](figures/{self.figure})\n\n"
+            f"![{self.verdict.title}](figures/{self.figure})\n\n"
             f"{tables}\n\n"
             f"{how}\n"
         )

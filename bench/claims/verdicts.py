@@ -19,12 +19,15 @@ REFUTED: Literal["refuted"] = "refuted"
 
 Series = dict[float, float]
 """What was measured, by what was varied."""
+Measured = dict[str, Series]
 
 
 @dataclass(frozen=True)
 class Verdict:
     word: Literal["holds", "holds in part", "refuted"]
     text: str
+    title: str
+    """What is the case, in one line."""
 
 
 def number(value: float) -> str:
@@ -89,10 +92,41 @@ def wake_up(other: Series, same: Series, busy: Series) -> Verdict:
             "So there is no one number: how long the side has been asleep, and where, decides. "
             "What can be said is how large it is."
         )
-    return Verdict(word, text)
+    titles = {
+        HOLDS: "A wake-up through an eventfd costs the same wherever and however long one sleeps",
+        IN_PART: "A wake-up through an eventfd costs the same in one place, and not in all of them",
+        REFUTED: "What a wake-up costs depends on how long the side was asleep, and where",
+    }
+    return Verdict(word, text, titles[word])
 
 
-def rate_against_depth(series: dict[str, Series], wake_up_us: float) -> Verdict:
+def why_slower(quick: str, slow: str, like: str, rates: Measured, kicks: Measured) -> str:
+    """Explain where the quicker program has the lower rate, by the kicks of both for a request.
+
+    `like` is the quicker program that was made as slow as the other one.
+    """
+    depths = [depth for depth in sorted(rates[quick]) if rates[slow][depth] > rates[quick][depth]]
+    if not depths:
+        return f" {quick} is the faster one at every depth."
+    best = max(depths, key=lambda depth: rates[slow][depth] / rates[quick][depth])
+    text = (
+        f" {slow} beats {quick} at depth {', '.join(f'{depth:,.0f}' for depth in depths)}, most at "
+        f"{best:,.0f}. Kicks tell why. There {quick} sends {number(1000 * kicks[quick][best])} for "
+        f"1,000 requests and {slow} {number(1000 * kicks[slow][best])}. "
+    )
+    if kicks[quick][best] <= 2 * kicks[slow][best]:
+        return text + "So it is not the kicks, and this run does not explain it."
+    text += (
+        f"{quick} is done with all that is in flight before the other side has woken up, so both "
+        f"sides sleep in each round. {slow} takes longer for each request, so the other side finds "
+        f"more to do, and sleeps less. {like} sends {number(1000 * kicks[like][best])} and does "
+        f"{number(rates[like][best])} requests/s, "
+    )
+    faster = rates[like][best] > rates[quick][best]
+    return text + ("more than without the work." if faster else "no more than without the work.")
+
+
+def rate_against_depth(series: Measured, wake_up_us: float) -> Verdict:
     """Judge whether 1/W limits the rate; each series is a rate by queue depth."""
     limit = 1e6 / wake_up_us
     texts = []
@@ -106,10 +140,13 @@ def rate_against_depth(series: dict[str, Series], wake_up_us: float) -> Verdict:
         text += f", and more than 1/W from depth {beyond[0]:,.0f} on" if beyond else ""
         texts.append(text)
     text = f"1/W is {number(limit)} a second here (W = {number(wake_up_us)} us). "
-    return Verdict(
-        all_some_none(max(rates.values()) > 2 * limit for rates in series.values()),
-        text + "; ".join(texts) + ".",
-    )
+    word = all_some_none(max(rates.values()) > 2 * limit for rates in series.values())
+    titles = {
+        HOLDS: "The cost of a wake-up does not limit the rate, once several requests are in flight",
+        IN_PART: "The cost of a wake-up limits the rate of some, whatever is in flight",
+        REFUTED: "The cost of a wake-up limits the rate, whatever is in flight",
+    }
+    return Verdict(word, text + "; ".join(texts) + ".", titles[word])
 
 
 def kicks_against_load(policies: dict[str, list[float]], always: str, compare: str) -> Verdict:
@@ -132,9 +169,13 @@ def kicks_against_load(policies: dict[str, list[float]], always: str, compare: s
     text += f". Over all loads, against {compare}: " + ", ".join(
         f"{name} {number(ratio)} times as many" for name, ratio in ratios
     )
-    return Verdict(
-        all_some_none(policies[name][-1] < 0.01 for name in others), text + " (medians)."
-    )
+    word = all_some_none(policies[name][-1] < 0.01 for name in others)
+    titles = {
+        HOLDS: "The more there is to do, the fewer kicks are needed, down to none",
+        IN_PART: "Under some policies kicks go away with the load, under others they do not",
+        REFUTED: "Kicks do not go away with the load",
+    }
+    return Verdict(word, text + " (medians).", titles[word])
 
 
 def one_wake_up(held: Series, free: Series) -> Verdict:
@@ -151,7 +192,13 @@ def one_wake_up(held: Series, free: Series) -> Verdict:
     if single:
         text += f", and once for up to {number(single[-1])}"
     text += ": kicks that come after it ran are not before it ran."
-    return Verdict(all_some_none(ones), text)
+    word = all_some_none(ones)
+    titles = {
+        HOLDS: "Kicks that come before the sleeper runs are one wake-up, however many",
+        IN_PART: "Kicks that come before the sleeper runs are mostly one wake-up",
+        REFUTED: "Kicks that come before the sleeper runs are more than one wake-up",
+    }
+    return Verdict(word, text, titles[word])
 
 
 def crossing(plain: Series, other: Series) -> float | None:
@@ -172,8 +219,14 @@ def crossing(plain: Series, other: Series) -> float | None:
     return found
 
 
-def coalescing(p50: dict[float, Series], p99: dict[float, Series]) -> Verdict:
-    """Judge whether moderation costs latency; by its delay, 0 for none, latency by rate."""
+def coalescing(
+    p50: dict[float, Series], least: dict[float, Series], most: dict[float, Series]
+) -> Verdict:
+    """Judge whether moderation costs latency; by its delay, 0 for none, latency by rate.
+
+    `least` and `most` are the p99 of the best and the worst round: it is noisy, so two lines of it
+    cross only where all rounds of one are below all rounds of the other.
+    """
     plain = p50[0]
     idle = min(plain)
     delays = sorted(delay for delay in p50 if delay)
@@ -188,25 +241,29 @@ def coalescing(p50: dict[float, Series], p99: dict[float, Series]) -> Verdict:
         + ". "
     )
     free = True
-    for name, series in (("p50", p50), ("p99", p99)):
-        crossings = {delay: crossing(series[0], series[delay]) for delay in delays}
+    for name, without, moderated in (("p50", p50[0], p50), ("p99", least[0], most)):
+        crossings = {delay: crossing(without, moderated[delay]) for delay in delays}
         cross = {delay: rate for delay, rate in crossings.items() if rate is not None}
         free = free and not cross
+        beyond = " by more than the spread of the rounds" if name == "p99" else ""
         if cross:
-            text += f"Lines of {name} cross that of no moderation, and stay below it, at "
+            text += f"Lines of {name} cross that of no moderation, and stay below it{beyond}, at "
             text += ", ".join(
                 f"{number(rate)}/s ({number(delay)} us)" for delay, rate in cross.items()
             )
             text += ". "
         else:
-            text += f"No line of {name} crosses that of no moderation. "
+            text += f"No line of {name} crosses that of no moderation{beyond}. "
     costly = all(cost >= delay / 2 for delay, cost in zip(delays, costs, strict=True))
     if not any(cost > 0 for cost in costs):
-        return Verdict(REFUTED, text + "It costs no latency here.")
+        return Verdict(REFUTED, text + "It costs no latency here.", "Coalescing costs no latency")
     if costly and free:
-        return Verdict(HOLDS, text + "It costs latency at every rate.")
+        title = "Coalescing costs latency at every rate"
+        return Verdict(HOLDS, text + "It costs latency at every rate.", title)
     return Verdict(
-        IN_PART, text + "It costs latency when there is little to do, and less or none beyond."
+        IN_PART,
+        text + "It costs latency when there is little to do, and less or none beyond.",
+        "Coalescing costs latency when there is little to do, and less or none beyond",
     )
 
 
@@ -266,7 +323,14 @@ def adaptive_polling(
         f"{duration(one_cpu['adaptive'])} with it, {duration(one_cpu['never'])} without, and "
         f"{duration(one_cpu['always'])} when both poll always."
     )
-    return Verdict(all_some_none([removes, bounded and slower[slowest] <= 1.5 and patient]), text)
+    word = all_some_none([removes, bounded and slower[slowest] <= 1.5 and patient])
+    but = "costs more than its bound" if removes else "does not remove the wake-ups"
+    titles = {
+        HOLDS: "Adaptive polling removes the wake-ups of regular traffic, and keeps to its bound",
+        IN_PART: f"Adaptive polling does a part of what it promises: it {but}",
+        REFUTED: "Adaptive polling does not remove the wake-ups, and costs more than its bound",
+    }
+    return Verdict(word, text, titles[word])
 
 
 def padding(padded: dict[str, list[float]], bare: dict[str, list[float]]) -> Verdict:
@@ -278,15 +342,25 @@ def padding(padded: dict[str, list[float]], bare: dict[str, list[float]]) -> Ver
     text = "With the padding: " + ", ".join(
         f"{number(ratio)} times the rate {name}" for name, ratio in ratios.items()
     )
-    return Verdict(all_some_none(ratio >= 1.1 for ratio in ratios.values()), text + ".")
+    gains = [name for name, ratio in ratios.items() if ratio >= 1.1]
+    others = " and ".join(name for name in ratios if name not in gains)
+    word = all_some_none(name in gains for name in ratios)
+    titles = {
+        HOLDS: "Padding between `dwi` and `dri` makes a ring faster",
+        IN_PART: f"Padding makes a ring faster {' and '.join(gains)}, and not {others}",
+        REFUTED: "Padding between `dwi` and `dri` makes no ring faster",
+    }
+    return Verdict(word, text + ".", titles[word])
 
 
 def two_cpus(one: dict[str, Series], two: dict[str, Series]) -> Verdict:
     """Judge whether two CPUs are faster; by the way of exchange, rates by work per request."""
-    texts, wins = [], []
+    texts, wins, always, never = [], [], [], []
     for name in two:
         ratios = {work: two[name][work] / one[name][work] for work in sorted(two[name])}
         wins += [ratio > 1 for ratio in ratios.values()]
+        always += [name] if min(ratios.values()) > 1 else []
+        never += [name] if max(ratios.values()) <= 1 else []
         least, most = min(ratios), max(ratios)
         faster = [number(work) for work, ratio in ratios.items() if ratio > 1]
         text = (
@@ -296,4 +370,12 @@ def two_cpus(one: dict[str, Series], two: dict[str, Series]) -> Verdict:
         text += f"faster with {', '.join(faster)} us" if faster else "never faster"
         texts.append(text)
     text = "The rate on two CPUs over that on one: "
-    return Verdict(all_some_none(wins), text + "; ".join(texts) + ".")
+    word = all_some_none(wins)
+    found = [f"faster {' and '.join(always)}"] if always else []
+    found += [f"slower {' and '.join(never)}"] if never else []
+    titles = {
+        HOLDS: "Two CPUs are faster than one",
+        IN_PART: f"Two CPUs are {'; '.join(found) or 'faster than one for some work'}",
+        REFUTED: "Two CPUs are not faster than one",
+    }
+    return Verdict(word, text + "; ".join(texts) + ".", titles[word])

@@ -107,6 +107,11 @@ bool patience_from(struct patience *patience, PyObject *timeout)
 			PyErr_Clear();
 			PyErr_Format(PyExc_TypeError,
 				     "timeout is a number of seconds or None, not %R", timeout);
+		} else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+			PyErr_Clear();
+			PyErr_SetString(PyExc_ValueError,
+					"timeout is a number of seconds or None, and this one is "
+					"larger than a float can be");
 		}
 		return false;
 	}

@@ -256,13 +256,15 @@ PyDoc_STRVAR(
 	write_doc,
 	"write($self, /, rows, timeout=None)\n--\n\n"
 	"Copy records into the ring, as many at a time as it has room for; return how many.\n\n"
-	"`rows` is a one-dimensional array of the stream's dtype, or what NumPy makes one of it:\n"
-	"a list, one record. The consumer sees them at once, and is kicked at most once for\n"
+	"`rows` is a one-dimensional array of the stream's dtype; or a record, a tuple of its\n"
+	"fields, or lists of them, whose values become records if nothing in them changes by that\n"
+	"(a float may be rounded). The consumer sees them at once, and is kicked at most once for\n"
 	"those that fit. Blocks while the ring is full. That is all of them, or those that were\n"
 	"written when `timeout` seconds are over. Raises RingFull when none was, TypeError for an\n"
-	"array of another dtype, ValueError for another shape, EndOfStream or PeerLost when\n"
-	"nobody will take them, ChannelClosed after close; what was written before an exception\n"
-	"arrives.");
+	"array of another dtype, a masked array, a table, or values of another kind,\n"
+	"OverflowError for numbers that do not fit, ValueError for text that does not and for\n"
+	"another shape, EndOfStream or PeerLost when nobody will take them, ChannelClosed after\n"
+	"close; what was written before an exception arrives.");
 
 static PyObject *record_producer_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				       PyObject *kwnames)

@@ -1,44 +1,36 @@
 # SPDX-License-Identifier: MIT
-"""The commands: what they take, and how their errors and results are shown."""
+"""The commands: what they take and what they do."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import importlib
 import json
-import os
 import signal
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Table
 
 from ringbell import __version__
 from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
-from ringbell.command import demo
-from ringbell.errors import EndOfStream, PeerLost, RingbellError
-from ringbell.meeting.segment import RING_SIZE
+from ringbell.command import demo, demo_shown, options
+from ringbell.command.help import SETTINGS, Command, Commands
+from ringbell.command.shown import (
+    bar,
+    fail,
+    print_figures,
+    print_note,
+    say,
+    shown_errors,
+    stream_bar,
+)
 from ringbell.pinning import choose_pair
 from ringbell.policy import MAX_POLL, Kick, Polling
-from ringbell.stats import ConsumerCounters, ProducerCounters
 from ringbell.streams.opening import consume as consume_stream
 from ringbell.streams.opening import produce as produce_stream
 
@@ -48,47 +40,13 @@ if TYPE_CHECKING:
     from ringbell.streams.record_producer import RecordProducer
 
 app: typer.Typer = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
+    cls=Commands,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Doorbell rings in shared memory: two processes exchange requests and answers, or one "
-    "sends a stream to the other.",
+    context_settings=SETTINGS,
+    invoke_without_command=True,
+    help="Requests and answers, or a stream, between two processes through shared memory.",
 )
-_errors = Console(stderr=True)
-_TITLES: dict[Kick, str] = {"asleep": "kick a side that sleeps", "always": "kick for every entry"}
-
-CpuOption = Annotated[int | None, typer.Option(help="Pin to this CPU.")]
-PollingOption = Annotated[str, typer.Option(help="adaptive, never or always.")]
-KickOption = Annotated[str, typer.Option(help="asleep, or always: a kick for every entry.")]
-
-
-def _fail(message: object, code: int = 2) -> NoReturn:
-    _errors.print(
-        f"ringbell: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
-    raise typer.Exit(code)
-
-
-def _say(message: str) -> None:
-    _errors.print(f"ringbell: {message}", markup=False, highlight=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _shown_errors() -> Iterator[None]:
-    """Show what went wrong in one line, without a traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(128 + signal.SIGINT) from None
-    except BrokenPipeError:  # whoever read our output wants no more, as in `... | head`
-        raise typer.Exit(128 + signal.SIGPIPE) from None
-    except (EndOfStream, PeerLost) as error:
-        _fail(error, code=1)
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}")
-    except (RingbellError, ValueError, RuntimeError, BufferError) as error:
-        _fail(error)
 
 
 def _version(wanted: bool) -> None:
@@ -99,47 +57,67 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     del version
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
-@app.command()
+@app.command(cls=Command, short_help="Answer requests with a function.")
 def serve(
-    name: Annotated[str, typer.Argument(help="Name to listen under, or a path with a slash.")],
+    name: options.Name,
     handler: Annotated[
-        str, typer.Argument(metavar="MODULE:FUNCTION", help="Called with each request's payload.")
+        str,
+        typer.Argument(metavar="MODULE:FUNCTION", help="Called with the payload of each request."),
     ],
-    cpu: CpuOption = None,
-    polling: PollingOption = "adaptive",
+    cpu: options.Cpu = None,
+    polling: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            autocompletion=lambda: options.POLLING,
+            help="Look before sleeping: adaptive, never or always.",
+        ),
+    ] = "adaptive",
     max_poll: Annotated[
-        float, typer.Option(help="Seconds that adaptive polling may take.")
-    ] = MAX_POLL,
-    kick: KickOption = "asleep",
+        str, typer.Option(metavar="SECONDS", help="The longest look of adaptive polling.")
+    ] = str(MAX_POLL),
+    kick: Annotated[
+        str,
+        typer.Option(
+            metavar="WHEN",
+            autocompletion=lambda: options.KICK,
+            help="Wake the other side when it is asleep, or always: for every entry.",
+        ),
+    ] = "asleep",
 ) -> None:
-    """Answer requests with a function, until Ctrl-C or SIGTERM."""
+    """Answer requests with a function, until Ctrl-C or SIGTERM.
+
+    The function gets each payload as a read-only memoryview and returns the answer, any buffer.
+    Its module is looked for in the current folder first: `ringbell serve sums mycode:handle`.
+    """
     signal.signal(signal.SIGTERM, _end_on_sigterm)
-    with _shown_errors():
+    with shown_errors():
+        how: dict[str, Any] = {
+            "cpu": options.read_cpu(cpu),
+            "polling": cast(Polling, options.read_choice("--polling", options.POLLING, polling)),
+            "max_poll": options.read_seconds("--max-poll", max_poll),
+            "kick": cast(Kick, options.read_choice("--kick", options.KICK, kick)),
+        }
         function = load_handler(handler)
-        with listen(
-            name, cpu=cpu, polling=_polling(polling), max_poll=max_poll, kick=_kick(kick)
-        ) as listener:
-            print(f"listening on {listener.path}", flush=True)
+        with listen(name, **how) as listener:
+            say(f"listening on {listener.path}")
             serve_on(listener, function)
 
 
 def _end_on_sigterm(number: int, _frame: object) -> NoReturn:
     sys.exit(128 + number)
-
-
-def _polling(text: str) -> Polling:
-    return text  # type: ignore[return-value]  # Policy checks it
-
-
-def _kick(text: str) -> Kick:
-    return text  # type: ignore[return-value]  # Policy checks it
 
 
 def load_handler(text: str) -> Callable[[memoryview], Any]:
@@ -167,226 +145,150 @@ def load_handler(text: str) -> Callable[[memoryview], Any]:
     return found  # type: ignore[no-any-return]
 
 
-StatsOption = Annotated[bool, typer.Option("--stats", help="A line of figures at the end.")]
-TimeoutOption = Annotated[
-    float | None, typer.Option(help="Seconds to wait for the other side; for ever if not given.")
-]
-
-
-@app.command(name="produce")
+@app.command(cls=Command, name="produce", short_help="Send files, or the standard input.")
 def run_produce(
-    name: Annotated[str, typer.Argument(help="Name of the stream, or a path with a slash.")],
+    name: options.Name,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="- or nothing: the input.")
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE", help="What to send; - is the standard input, as no FILE is."
+        ),
     ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="Records of this dtype, raw: f8, i4,f8, or a list as NumPy takes it."),
-    ] = None,
-    ring_size: Annotated[int, typer.Option(help="Bytes of the ring, a power of two.")] = RING_SIZE,
-    cpu: CpuOption = None,
-    timeout: TimeoutOption = None,
-    stats: StatsOption = False,
+    dtype: options.Dtype = None,
+    ring_size: options.RingSize = options.DEFAULT_RING_SIZE,
+    cpu: options.Cpu = None,
+    timeout: options.Timeout = None,
+    stats: options.Stats = False,
 ) -> None:
-    """Send files, or what comes in, to `ringbell consume NAME`; whichever starts first waits.
+    """Send files, or the standard input, to `ringbell consume NAME`.
 
-    Bytes go as they are: tar c src | ringbell produce x. A .npy file goes as records of its dtype.
-    Exits with 1 when the consumer goes away before all was sent.
+    Whichever of the two starts first waits for the other. Bytes go as they are, as in
+    `tar c src | ringbell produce x`. A .npy file goes as records of its dtype.
+
+    Exits with 1 when the consumer goes away before it has taken everything.
     """
-    from ringbell.command.files import dtype_of, lost_order, produce_files, size_of  # loads NumPy
+    from ringbell.command.array_files import lost_order  # loads NumPy
+    from ringbell.command.files import dtype_of, produce_files, size_of
 
     signal.signal(signal.SIGTERM, _end_on_sigterm)
-    with _shown_errors():
+    with shown_errors():
+        how: dict[str, Any] = {
+            "ring_size": options.read_ring_size(ring_size),
+            "cpu": options.read_cpu(cpu),
+            "timeout": options.read_timeout(timeout),
+        }
         sources = files or [Path("-")]
         records = dtype_of(sources, dtype)
         total = size_of(sources)
         for file in lost_order(sources) if dtype is None else ():
-            _say(f"{file} lies column by column (Fortran order); it arrives row by row")
+            print_note(f"{file} lies column by column (Fortran order); it arrives row by row")
         stream: MessageProducer | RecordProducer
-        options: dict[str, Any] = {"ring_size": ring_size, "cpu": cpu, "timeout": timeout}
-        stream = produce_stream(name, records, **options)
+        stream = produce_stream(name, records, **how)
         begin = time.monotonic()
-        with stream, _stream_bar(f"to {name}", total) as advance:
+        with stream, stream_bar(f"to {name}", total) as advance:
             produce_files(stream, sources, dtype is not None, advance)
         if stats:
-            _print_stats(stream.stats().driver.producer, time.monotonic() - begin)
+            print_figures(stream.stats().driver.producer, time.monotonic() - begin)
 
 
-@app.command(name="consume")
+@app.command(cls=Command, name="consume", short_help="Write what comes to a file or the output.")
 def run_consume(
-    name: Annotated[str, typer.Argument(help="Name of the stream, or a path with a slash.")],
-    file: Annotated[Path, typer.Argument(help="- or nothing: the output.")] = Path("-"),
-    dtype: Annotated[
-        str | None, typer.Option(help="Refuse a stream of other records than of this dtype.")
+    name: options.Name,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="Where to write it; - is the standard output, as no FILE is."
+        ),
     ] = None,
-    cpu: CpuOption = None,
-    timeout: TimeoutOption = None,
-    stats: StatsOption = False,
+    dtype: options.Dtype = None,
+    cpu: options.Cpu = None,
+    timeout: options.Timeout = None,
+    stats: options.Stats = False,
 ) -> None:
-    """Write what `ringbell produce NAME` sends; whichever starts first waits.
+    """Write what `ringbell produce NAME` sends to a file, or to the standard output.
 
-    ringbell consume x | tar x -C copy. Records go raw, or into a FILE.npy as an array.
+    Whichever of the two starts first waits for the other. Records go raw, as in
+    `ringbell consume x > raw`, or into a FILE.npy as an array. With --dtype a stream of anything
+    else is refused.
+
     Exits with 1 when the producer gives up or dies before its end.
     """
-    from ringbell.command.files import check_target, consume_into, parse_dtype  # loads NumPy
+    from ringbell.command.files import STANDARD, check_target, consume_into, parse_dtype
 
     signal.signal(signal.SIGTERM, _end_on_sigterm)
-    with _shown_errors():
+    with shown_errors():
         wanted = None if dtype is None else parse_dtype(dtype)
-        check_target(file)
+        how: dict[str, Any] = {
+            "cpu": options.read_cpu(cpu),
+            "timeout": options.read_timeout(timeout),
+        }
+        target = file or STANDARD
+        check_target(target)
         stream: MessageConsumer | RecordConsumer
-        stream = consume_stream(name, wanted, cpu=cpu, timeout=timeout)
+        stream = consume_stream(name, wanted, **how)
         begin = time.monotonic()
-        with stream, _stream_bar(f"from {name}", None) as advance:
-            consume_into(stream, file, advance)
+        with stream, stream_bar(f"from {name}", None) as advance:
+            consume_into(stream, target, advance, may_be_binary=file is not None)
         if stats:
-            _print_stats(stream.stats().device.consumer, time.monotonic() - begin)
+            print_figures(stream.stats().device.consumer, time.monotonic() - begin)
 
 
-def _print_stats(end: ProducerCounters | ConsumerCounters, seconds: float) -> None:
-    _errors.print(
-        f"ringbell: {end.bytes:,} bytes in {end.entries:,} entries, {seconds:.3f} s, "
-        f"{end.bytes / 1e6 / max(seconds, 1e-9):,.1f} MB/s; {end.kicks_sent:,} kicks sent, "
-        f"{end.kicks_saved:,} saved; {end.sleeps:,} sleeps; {end.polling.found:,} waits ended by "
-        f"polling, {end.polling.missed:,} not",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-@app.command(name="demo")
+@app.command(cls=Command, name="demo", short_help="Send real files to another process and back.")
 def run_demo(
     input_path: Annotated[
         Path | None,
-        typer.Option("--input", help="Folder or file to send; the standard library if not given."),
+        typer.Option(
+            "--input", metavar="PATH", help="Folder or file to send instead of Python's library."
+        ),
     ] = None,
     work: Annotated[
-        str, typer.Option(help=f"What the device does: {' or '.join(demo.WORKS)}.")
+        str,
+        typer.Option(
+            metavar="WORK",
+            autocompletion=lambda: list(demo.WORKS),
+            help=f"What the device does: {' or '.join(demo.WORKS)}.",
+        ),
     ] = "sha256",
-    block: Annotated[int, typer.Option(help="Bytes in a request, at most.")] = demo.BLOCK,
-    depth: Annotated[int, typer.Option(help="Requests in flight.")] = demo.DEPTH,
+    block: Annotated[
+        str, typer.Option(metavar="SIZE", help="Size of a request, at most.")
+    ] = options.shown_size(demo.BLOCK),
+    depth: Annotated[str, typer.Option(metavar="COUNT", help="Requests in flight.")] = str(
+        demo.DEPTH
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Push real files through a device in another process, check its answers, show the figures.
 
-    The work is done with kicks only for a side that sleeps, and with a kick for every entry, so
-    that the difference is visible; each twice, in turn, and the faster run of each is shown.
-    Exits with 1 if an answer is wrong.
+    The work is done with kicks only for a side that sleeps, and with a kick for every entry, to
+    show the difference. Each is done twice, in turn, and the faster run is shown.
+
+    Exits with 1 when an answer is wrong.
     """
-    with _shown_errors():
-        job = demo.Job(input_path or Path(sysconfig.get_path("stdlib")), work, block, depth)
+    with shown_errors():
+        job = demo.Job(
+            input_path or Path(sysconfig.get_path("stdlib")),
+            work,
+            options.read_size("--block", block),
+            options.read_number("--depth", "a number of requests, at least 1", depth),
+        )
         cpus = choose_pair()
         files, total = job.files()
         if not as_json:
-            _describe(job, cpus, len(files), total)
+            demo_shown.describe(job, cpus, len(files), total)
         kicks: tuple[Kick, ...] = ("asleep", "always")
-        with _bar("reading the files once", total, as_json) as advance:
+        with bar("reading the files once", total, as_json) as advance:
             demo.read_once(files, advance)
         runs: dict[Kick, list[demo.Result]] = {kick: [] for kick in kicks}
         for _ in range(demo.ROUNDS):  # in turn: the speed of a shared machine varies
             for kick in kicks:
-                with _bar(_TITLES[kick], total, as_json) as advance:
+                with bar(demo_shown.TITLES[kick], total, as_json) as advance:
                     runs[kick].append(demo.run(job, kick, cpus, files, advance))
         # The fastest, but for one with a wrong answer, which is shown rather than hidden.
         results = [min(runs[kick], key=lambda run: (-run.wrong, run.seconds)) for kick in kicks]
     if as_json:
-        print(json.dumps(_as_json(job, cpus, results), indent=1))
+        print(json.dumps(demo_shown.as_json(job, cpus, results), indent=1))
     else:
-        Console().print(_table(results))
+        demo_shown.print_table(job, results)
     wrong = sum(result.wrong for result in results)
     if wrong:
-        _fail(f"{wrong} answers are wrong", code=1)
-
-
-def _describe(job: demo.Job, cpus: tuple[int, int] | None, files: int, total: int) -> None:
-    if cpus:
-        where = f"driver on CPU {cpus[0]}, device on CPU {cpus[1]}"
-    else:
-        where = (
-            "only one CPU may be used: both processes share it, so nobody polls (it would keep the "
-            "other from running) and every exchange is a context switch"
-        )
-    print(f"{job.work} of {files:,} files, {total / 1e6:,.1f} MB, below {job.source}")
-    print(f"in blocks of up to {job.block:,} bytes, {job.depth} in flight; {where}")
-
-
-def _bar(
-    title: str, total: int, quiet: bool
-) -> contextlib.AbstractContextManager[Callable[[int], None]]:
-    return _progress(title, total, quiet, TaskProgressColumn(), TimeRemainingColumn())
-
-
-def _stream_bar(
-    title: str, total: int | None
-) -> contextlib.AbstractContextManager[Callable[[int], None]]:
-    quiet = not sys.stderr.isatty()
-    return _progress(title, total, quiet, DownloadColumn(), TransferSpeedColumn())
-
-
-@contextlib.contextmanager
-def _progress(
-    title: str, total: int | None, quiet: bool, *columns: ProgressColumn
-) -> Iterator[Callable[[int], None]]:
-    first = (TextColumn("{task.description:24}", markup=False), BarColumn())
-    console = Console(stderr=True)
-    with Progress(*first, *columns, console=console, disable=quiet) as progress:
-        task = progress.add_task(title, total=total)
-        # A redraw would be a measurable part of a request: tell the bar about every megabyte.
-        waiting = 0
-
-        def advance(size: int) -> None:
-            nonlocal waiting
-            waiting += size
-            if waiting >= 1 << 20:
-                progress.advance(task, waiting)
-                waiting = 0
-
-        yield advance
-        progress.update(task, advance=waiting)
-
-
-def _as_json(
-    job: demo.Job, cpus: tuple[int, int] | None, results: list[demo.Result]
-) -> dict[str, object]:
-    return {
-        "input": os.fspath(job.source),
-        "work": job.work,
-        "block": job.block,
-        "depth": job.depth,
-        "cpus": cpus,
-        "runs": [dataclasses.asdict(result) | result.figures() for result in results],
-    }
-
-
-def _table(results: list[demo.Result]) -> Table:
-    table = Table(title="The same work, the faster of two runs each")
-    table.add_column("")
-    for result in results:
-        table.add_column(_TITLES[result.kick], justify="right")
-    rows: list[tuple[str, Callable[[demo.Result], str]]] = [
-        ("files", lambda r: f"{r.files:,}"),
-        ("bytes", lambda r: f"{r.bytes:,}"),
-        ("requests", lambda r: f"{r.requests:,}"),
-        ("wrong answers", lambda r: f"{r.wrong:,}"),
-        ("seconds", lambda r: f"{r.seconds:,.2f}"),
-        ("requests/s", lambda r: f"{r.figures()['requests_per_second']:,.0f}"),
-        ("MB/s", lambda r: f"{r.figures()['megabytes_per_second']:,.1f}"),
-        ("kicks per 1,000 requests, to device", lambda r: f"{r.figures()['kicks_to_device']:,.1f}"),
-        ("kicks per 1,000 requests, to driver", lambda r: f"{r.figures()['kicks_to_driver']:,.1f}"),
-        ("kicks saved", lambda r: f"{r.kicks_saved:,}"),
-        ("sleeps, driver + device", lambda r: f"{r.driver_sleeps:,} + {r.device_sleeps:,}"),
-        (
-            "CPU time in the kernel, s, driver + device",
-            lambda r: f"{r.driver_kernel_seconds:.2f} + {r.device_kernel_seconds:.2f}",
-        ),
-        ("latency p50, us", lambda r: f"{r.latency_p50_us:,.1f}"),
-        ("latency p99, us", lambda r: f"{r.latency_p99_us:,.1f}"),
-        ("latency p99.9, us", lambda r: f"{r.latency_p999_us:,.1f}"),
-    ]
-    for what, show in rows:
-        table.add_row(what, *(show(result) for result in results))
-    skipped = results[0].skipped
-    if skipped:
-        table.caption = f"{skipped} files could not be read and were left out"
-    return table
+        fail(f"{wrong} answers are wrong", code=1)

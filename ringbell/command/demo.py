@@ -15,6 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from ringbell.calls.driver import Driver
@@ -26,6 +27,8 @@ BLOCK = 1024
 """Bytes: small enough that the exchange, not the hashing, is what takes the time."""
 DEPTH = 64
 ROUNDS = 2
+_ALONE = 2000
+"""Requests whose round trip is measured one at a time."""
 _BLOCK_MAX = 1 << 28
 _PATIENCE = 60.0
 """Seconds without an answer after which the demo gives up: far longer than any block takes."""
@@ -114,6 +117,11 @@ class Result:
     latency_p50_us: float
     latency_p99_us: float
     latency_p999_us: float
+    alone_p50_us: float
+    """Of requests that are sent one at a time, after all others."""
+    alone_p99_us: float
+    work_p50_us: float
+    """Of the work on a block, without any exchange."""
 
     def figures(self) -> dict[str, float]:
         """Give what follows from the counts; kicks are per 1,000 requests."""
@@ -209,6 +217,7 @@ class _Exchange:
         seconds = time.perf_counter() - begin
         kernel = _kernel_seconds(resource.RUSAGE_SELF) - kernel
         stats = self._driver.stats()
+        alone, work = self._one_at_a_time(files)
         driver, device = stats.driver, stats.device
         times = sorted(self._latencies)
         return Result(
@@ -229,7 +238,29 @@ class _Exchange:
             latency_p50_us=_percentile(times, 0.5),
             latency_p99_us=_percentile(times, 0.99),
             latency_p999_us=_percentile(times, 0.999),
+            alone_p50_us=_percentile(alone, 0.5),
+            alone_p99_us=_percentile(alone, 0.99),
+            work_p50_us=_percentile(work, 0.5),
         )
+
+    def _one_at_a_time(self, files: list[Path]) -> tuple[list[int], list[int]]:
+        """Measure some round trips, and the work in them, in nanoseconds, sorted.
+
+        Wrong answers count as others do.
+        """
+        times, work = [], []
+        for block in islice(_blocks(files, self._job.block, deque()), _ALONE):
+            begin = time.perf_counter_ns()
+            try:
+                answer = self._driver.call(block, timeout=_PATIENCE)
+            except RequestFailed:
+                answer = b""
+            middle = time.perf_counter_ns()
+            expected = self._expected(block)
+            work.append(time.perf_counter_ns() - middle)
+            times.append(middle - begin)
+            self._wrong += answer != expected
+        return sorted(times), sorted(work)
 
     def _take_one(self) -> None:
         completion = self._driver.reap(timeout=_PATIENCE)

@@ -7,16 +7,22 @@ import ast
 import errno
 import os
 import stat
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ringbell._ffi import ffi
+from ringbell.command.array_files import (
+    check_format,
+    is_array_file,
+    load,
+    npy_header,
+    rows_dtype,
+    says,
+)
 from ringbell.streams.dtypes import record_dtype
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 from ringbell.streams.record_consumer import RecordConsumer
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int], None]
 
-_STANDARD = Path("-")
+STANDARD = Path("-")
 _STANDARD_INPUT, _STANDARD_OUTPUT = 0, 1
 _PART = 4  # of the ring, so that both sides work at the same time
 _LONGEST_READ = 1 << 18
@@ -52,10 +58,10 @@ def size_of(files: Iterable[Path]) -> int | None:
     """
     total = 0
     for file in files:
-        status = os.fstat(_STANDARD_INPUT) if file == _STANDARD else file.stat()
+        status = os.fstat(_STANDARD_INPUT) if file == STANDARD else file.stat()
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, "this is a folder; name a file", str(file))
-        if file != _STANDARD and not os.access(file, os.R_OK):
+        if file != STANDARD and not os.access(file, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
         if not stat.S_ISREG(status.st_mode):
             return None
@@ -76,7 +82,7 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
                 f"{file} holds several arrays, and a stream carries one: save each as .npy, or "
                 f"send the file's bytes as they are, ringbell produce NAME < {file}"
             )
-    arrays = [file for file in files if _is_array_file(file)]
+    arrays = [file for file in files if is_array_file(file)]
     if not arrays:
         return None
     if len(arrays) != len(files):
@@ -84,45 +90,38 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
             ".npy files go as records, others as bytes: not both in one stream (with --dtype all "
             "of them go as raw records)"
         )
-    dtypes = {file: _rows_dtype(_load(file), file) for file in files}
+    dtypes = {file: rows_dtype(load(file), file) for file in files}
     for file, found in dtypes.items():
         if found != dtypes[files[0]]:
             raise ValueError(f"{file} has the dtype {found}, {files[0]} has {dtypes[files[0]]}")
     return record_dtype(dtypes[files[0]])
 
 
-def _load(file: Path) -> NDArray[Any]:
+def _name_of(file: Path, descriptor: int) -> str:
+    """Give the name under which an error is told."""
+    if file != STANDARD:
+        return str(file)
+    return "standard input" if descriptor == _STANDARD_INPUT else "standard output"
+
+
+@contextmanager
+def _named(file: Path, descriptor: int) -> Iterator[None]:
+    """Add to an error of the system which file it is about."""
     try:
-        rows: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        why = str(error).partition("\n")[0]
-        raise ValueError(f"{file} cannot be read as an array file: {why}") from None
-    return rows
+        yield
+    except OSError as error:
+        error.filename = error.filename or _name_of(file, descriptor)
+        raise
 
 
-def _rows_dtype(rows: NDArray[Any], file: Path) -> np.dtype[Any]:
-    """Say what one row is: a value, or a sub-array where there are more dimensions."""
-    if not rows.ndim:
-        raise ValueError(
-            f"{file} holds one value and no row of them, and would arrive as an array of one; save "
-            "numpy.atleast_1d(value)"
-        )
-    return np.dtype((rows.dtype, rows.shape[1:]))
-
-
-def lost_order(files: Iterable[Path]) -> list[Path]:
-    """Name the array files whose columns lie one after the other: they arrive row by row."""
-    arrays = {file: _load(file) for file in files if _is_array_file(file)}
-    return [file for file, rows in arrays.items() if not rows.flags.c_contiguous]
-
-
-def _is_array_file(file: Path) -> bool:
-    return file.suffix == ".npy"
+def _read(source: int, file: Path, into: memoryview) -> int:
+    with _named(file, source):
+        return os.readv(source, [into])
 
 
 @contextmanager
 def _opened(file: Path) -> Iterator[int]:
-    if file == _STANDARD:
+    if file == STANDARD:
         yield _STANDARD_INPUT
         return
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -138,22 +137,22 @@ def produce_files(
     """Send the files, one after the other; `raw` when records are read as they lie in memory."""
     for file in files:
         if isinstance(producer, RecordProducer) and not raw:
-            _send_array(producer, _load(file), advance)
+            _send_array(producer, load(file), advance)
             continue
         with _opened(file) as source:
             if isinstance(producer, RecordProducer):
                 _send_records(producer, source, file, advance)
             else:
-                _send_bytes(producer, source, advance)
+                _send_bytes(producer, source, file, advance)
     producer.check_consumer()
 
 
-def _send_bytes(producer: MessageProducer, source: int, advance: Advance) -> None:
+def _send_bytes(producer: MessageProducer, source: int, file: Path, advance: Advance) -> None:
     """Read right into the ring, as much at a time as there is."""
     size = min(_LONGEST_READ, producer.max_payload // _PART)
     while True:
         with producer.reserve(size) as frame:
-            frame.length = os.readv(source, [frame.payload])
+            frame.length = _read(source, file, frame.payload)
             if not frame.length:
                 frame.abandon()
                 return
@@ -169,20 +168,21 @@ def _send_records(producer: RecordProducer, source: int, file: Path, advance: Ad
         block = producer.reserve(most)
         with block as rows:
             octets = rows.reshape(-1).view("u1").data
-            got = _read_whole(source, octets, size)
+            got = _read_whole(source, file, octets, size)
             block.count = got // size
         advance(got)
         if got % size:
             raise ValueError(
-                f"{file} ends with {got % size} bytes that are no whole record of {size} bytes"
+                f"{_name_of(file, source)} ends with {got % size} bytes that are no whole record "
+                f"of {size} bytes"
             )
 
 
-def _read_whole(source: int, octets: memoryview, size: int) -> int:
+def _read_whole(source: int, file: Path, octets: memoryview, size: int) -> int:
     """Read whole records, at least one, a part of one only at the end; return the bytes."""
     got = 0
     while got == 0 or got % size:
-        more = os.readv(source, [octets[got:]])
+        more = _read(source, file, octets[got:])
         if not more:
             break
         got += more
@@ -199,7 +199,7 @@ def _send_array(producer: RecordProducer, rows: NDArray[Any], advance: Advance) 
 
 def check_target(file: Path) -> None:
     """Refuse a file that cannot be written, before anybody sends; it is not touched."""
-    if file == _STANDARD:
+    if file == STANDARD:
         return
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, "this is a folder; name a file", str(file))
@@ -207,44 +207,57 @@ def check_target(file: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(file.parent))
 
 
-def _check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None:
-    """Refuse a name that says what the stream would not make, before anything is taken."""
-    records = isinstance(consumer, RecordConsumer)
-    if _is_array_file(file) and not records:
-        raise ValueError(
-            f"the stream carries bytes and no records, so {file} would be no array file; send an "
-            "array as one, ringbell produce NAME FILE.npy, or name the copy otherwise"
-        )
-    if file.suffix == ".npz" and records:
-        raise ValueError(
-            f"the stream carries records, and {file} is a name for several arrays; call it "
-            f"{file.with_suffix('.npy')}"
-        )
-
-
-def consume_into(consumer: MessageConsumer | RecordConsumer, file: Path, advance: Advance) -> None:
+def consume_into(
+    consumer: MessageConsumer | RecordConsumer,
+    file: Path,
+    advance: Advance,
+    may_be_binary: bool = True,
+) -> None:
     """Write what comes to a file, or to the standard output, until the producer closes.
 
-    Raises ValueError, and takes nothing, when the file cannot be what its name says.
+    Raises ValueError, and takes nothing, when the file cannot be what its name says; and before
+    anything binary goes to a terminal, unless it may.
     """
-    _check_format(consumer, file)
-    if file == _STANDARD:
-        _write_all(consumer, _STANDARD_OUTPUT, advance)
-    elif isinstance(consumer, RecordConsumer) and _is_array_file(file):
+    check_format(consumer, file)
+    if file == STANDARD:
+        if not may_be_binary and os.isatty(_STANDARD_OUTPUT):
+            _write_text(consumer, advance)
+        else:
+            _write_all(consumer, _STANDARD_OUTPUT, file, advance)
+    elif isinstance(consumer, RecordConsumer) and is_array_file(file):
         _write_array(consumer, file, advance)
     else:
         with file.open("wb", buffering=0) as target:
-            _write_all(consumer, target.fileno(), advance)
+            _write_all(consumer, target.fileno(), file, advance)
 
 
-def _write_all(consumer: MessageConsumer | RecordConsumer, target: int, advance: Advance) -> None:
+def _write_all(
+    consumer: MessageConsumer | RecordConsumer, target: int, file: Path, advance: Advance
+) -> None:
     for entries in consumer:
         octets = memoryview(ffi.buffer(ffi.from_buffer(entries)))
+        _write(target, file, octets)
+        advance(len(octets))
+        octets.release()
+
+
+def _write(target: int, file: Path, octets: memoryview) -> None:
+    with _named(file, target):
         written = 0
         while written < len(octets):
             written += os.write(target, octets[written:])
-        octets.release()
-        advance(written)
+
+
+def _write_text(consumer: MessageConsumer | RecordConsumer, advance: Advance) -> None:
+    """Write to a terminal, as long as no byte is NUL, which no text has."""
+    binary = "would be shown on a terminal; name a FILE, or - to see them all the same"
+    if isinstance(consumer, RecordConsumer):
+        raise ValueError(f"records of {consumer.dtype} {binary}")
+    for payload in consumer:
+        if b"\0" in bytes(payload):
+            raise ValueError(f"bytes that are no text {binary}")
+        _write(_STANDARD_OUTPUT, STANDARD, payload)
+        advance(len(payload))
 
 
 def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None:
@@ -256,8 +269,8 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
         rows += octets // consumer.dtype.itemsize
         advance(octets)
 
-    header = _npy_header(consumer.dtype, 0)
-    if not _says(header, consumer.dtype):
+    header = npy_header(consumer.dtype, 0)
+    if not says(header, consumer.dtype):
         raise ValueError(
             f"an array file cannot say that its records are {consumer.dtype}; name another file, "
             "which gets them raw"
@@ -265,31 +278,8 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
     with file.open("wb", buffering=0) as target:
         size = target.write(header)
         try:
-            _write_all(consumer, target.fileno(), count)
+            _write_all(consumer, target.fileno(), file, count)
         finally:  # what has come is a whole file, whatever ended the stream
-            header = _npy_header(consumer.dtype, rows)
+            header = npy_header(consumer.dtype, rows)
             assert len(header) == size, "NumPy leaves room for the number of rows"
             os.pwrite(target.fileno(), header, 0)
-
-
-def _says(header: bytes, dtype: np.dtype[Any]) -> bool:
-    """Whether an array file that begins so has records of this dtype."""
-    try:
-        return bool(np.load(BytesIO(header)).dtype == dtype.base)
-    except ValueError:
-        return False
-
-
-def _npy_header(dtype: np.dtype[Any], rows: int) -> bytes:
-    """Give the header of an array file; as long for any number of rows.
-
-    NumPy writes it for none and leaves room for the number to grow.
-    """
-    written = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # names of any script want a new version of the format
-        np.save(written, np.empty(0, dtype))
-    header = written.getvalue()
-    before, shape, after = header.rpartition(b"'shape': (0,")
-    grown = before + shape.replace(b"0", b"%d" % rows) + after
-    return grown.rstrip(b" \n").ljust(len(header) - 1) + b"\n"

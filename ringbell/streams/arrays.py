@@ -20,7 +20,10 @@ _REPACK = "numpy.lib.recfunctions.repack_fields"
 _TABLES = {
     ("pandas", "DataFrame"): "write(df.to_records(index=False)), with column_dtypes={'name': 'S16'}"
     " for columns of strings",
-    ("polars", "DataFrame"): "write(df.to_numpy(structured=True)), after a cast of its strings",
+    (
+        "polars",
+        "DataFrame",
+    ): "write(df.to_numpy(structured=True)), whose strings are as long as the longest one",
     ("polars", "LazyFrame"): "write(df.collect().to_numpy(structured=True))",
     (
         "pyarrow",

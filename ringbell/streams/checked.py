@@ -34,7 +34,7 @@ class Step:
             memoryview(self._octets).toreadonly(), np.uint8
         )
         self.start: int = self.octets.ctypes.data
-        self.is_over = False
+        self.is_over: bool = False
 
     def fill(self, rows: NDArray[Any]) -> None:
         """Copy what was lent."""

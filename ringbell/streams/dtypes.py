@@ -74,8 +74,9 @@ def _as_description(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401  (a string or 
     if dtype.fields is None:
         return dtype.str
     fields, end = [], 0
+    of_name: Any = dtype.fields
     for name in dtype.names or ():
-        field, offset, *title = dtype.fields[name]
+        field, offset, *title = of_name[name]
         if offset < end:
             raise ValueError(
                 f"the dtype {dtype} cannot be described to another process; fields must not "

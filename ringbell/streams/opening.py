@@ -179,6 +179,9 @@ def consume(
     RuntimeError when they are used after their step, and their memory is overwritten then. Messages
     need no such check: their views raise in any case.
 
+    With a `dtype` the type is RecordConsumer. Without, type checkers let do what either of the two
+    can do, as only the producer knows which it is.
+
     Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
     of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
     for bad options.

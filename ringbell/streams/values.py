@@ -39,8 +39,10 @@ def _unpack(values: list[Any], dtype: np.dtype[Any]) -> tuple[list[Any], tuple[i
     """Give the values of nested lists, one after the other, and the shape of the nesting."""
     shape: tuple[int, ...] = (len(values),)
     while values:
-        values = _as_arrays(values)
         kinds = set(map(type, values))
+        if any(map(_is_array, kinds)):
+            values = _as_arrays(values, kinds)
+            kinds = set(map(type, values))
         nested = {kind for kind in kinds if _holds_more(kind, dtype)}
         if not nested:
             break
@@ -52,14 +54,11 @@ def _unpack(values: list[Any], dtype: np.dtype[Any]) -> tuple[list[Any], tuple[i
     return values, shape
 
 
-def _as_arrays(values: list[Any]) -> list[Any]:
+def _as_arrays(values: list[Any], kinds: set[type]) -> list[Any]:
     """Make arrays of NumPy of what are arrays of any library; refuse those with a mask."""
-    kinds = {kind for kind in set(map(type, values)) if _is_array(kind)}
     if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
         raise TypeError("a part of the rows is masked, and a mask is not sent; use filled()")
-    if not kinds:
-        return values
-    arrays = [np.asarray(value) if type(value) in kinds else value for value in values]
+    arrays = [np.asarray(value) if _is_array(type(value)) else value for value in values]
     return [
         value[()] if isinstance(value, np.ndarray) and not value.ndim else value for value in arrays
     ]
@@ -118,10 +117,11 @@ def _check_record(value: Any, dtype: np.dtype[Any], where: str) -> None:  # noqa
 
 def _converted_plain(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
     takes = _TAKES["custom" if is_custom(dtype) else dtype.kind]
-    for kind in set(map(type, leaves)):
+    kinds = set(map(type, leaves))
+    for kind in kinds:
         if not takes(kind, dtype):
             raise _wrong_kind(_first_of(kind, leaves), dtype, where)
-    if dtype.kind == "M" and any(getattr(leaf, "tzinfo", None) for leaf in leaves):
+    if any(issubclass(kind, datetime) for kind in kinds) and _have_timezone(leaves):
         raise TypeError(
             f"{where}a time with a timezone is not sent; convert it to UTC and drop the timezone, "
             "time.astimezone(timezone.utc).replace(tzinfo=None)"
@@ -134,12 +134,16 @@ def _converted_plain(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDA
     except OverflowError as error:
         raise OverflowError(f"{where}{error}") from None
     except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{where}{error}") from None
-    if made.tolist() != leaves:
+        again = TypeError if isinstance(error, TypeError) else ValueError
+        raise again(f"{where}{error}") from None
+    if made.tolist() != leaves and not _are_kept(leaves, made):
         for given, got in zip(leaves, made, strict=True):
             _check_kept(given, got, dtype, where)
     return made
+
+
+def _have_timezone(leaves: list[Any]) -> bool:
+    return any(getattr(leaf, "tzinfo", None) is not None for leaf in leaves)
 
 
 def _first_of(kind: type, leaves: list[Any]) -> Any:  # noqa: ANN401
@@ -215,6 +219,19 @@ def _wrong_kind(value: Any, dtype: np.dtype[Any], where: str) -> Exception:  # n
         f"{where}{value!r} is a {type(value).__name__}, of which no {dtype} is made; convert it "
         "first"
     )
+
+
+def _are_kept(leaves: list[Any], made: NDArray[Any]) -> bool:
+    """Whether all values are what they were, in one go; False where that needs a look at each."""
+    kinds = set(map(type, leaves))
+    if kinds <= {float, np.float64} and made.dtype.kind != "c":
+        given, got = np.array(leaves, "f8"), made.astype("f8")
+        infinite, unknown = np.isinf(given), np.isnan(given)
+        return np.array_equal(infinite, np.isinf(got)) and np.array_equal(unknown, np.isnan(got))
+    if kinds == {datetime} or kinds == {timedelta}:
+        times = np.array(leaves, f"{made.dtype.kind}8[us]")
+        return bool((made.astype(times.dtype) == times).all())
+    return False
 
 
 def _check_kept(given: Any, got: Any, dtype: np.dtype[Any], where: str) -> None:  # noqa: ANN401

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""Messages in an event loop: a consumer that does other things while it waits.
+
+python examples/asyncio_consumer.py producer    in one terminal
+python examples/asyncio_consumer.py consumer    in another; whichever starts first waits
+"""
+
+import asyncio
+import sys
+
+import ringbell
+
+NAME = "events"
+
+
+def producer() -> None:
+    with ringbell.produce(NAME) as events:
+        for number in range(1000):
+            events.send(b"event %d" % number)
+
+
+async def consume_all() -> None:
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    received: list[bytes] = []
+    # Meeting the producer blocks, so it is done in a thread; the stream is then ours alone.
+    events = await asyncio.to_thread(ringbell.consume, NAME)
+
+    def take() -> None:
+        # The descriptor is readable while there is something to take: take until there is nothing.
+        try:
+            while True:
+                received.extend(events.recv_many(timeout=0))
+        except ringbell.RingEmpty:
+            return
+        except ringbell.EndOfStream:
+            loop.remove_reader(events.fileno())
+            over.set_result(None)
+
+    with events:
+        loop.add_reader(events.fileno(), take)
+        await over  # other tasks run meanwhile
+    print(f"{len(received)} events, the last is {received[-1].decode()!r}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "producer":
+        producer()
+    else:
+        asyncio.run(consume_all())

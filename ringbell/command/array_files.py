@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Array files, `.npy`: read, begun, and refused where they would not be what their name says."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ringbell.streams.messages import MessageConsumer
+from ringbell.streams.record_consumer import RecordConsumer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def load(file: Path) -> NDArray[Any]:
+    """Map an array file. Raises ValueError for one that is none, or of objects."""
+    try:
+        rows: Any = np.load(file, mmap_mode="r", allow_pickle=False)
+        if not isinstance(rows, np.ndarray):
+            rows.close()
+            raise ValueError("it holds several arrays; call it .npz")
+    except (EOFError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"{file} cannot be read as an array file: {why}") from None
+    return rows
+
+
+def rows_dtype(rows: NDArray[Any], file: Path) -> np.dtype[Any]:
+    """Say what one row is: a value, or a sub-array where there are more dimensions."""
+    if not rows.ndim:
+        raise ValueError(
+            f"{file} holds one value and no row of them, and would arrive as an array of one; save "
+            "numpy.atleast_1d(value)"
+        )
+    return np.dtype((rows.dtype, rows.shape[1:]))
+
+
+def lost_order(files: Iterable[Path]) -> list[Path]:
+    """Name the array files whose columns lie one after the other: they arrive row by row."""
+    arrays = {file: load(file) for file in files if is_array_file(file)}
+    return [file for file, rows in arrays.items() if not rows.flags.c_contiguous]
+
+
+def is_array_file(file: Path) -> bool:
+    """Whether the name says that it is one."""
+    return file.suffix == ".npy"
+
+
+def check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None:
+    """Refuse a name that says what the stream would not make, before anything is taken."""
+    records = isinstance(consumer, RecordConsumer)
+    if is_array_file(file) and not records:
+        raise ValueError(
+            f"the stream carries bytes and no records, so {file} would be no array file; send an "
+            "array as one, ringbell produce NAME FILE.npy, or name the copy otherwise"
+        )
+    if file.suffix == ".npz" and records:
+        raise ValueError(
+            f"the stream carries records, and {file} is a name for several arrays; call it "
+            f"{file.with_suffix('.npy')}"
+        )
+
+
+def says(header: bytes, dtype: np.dtype[Any]) -> bool:
+    """Whether an array file that begins so has records of this dtype."""
+    try:
+        return bool(np.load(BytesIO(header)).dtype == dtype.base)
+    except ValueError:
+        return False
+
+
+def npy_header(dtype: np.dtype[Any], rows: int) -> bytes:
+    """Give the header of an array file; as long for any number of rows.
+
+    NumPy writes it for none and leaves room for the number to grow.
+    """
+    written = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # names of any script want a new version of the format
+        np.save(written, np.empty(0, dtype))
+    header = written.getvalue()
+    before, shape, after = header.rpartition(b"'shape': (0,")
+    grown = before + shape.replace(b"0", b"%d" % rows) + after
+    return grown.rstrip(b" \n").ljust(len(header) - 1) + b"\n"

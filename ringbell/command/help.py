@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""How help and errors of usage look: plain text for 80 columns, an error in one line."""
+
+# ruff: noqa: ANN401  (contexts and formatters are typer's own or click's, as the version has it)
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ringbell.command.shown import print_error
+
+# What typer shows and does not raise: a class of its own or of click, as its version has it.
+_ShownError = cast(type[Exception], typer.BadParameter.__mro__[2])
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+
+
+def _usage_pieces(command: Any, context: Any) -> list[str]:
+    pieces = ["[OPTIONS]"]
+    for parameter in command.get_params(context):
+        if parameter.param_type_name == "argument":
+            name = parameter.metavar if parameter.required else f"[{parameter.metavar}]"
+            pieces.append(name if parameter.nargs == 1 else f"{name}...")
+    return pieces
+
+
+def _format_options(command: Any, context: Any, formatter: Any) -> None:
+    rows: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+    for parameter in command.get_params(context):
+        if getattr(parameter, "hidden", False):
+            continue
+        if parameter.param_type_name == "argument":
+            rows["Arguments"].append((parameter.metavar, parameter.help or ""))
+            continue
+        short = [name for name in parameter.opts if not name.startswith("--")]
+        names = ", ".join([*short, *(name for name in parameter.opts if name not in short)])
+        names = names if short else f"    {names}"
+        value = "" if parameter.is_flag else f" <{parameter.metavar}>"
+        text = parameter.help or ""
+        if parameter.show_default and not parameter.is_flag and parameter.default is not None:
+            text += f" [default: {parameter.default}]"
+        rows["Options"].append((names + value, text))
+    for title, found in rows.items():
+        if found:
+            with formatter.section(title):
+                formatter.write_dl(found, col_max=34)
+
+
+class Command(TyperCommand):
+    """One command."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Name the arguments as the manual pages do."""
+        return _usage_pieces(self, ctx)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write what it takes: arguments first."""
+        _format_options(self, ctx, formatter)
+
+
+class Commands(TyperGroup):
+    """All commands: what they raise ends in one line on stderr, and an exit code."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands first."""
+        rows = [(name, self.commands[name].short_help or "") for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+        _format_options(self, ctx, formatter)
+
+    def main(self, *arguments: Any, **options: Any) -> NoReturn:
+        """Run; exit with 0, or say in one line what was wrong with the words that were given."""
+        always = {"prog_name": "ringbell", "standalone_mode": False}
+        try:
+            code = super().main(*arguments, **options | always)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except _ShownError as error:
+            print_error(_in_our_words(error))
+            code = 2
+        except BrokenPipeError:  # whoever reads our output wants no more, as in `... | head`
+            code = 128 + signal.SIGPIPE
+        except OSError as error:
+            print_error(f"standard output: {error.strerror}")
+            code = 2
+        if code:
+            _forget_output()
+        sys.exit(code or 0)
+
+
+def _in_our_words(error: Any) -> str:
+    text = error.format_message().rstrip(".")
+    where = getattr(getattr(error, "ctx", None), "command_path", "ringbell")
+    return f"{text[:1].lower()}{text[1:]}; see '{where} --help'"
+
+
+def _forget_output() -> None:
+    """Keep the interpreter from writing at its end what could not be written."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""What the options of several commands take, and how a wrong value is answered.
+
+Every value arrives as text and is read here, so that a wrong one is answered in our words. Each
+function raises ValueError that says what the option takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Annotated
+
+import typer
+
+from ringbell.meeting.segment import RING_SIZE
+
+_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def read_size(option: str, text: str) -> int:
+    """Read a number of bytes: 1048576, 1024K, 1M, 1MiB."""
+    found = re.fullmatch(r"(\d+) ?([KMG]?)(?:I?B)?", text.strip().upper(), re.ASCII)
+    if not found:
+        raise ValueError(f"{option} is a size like 64K, 1M or 1048576, not {text!r}")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def shown_size(size: int) -> str:
+    """Write a number of bytes as an option takes it, in the largest unit that divides it."""
+    for unit in "GMK":
+        if size and size % _UNITS[unit] == 0:
+            return f"{size // _UNITS[unit]}{unit}"
+    return str(size)
+
+
+def read_seconds(option: str, text: str) -> float:
+    """Read a number of seconds."""
+    with contextlib.suppress(ValueError):
+        if (seconds := float(text)) >= 0:
+            return seconds
+    raise ValueError(f"{option} is a number of seconds, at least 0, not {text!r}")
+
+
+def read_number(option: str, what: str, text: str) -> int:
+    """Read a whole number; `what` names what it counts."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{option} is {what}, not {text!r}") from None
+
+
+def read_cpu(text: str | None) -> int | None:
+    """Read the number of a CPU."""
+    return None if text is None else read_number("--cpu", "the number of a CPU", text)
+
+
+def read_timeout(text: str | None) -> float | None:
+    """Read how long to wait for the other side; None is for ever."""
+    return None if text is None else read_seconds("--timeout", text)
+
+
+def read_ring_size(text: str) -> int:
+    """Read a ring's size; `produce` says which ones there may be."""
+    size = read_size("--ring-size", text)
+    if size & (size - 1) or not 4096 <= size <= 1 << 30:
+        raise ValueError(f"--ring-size is a power of two from 4K to 1G, not {text!r}")
+    return size
+
+
+def read_choice(option: str, choices: list[str], text: str) -> str:
+    """Read one of some words."""
+    if text not in choices:
+        raise ValueError(f"{option} is {', '.join(choices[:-1])} or {choices[-1]}, not {text!r}")
+    return text
+
+
+POLLING = ["adaptive", "never", "always"]
+KICK = ["asleep", "always"]
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the channel, or a path with a slash in it.")
+]
+Cpu = Annotated[str | None, typer.Option("--cpu", metavar="CPU", help="Pin to this CPU.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        help="Records of this dtype: f8, or i4,f8, or a list as NumPy takes it.",
+    ),
+]
+RingSize = Annotated[
+    str,
+    typer.Option("--ring-size", metavar="SIZE", help="Size of the ring, a power of two."),
+]
+DEFAULT_RING_SIZE = shown_size(RING_SIZE)
+Stats = Annotated[bool, typer.Option("--stats", help="Print a line of figures at the end.")]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout", metavar="SECONDS", help="Give up when the other side does not come in time."
+    ),
+]

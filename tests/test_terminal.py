@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""The command line on a terminal of 80 columns, and on what is none."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+
+import numpy as np
+import pytest
+
+COMMAND = [sys.executable, "-m", "ringbell"]
+
+
+class Terminal:
+    """A terminal of 80 columns; `text` is all that was written to it, once it is closed."""
+
+    def __init__(self):
+        self.near, self.far = pty.openpty()
+        fcntl.ioctl(self.far, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.parts = []
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        while True:
+            try:
+                part = os.read(self.near, 4096)
+            except OSError:  # how the end of a terminal reads
+                return
+            self.parts.append(part)
+
+    def close(self):
+        os.close(self.far)
+        self.reader.join()
+        os.close(self.near)
+        self.text = b"".join(self.parts).decode()
+
+
+@pytest.fixture
+def exchange(path, tmp_path):
+    """Run both commands; give the exit code and what was written to the consumer's terminal."""
+
+    def run_both(content, which, *, produce=(), consume=(), **settings):
+        terminal = Terminal()
+        environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
+        environment |= {"TERM": "xterm-256color"} | settings
+        (tmp_path / "content").write_bytes(content)
+        with open(tmp_path / "content", "rb") as source:
+            producer = subprocess.Popen(
+                [*COMMAND, "produce", str(path), *produce],
+                stdin=source,
+                stderr=subprocess.PIPE,
+            )
+            consumer = subprocess.run(
+                [*COMMAND, "consume", str(path), *consume],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                check=False,
+                **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, which: terminal.far},
+            )
+            producer.communicate()
+        terminal.close()
+        return consumer, terminal.text
+
+    return run_both
+
+
+def test_a_bar_without_a_total_shows_bytes_and_rate_in_one_line(exchange):
+    consumer, text = exchange(bytes(3_000_000), "stderr")
+    assert consumer.returncode == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    shown = [part for part in re.split(r"[\r\n]+", plain) if "from" in part]
+    assert re.search(r"3\.0 MB +[\d.]+ [kMG]?B/s$", shown[-1].rstrip())
+    assert "\u2501" not in text
+    assert max(map(len, shown)) < 80
+
+
+def test_no_color_means_none(exchange):
+    _, text = exchange(bytes(3_000_000), "stderr", NO_COLOR="1")
+    assert "3.0 MB" in text
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9](;[0-9;]*)?m", text)
+
+
+def test_a_dumb_terminal_sees_no_bar(exchange):
+    consumer, text = exchange(bytes(3_000_000), "stderr", TERM="dumb")
+    assert (consumer.returncode, text) == (0, "")
+
+
+def test_text_may_be_seen_on_a_terminal(exchange):
+    consumer, text = exchange(b"one\ntwo\n", "stdout")
+    assert (consumer.returncode, text.split()) == (0, ["one", "two"])
+
+
+@pytest.mark.parametrize("dtype", [[], ["--dtype", "f8"]], ids=["bytes", "records"])
+def test_what_is_binary_is_not_written_to_a_terminal(exchange, dtype):
+    consumer, text = exchange(np.arange(8.0).tobytes(), "stdout", produce=dtype)
+    assert (consumer.returncode, text) == (2, "")
+    assert re.fullmatch(
+        rb"ringbell: .* shown on a terminal; name a FILE, or - to .*\n", consumer.stderr
+    )
+
+
+def test_what_is_binary_is_written_to_a_terminal_on_demand(exchange):
+    consumer, text = exchange(b"\0\1\2", "stdout", consume=["-"])
+    assert (consumer.returncode, text) == (0, "\0\1\2")
+
+
+def test_a_full_output_is_named(path):
+    with (
+        open("/dev/full", "wb") as full,
+        subprocess.Popen(
+            [*COMMAND, "produce", str(path)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as producer,
+    ):
+        consumer = subprocess.Popen(
+            [*COMMAND, "consume", str(path)], stdout=full, stderr=subprocess.PIPE
+        )
+        producer.stdin.write(b"some")
+        producer.stdin.close()
+        _, messages = consumer.communicate()
+    assert (consumer.returncode, messages) == (
+        2,
+        b"ringbell: standard output: No space left on device\n",
+    )
+
+
+def test_an_input_that_cannot_be_read_is_named(path):
+    # A file open for writing only.
+    with open(os.devnull, "wb") as unreadable:
+        producer = subprocess.Popen(
+            [*COMMAND, "produce", str(path)], stdin=unreadable, stderr=subprocess.PIPE
+        )
+        subprocess.run([*COMMAND, "consume", str(path)], capture_output=True, check=False)
+        _, messages = producer.communicate()
+    assert (producer.returncode, messages) == (
+        2,
+        b"ringbell: standard input: Bad file descriptor\n",
+    )
