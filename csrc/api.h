@@ -122,3 +122,4 @@ int rb_timer_make(void);
 
 /* ends.c */
 int rb_untold_loss(rb_channel *channel);
+void rb_lend(rb_channel *channel, uint64_t slots);

@@ -93,6 +93,7 @@ struct rb_consumer {
 	struct rb_hold *holds;       /* of a message ring */
 	uint64_t held;               /* frames that were taken and not yet released */
 	uint64_t first_held;         /* if any are: the first of these, or one released before it */
+	uint64_t lent;               /* slots that the user has in hand; see rb_lend */
 	uint64_t pieces_left;        /* bytes of the message of which the last frame was a piece */
 	uint64_t longest;            /* that a message may be, in bytes */
 	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */

@@ -124,8 +124,18 @@ int rb_untold_loss(rb_channel *channel)
 			lost = rb_note_peer_gone(channel, -EPIPE);
 	}
 	pthread_mutex_unlock(&channel->closing.lock);
-	uint64_t read = rb_load_acquire(&producer->theirs->read_index);
-	return read == rb_load_relaxed(&producer->mine->write_index) ? 0 : lost;
+	uint64_t goodbye = rb_load_acquire(&producer->theirs->goodbye);
+	uint64_t taken = rb_load_acquire(&producer->theirs->read_index);
+	if (goodbye)
+		taken += goodbye - 1;
+	return taken == rb_load_relaxed(&producer->mine->write_index) ? 0 : lost;
+}
+
+/* How many slots behind the read index the user has in hand. If this side closes now they count as
+ * taken; if it dies they do not. */
+void rb_lend(rb_channel *channel, uint64_t slots)
+{
+	rb_store_relaxed(&channel->consumer.lent, slots);
 }
 
 /* The index up to which entries have arrived by now. */

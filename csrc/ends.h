@@ -51,6 +51,7 @@ void rb_unreserve(rb_channel *channel, uint64_t reservation);
 /* message.c: consuming. A frame is looked at first, and taken when the caller has what he wants of
  * it: rb_peek, then rb_skip or rb_hold. */
 int rb_peek(rb_channel *channel, int64_t patience_ns);
+uint64_t rb_frame_slots(const rb_channel *channel);
 uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most);
 void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t count);
 void rb_skip(rb_channel *channel);

@@ -122,7 +122,7 @@ struct rb_control {
 	uint64_t moderation_ns;                /* or before so long after the first of them */
 	alignas(RB_LINE) struct rb_counters producer;
 	alignas(RB_LINE) struct rb_counters consumer;
-	alignas(RB_LINE) uint64_t goodbye; /* 1 once this side has closed */
+	alignas(RB_LINE) uint64_t goodbye; /* once this side has closed: 1 + what it was lent */
 };
 
 #if RB_LINE == 128

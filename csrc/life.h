@@ -71,10 +71,13 @@ static inline void rb_end_life(rb_channel *channel)
 	rb_store_relaxed_int(&channel->dead, -EBADF);
 }
 
-/* After all that was published. */
+/* After all that was published. It says how many slots the user was lent: he has taken them, but
+ * they are not given back, as he may look at them for as long as he likes. */
 static inline void rb_say_goodbye(rb_channel *channel)
 {
-	rb_store_release(&channel->producer.mine->goodbye, 1);
+	uint64_t lent = rb_load_relaxed(&channel->consumer.lent);
+
+	rb_store_release(&channel->producer.mine->goodbye, 1 + lent);
 }
 
 /* ---- who is inside ---- */

@@ -275,6 +275,14 @@ int rb_peek(rb_channel *channel, int64_t patience_ns)
 	return slots < 0 ? (int)slots : 0;
 }
 
+/* How many slots the frame that rb_peek found takes. */
+uint64_t rb_frame_slots(const rb_channel *channel)
+{
+	const rb_frame *frame = &channel->consumer.frame;
+
+	return slots_of(frame->stop - frame->start);
+}
+
 /* The caller is done with the frame that rb_peek found. Its slots stay in use until
  * rb_give_back. */
 void rb_skip(rb_channel *channel)

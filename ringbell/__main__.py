@@ -9,12 +9,17 @@ import sys
 def main() -> None:
     """Run the command line, or say what is missing for it."""
     try:
-        from ringbell.command.cli import app
-    except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
-            raise
-        sys.exit(f"ringbell: the command line needs {error.name}; pip install 'ringbell-ipc[cli]'")
-    app()
+        try:
+            from ringbell.command.cli import app
+        except ModuleNotFoundError as error:
+            if error.name not in ("typer", "rich"):
+                raise
+            sys.exit(
+                f"ringbell: the command line needs {error.name}; pip install 'ringbell-ipc[cli]'"
+            )
+        app()
+    except KeyboardInterrupt:  # while modules are loaded, or a second one
+        sys.exit(130)
 
 
 if __name__ == "__main__":

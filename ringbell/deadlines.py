@@ -5,17 +5,24 @@ from __future__ import annotations
 
 import time
 
+from ringbell.arguments import real_number
+
 # Seconds. What is longer is for ever: a socket counts its milliseconds in 32 bits.
 _LONGEST = 2e6
+_COMPLAINT = "timeout is a number of seconds or None"
 
 
 def deadline_after(timeout: float | None) -> float | None:
-    """Turn a timeout in seconds into a time of the monotonic clock; None is for ever."""
+    """Turn a timeout in seconds into a time of the monotonic clock; None is for ever.
+
+    Raises TypeError for what is no number; ValueError for nan, and for what is negative.
+    """
     if timeout is None:
         return None
-    if timeout != timeout:
-        raise ValueError("timeout is a number of seconds or None, not nan")
-    return time.monotonic() + timeout
+    seconds = real_number(timeout, _COMPLAINT)
+    if seconds < 0:
+        raise ValueError(f"{_COMPLAINT}, not {timeout!r}; 0 does not wait, None waits for ever")
+    return time.monotonic() + seconds
 
 
 def seconds_left(deadline: float | None) -> float | None:

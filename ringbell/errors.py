@@ -21,8 +21,8 @@ class EndOfStream(RingbellError, EOFError):  # noqa: N818
 class PeerLost(RingbellError, ConnectionError):  # noqa: N818
     """The other side died without closing the channel; all that it sent has been taken.
 
-    Also when an exception ended the producer of a stream half-way, so that nobody takes half of it
-    for the whole.
+    Also when an exception left the `with` block of a producer, a driver or a device, or ended a
+    `serve` that had requests to answer, so that nobody takes half of what was meant for the whole.
     """
 
 

@@ -7,6 +7,8 @@ import itertools
 import os
 from pathlib import Path
 
+from ringbell.arguments import whole_number
+
 _SYSFS = Path("/sys/devices/system/cpu")
 
 
@@ -17,13 +19,15 @@ def pin(cpu: int | None) -> None:
     """
     if cpu is None:
         return
-    if isinstance(cpu, bool) or not isinstance(cpu, int):
-        raise TypeError(f"cpu must be the number of a CPU, not {cpu!r}")
+    allowed = sorted(os.sched_getaffinity(0))
+    complaint = f"cpu is the number of a CPU that this thread may use, one of {allowed}"
+    if isinstance(cpu, bool):
+        raise TypeError(f"{complaint}, not {cpu}")
+    number = whole_number(cpu, 0, 2**31 - 1, complaint)
     try:
-        os.sched_setaffinity(0, {cpu})
-    except (OSError, ValueError, OverflowError) as error:
-        allowed = sorted(os.sched_getaffinity(0))
-        raise ValueError(f"cannot pin to CPU {cpu}: this thread may use {allowed}") from error
+        os.sched_setaffinity(0, {number})
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{complaint}, not {cpu}") from error
 
 
 def choose_pair(allowed: set[int] | None = None, sysfs: Path = _SYSFS) -> tuple[int, int] | None:

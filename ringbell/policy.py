@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import math
-import operator
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
 from ringbell._ffi import lib
+from ringbell.arguments import real_number, shown, whole_number
 
 _LONGEST = 1.0  # seconds
 
@@ -28,12 +28,11 @@ class Moderation:
     delay: float = 50e-6
 
     def __post_init__(self) -> None:
-        if not 2 <= operator.index(self.entries) <= 2**32:
-            raise ValueError(
-                f"entries is from 2 to 2**32, not {self.entries}; for no moderation use None"
-            )
-        if not (math.isfinite(self.delay) and 0 < self.delay <= _LONGEST):
-            raise ValueError(f"delay is above 0 and at most {_LONGEST} seconds, not {self.delay!r}")
+        complaint = "entries is from 2 to 2**32 (for no moderation use None)"
+        whole_number(self.entries, 2, 2**32, complaint)
+        complaint = f"delay is above 0 and at most {_LONGEST} seconds"
+        if not 0 < real_number(self.delay, complaint) <= _LONGEST:
+            raise ValueError(f"{complaint}, not {shown(self.delay)}")
 
 
 def moderation_arguments(moderation: Moderation | None) -> tuple[int, int]:
@@ -77,22 +76,30 @@ class Policy:
     max_message: int | None = None
 
     def __post_init__(self) -> None:
-        if self.polling not in _POLLING:
-            raise ValueError(f"polling is one of {', '.join(_POLLING)}, not {self.polling!r}")
-        if self.kick not in ("asleep", "always"):
-            raise ValueError(f"kick is 'asleep' or 'always', not {self.kick!r}")
+        _one_of(_POLLING, self.polling, f"polling is one of {', '.join(_POLLING)}")
+        _one_of(("asleep", "always"), self.kick, "kick is 'asleep' or 'always'")
         # No longer: no signal interrupts a poll, and Ctrl-C has to work at once.
-        if not (math.isfinite(self.max_poll) and 0 <= self.max_poll <= 0.05):
-            raise ValueError(f"max_poll is from 0 to 0.05 seconds, not {self.max_poll!r}")
-        if not 0 <= self.max_share <= 1:
-            raise ValueError(f"max_share is from 0 to 1, not {self.max_share!r}")
+        complaint = "max_poll is from 0 to 0.05 seconds"
+        if not 0 <= real_number(self.max_poll, complaint) <= 0.05:
+            raise ValueError(f"{complaint}, not {shown(self.max_poll)}")
+        complaint = "max_share is from 0 to 1"
+        if not 0 <= real_number(self.max_share, complaint) <= 1:
+            raise ValueError(f"{complaint}, not {shown(self.max_share)}")
         if self.polling == "always" and self.max_share != MAX_SHARE:
             raise ValueError("max_share bounds adaptive polling; polling='always' has no bound")
         moderation_arguments(self.moderation)
-        if self.max_message is not None and not 1 <= operator.index(self.max_message) < 2**63:
-            raise ValueError(f"max_message is at least 1 byte, or None, not {self.max_message}")
+        if self.max_message is not None:
+            complaint = "max_message is at least 1 byte, or None"
+            whole_number(self.max_message, 1, 2**63 - 1, complaint)
 
     def as_arguments(self) -> tuple[int, int, int, int]:
         """Give what `rb_channel_policy` takes."""
         share = int(self.max_share * lib.RB_SHARE_ALL)
         return _POLLING[self.polling], int(self.max_poll * 1e9), share, self.kick == "always"
+
+
+def _one_of(words: Container[str], word: object, complaint: str) -> None:
+    if not isinstance(word, str):
+        raise TypeError(f"{complaint}, not {shown(word)}")
+    if word not in words:
+        raise ValueError(f"{complaint}, not {shown(word)}")

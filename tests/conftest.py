@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,22 @@ def pair(path: Path) -> Iterator[Callable[..., tuple[ringbell.Driver, ringbell.D
         yield make_pair
 
 
+@contextmanager
+def ended(producer: Any) -> Iterator[Any]:
+    """Close it at the end, whatever its consumer has not taken."""
+    try:
+        yield producer
+    finally:
+        with suppress(ringbell.EndOfStream, ringbell.PeerLost):
+            producer.close()
+
+
 @pytest.fixture
 def produce(path: Path) -> Iterator[Callable[..., Any]]:
     """Begin a stream to a consumer that was started before."""
     with ExitStack() as guard:
         yield lambda *args, **options: guard.enter_context(
-            closing(ringbell.produce(path, *args, **options))
+            ended(ringbell.produce(path, *args, **options))
         )
 
 
@@ -87,7 +97,7 @@ def stream(path: Path) -> Iterator[Callable[..., tuple[Any, Any]]]:
                 target=lambda: consumed.append(ringbell.consume(path, **(consume or {})))
             )
             thread.start()
-            producer = guard.enter_context(closing(ringbell.produce(path, dtype, **options)))
+            producer = guard.enter_context(ended(ringbell.produce(path, dtype, **options)))
             thread.join()
             return producer, guard.enter_context(consumed[0])
 

@@ -9,8 +9,10 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from processes import state_of, wait_until
 from typer.testing import CliRunner
 
 import ringbell
@@ -107,6 +109,64 @@ def test_a_wrong_argument_of_the_demo_is_one_line_and_exit_code_2(arguments, mes
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGKILL, "while the device starts"),
+        (signal.SIGHUP, "while the device starts"),
+        (signal.SIGTERM, "while it serves"),
+    ],
+)
+def test_a_demo_that_is_killed_leaves_no_device_and_no_folder(tmp_path, number, moment):
+    work, source = tmp_path / "work", tmp_path / "source"
+    work.mkdir()
+    source.mkdir()
+    (source / "file").write_bytes(b"x" * 5_000_000)
+    with subprocess.Popen(
+        [*COMMAND, "demo", "--input", source, "--block", "1", "--json"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(work)},
+    ) as process:
+        try:
+            wait_until(lambda: children_of(process.pid))
+            (device,) = children_of(process.pid)
+            if moment == "while it serves":
+                wait_until(lambda: not list(work.iterdir()))
+        finally:
+            process.send_signal(number)
+    assert process.returncode == -number
+    wait_until(lambda: has_ended(device))
+    assert list(work.iterdir()) == []
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def has_ended(pid):
+    try:
+        return state_of(pid) == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_ctrl_c_while_the_command_loads_is_no_traceback(tmp_path):
+    (tmp_path / "typer.py").write_text("print('loads', flush=True)\nimport time\ntime.sleep(100)\n")
+    with subprocess.Popen(
+        [*COMMAND, "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    ) as process:
+        try:
+            assert process.stdout.readline() == "loads\n"
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert (process.wait(), process.stderr.read()) == (130, "")
 
 
 def test_a_folder_without_files_is_an_error(tmp_path):

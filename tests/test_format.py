@@ -81,7 +81,7 @@ def test_a_nonsense_write_index_is_a_corrupt_ring_and_the_end_is_dead(pair, nons
     frame = b"\xff" * 16 if nonsense < 64 else struct.pack("<IHHQ", 1, 1, 0, 0)
     driver._channel.my_slots()[:16] = frame
     control_words(driver)[WRITE_INDEX] = nonsense
-    with pytest.raises(ringbell.CorruptRing, match="connect again"):
+    with pytest.raises(ringbell.CorruptRing, match="open another one"):
         device.take()
     for use in (device.take, device.doorbell.recv, lambda: device.interrupt.send(b"x")):
         with pytest.raises(ringbell.CorruptRing):

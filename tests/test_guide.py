@@ -115,3 +115,27 @@ def test_kicks_are_held_back_and_wake_ups_moderated():
         block('with ringbell.consume("ticks", moderation') + "print(first.tolist())",
     )
     assert printed == "[1.0, 2.0]\n"
+
+
+def test_a_script_waits_for_the_device_that_it_starts(tmp_path):
+    (tmp_path / "device.py").write_text(
+        "import ringbell\nringbell.serve('sha256', lambda payload: bytes(payload).upper())\n"
+    )
+    script = "import subprocess, sys\n" + block("device = subprocess") + "device.kill()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", imports() + script + "device.wait()"],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=tmp_path,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout) == (0, "b'HELLO'\n"), done.stderr
+
+
+def test_the_library_logs_what_it_waits_for():
+    consumer = "import logging, sys\nlogging.basicConfig(stream=sys.stdout)\n"
+    consumer += "logging.getLogger().setLevel(0)\n" + block("logging.basicConfig")
+    printed = run_both(WRITE_SOME, consumer)
+    logged = "(INFO:ringbell:waiting for the producer of 'ticks' on .*/ringbell/ticks.sock\n)?"
+    assert re.fullmatch(logged + "1\n", printed)

@@ -209,7 +209,7 @@ def test_what_has_arrived_is_taken_without_waiting(pair, before):
             with pytest.raises(ringbell.RingFull):
                 producer.send(b"x" * 200_000, timeout=0)
 
-    for timeout in (0, -1, 0.0, -float("inf")):
+    for timeout in (0, False, 0.0, -0.0):
         tokens = [driver.submit(b"%d" % i) for i in range(3)]
         requests = [device.take(timeout=timeout) for _ in tokens]
         disturb(device.interrupt)
@@ -237,7 +237,11 @@ def test_what_has_arrived_is_taken_without_waiting(pair, before):
 NONSENSE = [
     (float("nan"), ValueError),
     (decimal.Decimal("nan"), ValueError),
+    (-1, ValueError),
+    (-1e-9, ValueError),
+    (-float("inf"), ValueError),
     (10**400, ValueError),
+    (-(10**400), ValueError),
     ("1", TypeError),
     (b"1", TypeError),
     (1j, TypeError),
@@ -317,6 +321,21 @@ def test_a_nonsense_timeout_is_refused_by_records(stream, nonsense, error):
         with pytest.raises(error, match="timeout is a number of seconds or None, not"):
             use()
     assert consumer.read().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(("nonsense", "error"), NONSENSE, ids=lambda value: repr(value)[:12])
+def test_a_nonsense_timeout_of_meeting_is_refused(path, nonsense, error):
+    with ringbell.listen(path.with_name("other")) as listener:
+        for use in (
+            lambda: ringbell.connect(path, timeout=nonsense),
+            lambda: ringbell.connect(path, timeout=nonsense, wait=True),
+            lambda: ringbell.produce(path, timeout=nonsense),
+            lambda: ringbell.consume(path, timeout=nonsense),
+            lambda: listener.accept(timeout=nonsense),
+            lambda: listener.accept(nonsense),
+        ):
+            with pytest.raises(error, match="timeout is a number of seconds or None, not"):
+                use()
 
 
 # ---- a peer that changes what was looked at ----

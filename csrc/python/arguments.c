@@ -55,29 +55,44 @@ bool arguments_read(const struct signature *signature, PyObject *const *args, Py
 	return true;
 }
 
-/* Reads a number of 64 bits; `what` is named when it is none. */
-bool count_from(PyObject *value, const char *what, uint64_t *count)
-{
-	PyObject *number = PyNumber_Index(value);
+/* ---- numbers ---- */
 
-	if (!number)
-		return false;
-	*count = PyLong_AsUnsignedLongLong(number);
-	if (*count == UINT64_MAX && PyErr_Occurred()) {
+/* Raises TypeError or ValueError; `complaint` gets the most, if it names one, and what was given.
+ */
+static bool refuse_number(PyObject *kind, const char *complaint, const uint64_t *most,
+			  PyObject *value)
+{
+	PyObject *shown = PyObject_Repr(value);
+
+	if (!shown && PyErr_ExceptionMatches(PyExc_ValueError)) { /* of thousands of digits */
 		PyErr_Clear();
-		PyErr_Format(PyExc_ValueError, "%s is from 0 to 2**64 - 1, not %S", what, number);
-		Py_DECREF(number);
-		return false;
+		shown = PyUnicode_FromString("an integer that large");
 	}
-	Py_DECREF(number);
-	return true;
+	if (shown && most)
+		PyErr_Format(kind, complaint, (unsigned long long)*most, shown);
+	else if (shown)
+		PyErr_Format(kind, complaint, shown);
+	Py_XDECREF(shown);
+	return false;
 }
 
-/* Reads a number that has to lie in a range; `complaint` gets the most and what it is. */
+/* NULL with an exception when it is no integer. */
+static PyObject *integer_from(PyObject *value, const char *complaint, const uint64_t *most)
+{
+	PyObject *integer = PyNumber_Index(value);
+
+	if (!integer && PyErr_ExceptionMatches(PyExc_TypeError)) {
+		PyErr_Clear();
+		refuse_number(PyExc_TypeError, complaint, most, value);
+	}
+	return integer;
+}
+
+/* Reads an integer that has to lie in a range; `complaint` gets the most and what was given. */
 bool number_within(PyObject *value, uint64_t least, uint64_t most, const char *complaint,
 		   uint64_t *number)
 {
-	PyObject *index = PyNumber_Index(value);
+	PyObject *index = integer_from(value, complaint, &most);
 
 	if (!index)
 		return false;
@@ -87,12 +102,32 @@ bool number_within(PyObject *value, uint64_t least, uint64_t most, const char *c
 	if (fits)
 		*number = read;
 	else
-		PyErr_Format(PyExc_ValueError, complaint, (unsigned long long)most, index);
+		refuse_number(PyExc_ValueError, complaint, &most, index);
+	Py_DECREF(index);
+	return fits;
+}
+
+/* Reads an integer that is 1 or more, however large; `complaint` gets what was given. */
+bool one_or_more(PyObject *value, const char *complaint, uint64_t *number)
+{
+	PyObject *index = integer_from(value, complaint, NULL);
+	int overflow;
+
+	if (!index)
+		return false;
+	long long read = PyLong_AsLongLongAndOverflow(index, &overflow);
+	bool fits = overflow > 0 || (!overflow && read >= 1);
+	if (fits)
+		*number = overflow ? UINT64_MAX : (uint64_t)read;
+	else
+		refuse_number(PyExc_ValueError, complaint, NULL, index);
 	Py_DECREF(index);
 	return fits;
 }
 
 /* ---- timeouts ---- */
+
+#define NO_TIMEOUT "timeout is a number of seconds or None, not "
 
 /* Reads a timeout in seconds; None, or no argument, is for ever. Refuses nonsense whether or not
  * the call will have to wait. */
@@ -105,23 +140,24 @@ bool patience_from(struct patience *patience, PyObject *timeout)
 	if (seconds == -1.0 && PyErr_Occurred()) {
 		if (PyErr_ExceptionMatches(PyExc_TypeError)) {
 			PyErr_Clear();
-			PyErr_Format(PyExc_TypeError,
-				     "timeout is a number of seconds or None, not %R", timeout);
+			PyErr_Format(PyExc_TypeError, NO_TIMEOUT "%R", timeout);
 		} else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
 			PyErr_Clear();
-			PyErr_SetString(PyExc_ValueError,
-					"timeout is a number of seconds or None, and this one is "
-					"larger than a float can be");
+			PyErr_SetString(PyExc_ValueError, NO_TIMEOUT "an integer that large");
 		}
 		return false;
 	}
 	if (isnan(seconds)) {
-		PyErr_SetString(PyExc_ValueError,
-				"timeout is a number of seconds or None, not nan");
+		PyErr_SetString(PyExc_ValueError, NO_TIMEOUT "nan");
+		return false;
+	}
+	if (seconds < 0) {
+		PyErr_Format(PyExc_ValueError,
+			     NO_TIMEOUT "%R; 0 does not wait, None waits for ever", timeout);
 		return false;
 	}
 	patience->for_ever = seconds > LONGEST_TIMEOUT;
-	if (!patience->for_ever && seconds > 0)
+	if (!patience->for_ever)
 		patience->timeout_ns = (uint64_t)(seconds * NS_PER_S);
 	return true;
 }

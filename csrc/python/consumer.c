@@ -253,6 +253,7 @@ bool consumer_end_loan(struct consumer *consumer)
 	}
 	Py_CLEAR(consumer->lent);
 	if (consumer->lent_in_ring) {
+		rb_lend(consumer->end.core, 0);
 		rb_skip(consumer->end.core);
 		rb_give_back(consumer->end.core);
 	}
@@ -275,7 +276,10 @@ static PyObject *lend_frame(struct consumer *consumer)
 		return NULL;
 	PyObject *view = loan_lend(consumer->loan, (void *)(uintptr_t)frame_start(core),
 				   frame_length(&core->consumer.frame), true);
-	return view ? lend(consumer, view, true) : NULL;
+	if (!view)
+		return NULL;
+	rb_lend(core, rb_frame_slots(core));
+	return lend(consumer, view, true);
 }
 
 /* Lends one that was put together in memory of its own, where whoever looks at it does no harm. */
@@ -409,18 +413,11 @@ bool how_many(PyObject *max, uint64_t most, uint64_t *count)
 	*count = most;
 	if (max == Py_None)
 		return true;
-	PyObject *number = PyNumber_Index(max);
-	if (!number)
+	if (!one_or_more(max, "max is how many to take, at least 1, not %S", count))
 		return false;
-	int overflow;
-	long long wanted = PyLong_AsLongLongAndOverflow(number, &overflow);
-	if (overflow < 0 || (!overflow && wanted < 1))
-		PyErr_Format(PyExc_ValueError, "max is how many to take, at least 1, not %S",
-			     number);
-	else if (!overflow && (uint64_t)wanted < most)
-		*count = (uint64_t)wanted;
-	Py_DECREF(number);
-	return !PyErr_Occurred();
+	if (*count > most)
+		*count = most;
+	return true;
 }
 
 /* The key is `(max, timeout)`. */

@@ -239,6 +239,18 @@ static PyObject *device_serve(PyObject *self, PyObject *const *args, Py_ssize_t 
 	return NULL;
 }
 
+/* Whether all that the driver has sent is answered, and nothing of a next request has come. */
+static PyObject *device_idle(PyObject *self, PyObject *unused)
+{
+	const struct device *device = (struct device *)self;
+	const struct consumer *doorbell = device->side.consumer;
+	rb_channel *core = doorbell->end.core;
+	bool half_done = doorbell->pieces || device->refusal;
+
+	(void)unused;
+	return PyBool_FromLong(!half_done && rb_arrived(core) == core->consumer.read);
+}
+
 /* ---- the type ---- */
 
 static PyObject *device_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -272,6 +284,7 @@ static PyObject *device_iter(PyObject *self)
 }
 
 static PyMethodDef device_methods[] = {
+	{"_idle", device_idle, METH_NOARGS, NULL},
 	{"_serve", (PyCFunction)(void (*)(void))device_serve, METH_FASTCALL, NULL},
 	{NULL, NULL, 0, NULL},
 };

@@ -158,21 +158,10 @@ PyObject *map_new(struct driver *driver, PyObject *payloads, PyObject *depth, Py
 
 	if (!patience_from(&patience, timeout))
 		return NULL;
-	if (depth) {
-		PyObject *number = PyNumber_Index(depth);
-		if (!number)
-			return NULL;
-		int overflow;
-		long long wanted = PyLong_AsLongLongAndOverflow(number, &overflow);
-		if (overflow < 0 || (!overflow && wanted < 1)) {
-			PyErr_Format(PyExc_ValueError,
-				     "depth is how many requests may be in flight, not %S", number);
-			Py_DECREF(number);
-			return NULL;
-		}
-		in_flight = overflow ? UINT64_MAX : (uint64_t)wanted;
-		Py_DECREF(number);
-	}
+	if (depth &&
+	    !one_or_more(depth, "depth is how many requests may be in flight, at least 1, not %S",
+			 &in_flight))
+		return NULL;
 	PyObject *iterator = PyObject_GetIter(payloads);
 	allocfunc allocate = (allocfunc)PyType_GetSlot(map_type, Py_tp_alloc);
 	struct map *map = iterator ? (struct map *)allocate(map_type, 0) : NULL;

@@ -115,6 +115,11 @@ PyDoc_STRVAR(
 	"EndOfStream or PeerLost when nobody will take it, TypeError for what is not a buffer,\n"
 	"ChannelClosed after close.");
 
+static bool token_from(PyObject *value, uint64_t *token)
+{
+	return number_within(value, 0, UINT64_MAX, "token is from 0 to %llu, not %S", token);
+}
+
 static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 			       PyObject *kwnames)
 {
@@ -125,8 +130,7 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
 	uint64_t token = 0;
 
 	if (!arguments_read(&send_signature, args, nargs, kwnames, values) ||
-	    !patience_from(&patience, values[2]) ||
-	    (values[1] && !count_from(values[1], "token", &token)) ||
+	    !patience_from(&patience, values[2]) || (values[1] && !token_from(values[1], &token)) ||
 	    !payload_open(&payload, values[0]))
 		return NULL;
 	bool sent = end_enter(&producer->end);
@@ -285,8 +289,8 @@ static PyObject *producer_reserve(PyObject *self, PyObject *const *args, Py_ssiz
 	uint64_t token = 0;
 
 	if (!arguments_read(&reserve_signature, args, nargs, kwnames, values) ||
-	    !patience_from(&patience, values[2]) ||
-	    (values[1] && !count_from(values[1], "token", &token)) || !end_enter(&producer->end))
+	    !patience_from(&patience, values[2]) || (values[1] && !token_from(values[1], &token)) ||
+	    !end_enter(&producer->end))
 		return NULL;
 	PyObject *frame = frame_new(producer, NULL, values[0], token, &patience,
 				    (struct room){producer_wait, self, NULL});

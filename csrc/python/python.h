@@ -42,9 +42,9 @@ struct signature {
 
 bool arguments_read(const struct signature *signature, PyObject *const *args, Py_ssize_t nargs,
 		    PyObject *kwnames, PyObject **values);
-bool count_from(PyObject *value, const char *what, uint64_t *count);
 bool number_within(PyObject *value, uint64_t least, uint64_t most, const char *complaint,
 		   uint64_t *number);
+bool one_or_more(PyObject *value, const char *complaint, uint64_t *number);
 
 /* How long a call may wait. The clock is read only when it has to. */
 struct patience {

@@ -37,6 +37,7 @@ static int64_t await_records(struct record_consumer *consumer, uint64_t most,
 		return -1;
 	int64_t status = consumer->lent ? rb_return(core, consumer->lent) : 0;
 	consumer->lent = 0;
+	rb_lend(core, 0);
 	if (!status)
 		status = rb_borrow(core, most, 0);
 	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
@@ -62,8 +63,10 @@ static PyObject *borrow(struct record_consumer *consumer, uint64_t most, struct 
 		Py_DECREF(rows);
 		rows = copy;
 	}
-	if (rows)
+	if (rows) {
 		consumer->lent = (uint64_t)count;
+		rb_lend(consumer->end.core, consumer->lent);
+	}
 	return rows;
 }
 

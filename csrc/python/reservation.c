@@ -183,7 +183,7 @@ PyObject *frame_new(struct producer *producer, struct driver *driver, PyObject *
 
 	if (!number_within(wanted, 0, rb_payload_max(core),
 			   "reserve gives from 0 to %llu bytes, what the ring can hold, not %S; "
-			   "connect with a larger ring_size, or use a call that copies",
+			   "choose a larger ring_size, or use a call that copies",
 			   &size))
 		return NULL;
 	while ((start = rb_reserve(core, size)) == -EAGAIN)

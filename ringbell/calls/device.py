@@ -18,7 +18,7 @@ class Device(Side, _ends.Device):
     `for request in device` takes one after the other until the driver closes the channel, and
     raises PeerLost when it dies. Requests may be completed in any order; slots become free in
     theirs. For one thread at a time: a second one gets RuntimeError. A context manager; leaving it
-    closes the channel.
+    closes the channel. An exception that leaves it gives the channel up: the driver gets PeerLost.
     """
 
     __slots__ = ()

@@ -16,7 +16,7 @@ class Driver(Side, _ends.Driver):
     """Submits requests to a device and takes its completions; made by `connect`.
 
     For one thread at a time: a second one gets RuntimeError. A context manager; leaving it closes
-    the channel.
+    the channel. An exception that leaves it gives the channel up: the device gets PeerLost.
 
     If a signal handler raises in the middle of a call (Ctrl-C), the channel stays usable: what was
     asked for by `call` or `map` and not yet answered is dropped when its answer arrives, and what

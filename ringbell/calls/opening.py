@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import time
 from pathlib import Path
 
 from ringbell.calls.driver import Driver, drive
 from ringbell.calls.listener import Listener
 from ringbell.channel.descriptors import Descriptor, Descriptors
-from ringbell.deadlines import deadline_after
+from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.meeting import handshake, segment
-from ringbell.meeting.address import check_folder, prepare_folder, socket_path
+from ringbell.meeting.address import check_folder, hint_about, prepare_folder, socket_path
 from ringbell.meeting.control_socket import connect_socket
 from ringbell.pinning import pin
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
@@ -20,12 +22,20 @@ from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polli
 CONNECT_SECONDS = 10.0
 """How long `connect` waits for the device to take the channel, unless asked for otherwise."""
 
+# Seconds. Nothing tells when a name appears in a folder that may not be there yet. A look takes
+# 10 us; a signal that comes just before a pause waits for its end, so no pause is long.
+_FIRST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.05
+
+_log = logging.getLogger("ringbell")
+
 
 def connect(
     name: str | os.PathLike[str],
     *,
     ring_size: int = segment.RING_SIZE,
     timeout: float | None = CONNECT_SECONDS,
+    wait: bool = False,
     cpu: int | None = None,
     polling: Polling = "adaptive",
     max_poll: float = MAX_POLL,
@@ -42,6 +52,8 @@ def connect(
 
     - `timeout`: seconds to wait for that, None for ever. A device serves one driver after the
       other, so it may be busy.
+    - `wait`: within that time also wait for the device to listen, as whoever starts both
+      processes at once has to.
     - `cpu`: pins the calling thread to this CPU; it stays pinned.
     - `polling`: how this side waits. `"adaptive"` looks at shared memory before it sleeps, for at
       most `max_poll` seconds, and learns how long that pays (the scheme of QEMU's AioContext);
@@ -59,41 +71,60 @@ def connect(
       shorten it; `"posix"` is a file on /dev/shm, within its size. None takes a memfd, and /dev/shm
       only where the system has no memfd. `stats().memory` says which it is.
 
-    Raises ConnectionRefusedError when nobody listens, TimeoutError, PeerLost when the device goes
+    Raises ConnectionRefusedError when nobody listens (with `wait`, TimeoutError when nobody
+    did in time), TimeoutError when the device did not accept in time, PeerLost when the device goes
     away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is of another
     version, OSError (ENOSPC) when there is too little memory, ValueError for bad options.
     """
     policy = Policy(polling, max_poll, max_share, kick, moderation, max_message)
     path = socket_path(name)
+    deadline = deadline_after(timeout)
     check_folder(path)
     pin(cpu)
-    deadline = deadline_after(timeout)
+    reach = _wait_for if wait else _reach
     with segment.create(ring_size, memory) as made:
         while True:
             with Descriptors(Descriptor()) as owned:
                 handshake.make_kick_fds(owned)
-                owned.control = _reach(name, path, deadline)
+                owned.control = reach(path, deadline)
                 try:
                     return drive(handshake.offer(owned, "driver", made, policy, deadline))
                 except BlockingIOError:
                     continue  # it had too many guests at once
                 except TimeoutError:
                     raise TimeoutError(
-                        f"{str(name)!r} listens but did not accept within {timeout} seconds; it "
-                        "serves one driver at a time and may be busy with another"
+                        f"somebody listens on {path} but did not accept within {timeout} seconds; "
+                        "a device serves one driver at a time and may be busy with another"
                     ) from None
 
 
-def _reach(name: str | os.PathLike[str], path: Path, deadline: float | None) -> Descriptor:
+def _reach(path: Path, deadline: float | None) -> Descriptor:
     """Connect to the device; say what to do if there is none."""
     try:
         return connect_socket(path, deadline)
     except ConnectionRefusedError:
         raise ConnectionRefusedError(
             errno.ECONNREFUSED,
-            f"nobody listens on {str(name)!r} ({path}); start the device first, for instance "
-            f"with ringbell.serve({str(name)!r}, ...)",
+            f"nobody listens on {path}; start the device first, for instance with ringbell.serve, "
+            f"or wait for it with wait=True{hint_about(path)}",
         ) from None
+
+
+def _wait_for(path: Path, deadline: float | None) -> Descriptor:
+    """Connect to the device as soon as it is there."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return connect_socket(path, deadline)
+        except ConnectionRefusedError:
+            pass
+        left = seconds_left(deadline)
+        if left == 0:
+            raise TimeoutError(f"nobody listened on {path} within the timeout{hint_about(path)}")
+        if pause == _FIRST_PAUSE:
+            _log.info("waiting for a device to listen on %s%s", path, hint_about(path))
+        time.sleep(pause if left is None else min(pause, left))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
 def listen(

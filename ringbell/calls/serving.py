@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ringbell._ends import Request
+from ringbell.arguments import shown
 from ringbell.calls.device import Device
+from ringbell.calls.failures import Failures
 from ringbell.calls.listener import Listener
 from ringbell.calls.opening import listen
 from ringbell.channel.descriptors import LACKING
@@ -41,12 +41,17 @@ def serve(
 
     The handler gets a read-only view of the request where it lies in shared memory, valid until
     the handler returns; it copies what it wants to keep. It returns any buffer. If it raises, the
-    driver gets RequestFailed with the exception's text and the device goes on. Drivers are served
-    one after the other; when one closes or dies, the next one is accepted.
+    driver gets RequestFailed with the exception's text and the device goes on. The logger
+    "ringbell" gets the first exception of each place in the code with its traceback, as a warning,
+    and is told again when 10, 100, 1,000 and so on have come from there. Drivers are served one
+    after the other; when one closes or dies, the next one is accepted.
 
-    Blocks until an exception ends it, such as KeyboardInterrupt. Options and errors are those of
-    `listen`; BufferError when the handler kept a view of its payload.
+    Blocks until an exception ends it, such as KeyboardInterrupt (Ctrl-C) or SystemExit, also one
+    that the handler raises. A driver with requests in flight gets PeerLost then, any other one
+    EndOfStream. Options and errors are those of `listen`; TypeError when the handler cannot be
+    called, BufferError when it kept a view of its payload.
     """
+    check_handler(handler)
     with listen(
         name,
         cpu=cpu,
@@ -60,8 +65,19 @@ def serve(
         serve_on(listener, handler)
 
 
+def check_handler(handler: Handler) -> None:
+    """Refuse what cannot be called, before anybody connects."""
+    if not callable(handler):
+        raise TypeError(
+            "the handler is a function that takes a request's payload and returns the answer, not "
+            f"{shown(handler)}"
+        )
+
+
 def serve_on(listener: Listener, handler: Handler) -> None:
     """Serve on a listener that is there already, for ever; see `serve`."""
+    check_handler(handler)
+    failures = Failures()
     while True:
         try:
             device = listener.accept()
@@ -70,35 +86,21 @@ def serve_on(listener: Listener, handler: Handler) -> None:
                 raise
             _log.warning("refused a driver on %s: %s", listener.path, error.strerror)
             continue
-        with device:
-            _serve_driver(device, handler)
+        _serve_driver(device, handler, failures)
 
 
-def _serve_driver(device: Device, handler: Handler) -> None:
+def _serve_driver(device: Device, handler: Handler, failures: Failures) -> None:
     try:
-        device._serve(handler, _fail)
+        device._serve(handler, failures.answer)
     except EndOfStream:
-        return
+        device.close()
     except (PeerLost, CorruptRing) as error:
+        device.close()
         _log.warning("%s", error)
-
-
-def _fail(request: Request, error: Exception) -> None:
-    """Answer a request whose handler raised."""
-    _log.debug("the handler raised", exc_info=error)
-    text = _describe(error)
-    try:
-        request.fail(text)
-    except BufferError:
-        # The exception's frames hold the payload.
-        error.__traceback__ = None
-        del error
-        gc.collect()
-        request.fail(text)
-
-
-def _describe(error: Exception) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:
-        return f"{type(error).__name__}, whose text cannot be made"
+    except BaseException:
+        # This device ends. A driver that has no answer yet must not take that for a polite end.
+        if device._idle():
+            device.close()
+        raise
+    finally:
+        device._give_up()  # what has not been closed

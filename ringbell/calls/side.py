@@ -34,3 +34,7 @@ class Side(_Side):
         work, ends with ChannelClosed. Closing twice does nothing.
         """
         self._channel.close()
+
+    def _give_up(self) -> None:
+        """Close without a goodbye: the other side takes what was sent, then gets PeerLost."""
+        self._channel.give_up()

@@ -142,9 +142,9 @@ class Channel:
             if self._forked:
                 raise ChannelClosed(
                     "this channel belongs to the process that this one was forked from; "
-                    "connect again in this process"
+                    "open another one in this process"
                 )
-            raise ChannelClosed("this side has closed the channel; connect again to go on")
+            raise ChannelClosed("this side has closed the channel; open another one to go on")
         if status == -errno.EPIPE:
             raise EndOfStream(f"the other side ({describe(self.peer_pid)}) closed the channel")
         if status == -errno.ECONNRESET:
@@ -155,7 +155,7 @@ class Channel:
         if status == -errno.EPROTO:
             raise CorruptRing(
                 f"the other side ({describe(self.peer_pid)}) wrote what no ringbell writes into "
-                "the shared memory; close this channel and connect again"
+                "the shared memory; close this channel and open another one"
             )
         if status == -errno.EBUSY:
             raise RuntimeError(
@@ -182,6 +182,10 @@ class Channel:
         if not self._closed and _ends.close_side(self.address, goodbye, _PATIENCE_NS):
             self._close_descriptors()
             self._closed = True
+
+    def give_up(self) -> None:
+        """Close without a goodbye."""
+        self.close(goodbye=False)
 
     def leave_to_parent(self) -> None:
         """Close the copies of a forked child, without a goodbye: the channel is the parent's."""

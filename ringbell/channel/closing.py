@@ -8,13 +8,21 @@ from typing import Self
 
 
 class Closing:
-    """A context manager whose `with` block calls `close` at its end."""
+    """A context manager whose `with` block calls `close` at its end.
+
+    What sends something overrides `_give_up`: an exception that leaves the block must not look to
+    the other side like an end that was meant.
+    """
 
     __slots__ = ()
 
     def close(self) -> None:
         """Give back what is held. Closing twice does nothing."""
         raise NotImplementedError
+
+    def _give_up(self) -> None:
+        """End it because an exception leaves the block."""
+        self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -25,4 +33,7 @@ class Closing:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            self._give_up()

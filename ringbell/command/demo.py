@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,8 +45,8 @@ def compress(payload: memoryview | bytes) -> bytes:
     return zlib.compress(payload)
 
 
-WORKS: dict[str, Callable[[bytes], bytes]] = {"sha256": sha256, "compress": compress}
-"""What the driver computes to check the answers; the device has the function of the same name."""
+WORKS: dict[str, Callable[[memoryview | bytes], bytes]] = {"sha256": sha256, "compress": compress}
+"""What the device does, and what the driver computes to check the answers."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,11 @@ def run(
     try:
         with (
             tempfile.TemporaryDirectory(prefix="ringbell-demo-") as folder,
-            _device(Path(folder) / "demo.sock", job.work, kick, device_cpu, polling) as name,
+            _device(Path(folder), job.work, kick, device_cpu, polling) as name,
             connect(name, cpu=driver_cpu, kick=kick, polling=polling) as driver,
         ):
+            # The two have met. So nothing is left even if both processes are killed.
+            shutil.rmtree(folder, ignore_errors=True)
             result = _Exchange(driver, job, progress).run(files, kick)
         # Known once the device process has ended; its start is in it too.
         device = _kernel_seconds(resource.RUSAGE_CHILDREN) - children
@@ -170,17 +173,13 @@ def _kernel_seconds(who: int) -> float:
 
 
 @contextlib.contextmanager
-def _device(path: Path, work: str, kick: Kick, cpu: int | None, polling: Polling) -> Iterator[Path]:
-    command = [
-        sys.executable,
-        "-m",
-        "ringbell",
-        "serve",
-        str(path),
-        f"ringbell.command.demo:{work}",
-    ]
-    command += ["--kick", kick, "--polling", polling]
-    command += [] if cpu is None else ["--cpu", str(cpu)]
+def _device(
+    folder: Path, work: str, kick: Kick, cpu: int | None, polling: Polling
+) -> Iterator[Path]:
+    path = folder / "demo.sock"
+    command = [sys.executable, "-m", "ringbell.command.demo_device", str(os.getpid()), str(path)]
+    command += [work, kick, polling]
+    command += [] if cpu is None else [str(cpu)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -61,14 +62,36 @@ def say(text: str) -> None:
         raise
 
 
-@contextlib.contextmanager
-def shown_errors() -> Iterator[None]:
-    """End the command with one line about what went wrong, and an exit code.
+class _ShownLog(logging.Handler):
+    """Shows what the library logs: what it waits for, and what a handler raised."""
 
-    1: the other side went away, or did not come in time. 2: what was asked for cannot be done.
-    """
+    def emit(self, record: logging.LogRecord) -> None:
+        print_note(record.getMessage())
+
+
+@contextlib.contextmanager
+def _shown_log() -> Iterator[None]:
+    log, shown = logging.getLogger("ringbell"), _ShownLog()
+    before = log.level
+    log.addHandler(shown)
+    log.setLevel(logging.INFO)
     try:
         yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(shown)
+
+
+@contextlib.contextmanager
+def shown_errors() -> Iterator[None]:
+    """Show what is waited for, and end the command with one line about what went wrong.
+
+    The exit code is then 1 when the other side went away, or did not come in time, and 2 when what
+    was asked for cannot be done.
+    """
+    try:
+        with _shown_log():
+            yield
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
     except BrokenPipeError:  # whoever reads our output wants no more, as in `... | head`

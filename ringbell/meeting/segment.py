@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import errno
 import math
-import operator
 import os
 import stat
 from typing import Literal
 
 from ringbell._ffi import ffi, lib
+from ringbell.arguments import shown, whole_number
 from ringbell.available import MUCH_MEMORY, available_memory
 from ringbell.channel.closing import Closing
 from ringbell.channel.descriptors import Descriptor, os_error
@@ -122,7 +122,7 @@ def create_stream(
     A ring of records has a power of two of slots: as many as fit into `ring_size` bytes, and at
     least as many as fill whole pages. Raises what `create` raises.
     """
-    _check_ring_size(ring_size)
+    ring_size = _check_ring_size(ring_size)
     page = os.sysconf("SC_PAGESIZE")
     unused = page // lib.rb_message_slot()
     if not description:
@@ -146,18 +146,19 @@ def records_in(ring_size: int, record_size: int) -> int:
 
 def _check_ring_size(ring_size: int) -> int:
     page = os.sysconf("SC_PAGESIZE")
-    if not page <= operator.index(ring_size) <= LONGEST_RING or ring_size & (ring_size - 1):
-        raise ValueError(
-            f"ring_size is a power of two from {page} to {LONGEST_RING} bytes, not {ring_size}"
-        )
-    return ring_size
+    complaint = f"ring_size is a power of two from {page} to {LONGEST_RING} bytes"
+    size = whole_number(ring_size, page, LONGEST_RING, complaint)
+    if size & (size - 1):
+        raise ValueError(f"{complaint}, not {size}")
+    return size
 
 
 def _create(
     slots: int, slot_size: int, interrupt_slots: int, description: bytes, memory: Memory | None
 ) -> Segment:
-    if memory not in (None, *_KINDS):
-        raise ValueError(f"memory is 'memfd', 'posix' or None, not {memory!r}")
+    if not (memory is None or (isinstance(memory, str) and memory in _KINDS)):
+        kind = ValueError if isinstance(memory, str) else TypeError
+        raise kind(f"memory is 'memfd', 'posix' or None, not {shown(memory)}")
     header = ffi.new("char[]", lib.rb_header_size())
     size = lib.rb_header_make(
         header, slots, slot_size, interrupt_slots, len(description), FIRST_INDEX

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from typing import TYPE_CHECKING, Any
 
 from ringbell._ends import Coalescing
+from ringbell.arguments import real_number, shown, whole_number
 from ringbell.policy import Moderation
 
 if TYPE_CHECKING:
@@ -38,17 +37,17 @@ class ProducingEnd(_End):
         to it inside the block, or give `max_delay`.
         Does not block. Raises ValueError for bad bounds, RuntimeError inside another such block.
         """
-        if max_entries is not None and not 1 <= operator.index(max_entries) < 2**63:
-            raise ValueError(f"max_entries is at least 1, or None, not {max_entries}")
-        if max_delay is not None and not (
-            math.isfinite(max_delay) and 0 < max_delay <= _LONGEST_DELAY
-        ):
-            raise ValueError(
-                f"max_delay is above 0 and at most {_LONGEST_DELAY:.0f} seconds, or None, "
-                f"not {max_delay!r}"
-            )
-        delay_ns = 0 if max_delay is None else max(int(max_delay * 1e9), 1)
-        return Coalescing(self, max_entries or 0, delay_ns)
+        entries, delay_ns = 0, 0
+        if max_entries is not None:
+            complaint = "max_entries is at least 1, or None"
+            entries = whole_number(max_entries, 1, 2**63 - 1, complaint)
+        if max_delay is not None:
+            complaint = f"max_delay is above 0 and at most {_LONGEST_DELAY:.0f} seconds, or None"
+            seconds = real_number(max_delay, complaint)
+            if not 0 < seconds <= _LONGEST_DELAY:
+                raise ValueError(f"{complaint}, not {shown(max_delay)}")
+            delay_ns = max(int(seconds * 1e9), 1)
+        return Coalescing(self, entries, delay_ns)
 
 
 class ConsumingEnd(_End):

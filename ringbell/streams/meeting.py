@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ringbell.channel.channel import Channel
-from ringbell.channel.descriptors import Descriptor, Descriptors
+from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import handshake, segment
+from ringbell.meeting.address import hint_about
 from ringbell.meeting.control_socket import connect_socket
 from ringbell.meeting.reception import Guest, Reception
 from ringbell.policy import Policy
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _PAUSE = 0.001  # seconds
+_log = logging.getLogger("ringbell")
 
 
 class Meeting:
@@ -56,7 +59,10 @@ class Meeting:
                 if channel := self._look_once():
                     return channel
         except TimeoutError:
-            raise TimeoutError(f"{self.nobody} {self._name!r} within the timeout") from None
+            raise TimeoutError(
+                f"{self.nobody} {self._name!r} within the timeout (waited on {self._path}"
+                f"{hint_about(self._path)})"
+            ) from None
 
     def approach(self, owned: Descriptors) -> Channel:
         """Open the channel with the one that this side has connected to."""
@@ -82,6 +88,7 @@ class Meeting:
         if reception := self._listen():
             with reception:
                 self._reception = reception
+                self._say_what_is_waited_for()
                 return reception.receive(self, self.deadline)
         if seconds_left(self.deadline) == 0:
             raise TimeoutError
@@ -109,7 +116,8 @@ class Meeting:
                 if seconds_left(self.deadline) == 0:
                     raise TimeoutError from None
             except OSError as error:
-                handshake.refuse(control, handshake.lacking(self.role, error))
+                if error.errno in LACKING:
+                    handshake.refuse(control, handshake.lacking(self.role, error))
                 raise
         return None
 
@@ -121,6 +129,12 @@ class Meeting:
             if error.errno == errno.EADDRINUSE:
                 return None
             raise
+
+    def _say_what_is_waited_for(self) -> None:
+        if seconds_left(self.deadline) == 0:
+            return
+        partner, elsewhere = handshake.PARTNERS[self.role], hint_about(self._path)
+        _log.info("waiting for the %s of %r on %s%s", partner, self._name, self._path, elsewhere)
 
 
 class ProducerMeeting(Meeting):

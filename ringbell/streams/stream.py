@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import errno
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
@@ -47,6 +45,12 @@ class Stream(_Stream):
         """
         self._channel.close()
 
+    def _give_up(self) -> None:
+        """Close, because an exception leaves the block: what was lent counts as not taken."""
+        if not self._channel.closed:
+            lib.rb_lend(self._channel.handle, 0)
+        self.close()
+
     def __repr__(self) -> str:
         state = ", closed" if self._channel.closed else ""
         return f"<ringbell.{type(self).__name__}, other side is {describe(self.peer_pid)}{state}>"
@@ -61,14 +65,13 @@ class ProducingStream(Stream):
         """Say goodbye: the consumer takes what was sent, then gets EndOfStream.
 
         Never waits for it; what was sent stays in shared memory until the consumer has taken it.
-        Closes, and then raises PeerLost, if the consumer died before it took everything and no call
-        has raised that yet: what it did not take is lost. Any thread may close, and a signal
-        handler: a call that waits, or is at work, ends with ChannelClosed. Closing twice does
-        nothing more.
+        Closes, and then raises what `check_consumer` raises, if the consumer went away before it
+        took everything: what it did not take is lost. Any thread may close, and a signal handler: a
+        call that waits, or is at work, ends with ChannelClosed. Closing twice does nothing more.
         """
-        lost = 0 if self._channel.closed else lib.rb_untold_loss(self._channel.handle)
+        lost = self._untold_loss()
         super().close()
-        if lost == -errno.ECONNRESET:  # a consumer that closed wanted no more
+        if lost:
             self._channel.fail(lost)
 
     def check_consumer(self) -> None:
@@ -77,21 +80,16 @@ class ProducingStream(Stream):
         EndOfStream when it closed, PeerLost when it died, if no call has raised that yet. Does not
         block.
         """
-        if not self._channel.closed and (lost := lib.rb_untold_loss(self._channel.handle)):
+        if lost := self._untold_loss():
             self._channel.fail(lost)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close; after an exception, without a goodbye.
+    def _untold_loss(self) -> int:
+        return 0 if self._channel.closed else lib.rb_untold_loss(self._channel.handle)
+
+    def _give_up(self) -> None:
+        """Close without a goodbye.
 
         Then the consumer gets PeerLost after what was sent, and does not take half a stream for
         the whole.
         """
-        if kind is None:
-            self.close()
-        else:
-            self._channel.close(goodbye=False)
+        self._channel.give_up()
