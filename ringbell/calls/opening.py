@@ -82,18 +82,20 @@ def connect(
     check_folder(path)
     pin(cpu)
     reach = _wait_for if wait else _reach
-    with (
-        segment.create(ring_size, memory) as made,
-        Descriptors(reach(path, deadline)) as owned,
-    ):
-        try:
-            channel = handshake.offer(owned, "driver", made, policy, deadline)
-        except TimeoutError:
-            raise TimeoutError(
-                f"somebody listens on {path} but did not accept within {timeout} seconds; a "
-                "device serves one driver at a time and may be busy with another"
-            ) from None
-        return drive(channel)
+    with segment.create(ring_size, memory) as made:
+        while True:
+            with Descriptors(Descriptor()) as owned:
+                handshake.make_kick_fds(owned)
+                owned.control = reach(path, deadline)
+                try:
+                    return drive(handshake.offer(owned, "driver", made, policy, deadline))
+                except BlockingIOError:
+                    continue  # it had too many guests at once
+                except TimeoutError:
+                    raise TimeoutError(
+                        f"somebody listens on {path} but did not accept within {timeout} seconds; "
+                        "a device serves one driver at a time and may be busy with another"
+                    ) from None
 
 
 def _reach(path: Path, deadline: float | None) -> Descriptor:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ringbell.channel.channel import Channel
-from ringbell.channel.descriptors import Descriptor, Descriptors
+from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import handshake, segment
@@ -117,7 +117,8 @@ class Meeting:
                 if seconds_left(self.deadline) == 0:
                     raise TimeoutError from None
             except OSError as error:
-                handshake.refuse(control, handshake.lacking(self.role, error))
+                if error.errno in LACKING:
+                    handshake.refuse(control, handshake.lacking(self.role, error))
                 raise
         return None
 
