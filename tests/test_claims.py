@@ -112,11 +112,14 @@ def test_a_slower_program_with_the_higher_rate_is_explained_by_its_kicks():
     text = why_slower("C", "Python", "working", rates, kicks)
     assert "Python beats C at depth 8" in text
     assert "C sends 250 for 1,000 requests and Python 10" in text
-    assert text.endswith("more than without the work.")
+    assert "working sends 20, at 400 requests/s" in text
+    assert text.endswith("finds more, and sleeps less.")
+    as_many = why_slower("C", "Python", "working", rates, kicks | {"working": kicks["C"]})
+    assert as_many.endswith("not the reason, and this run does not explain it.")
     unexplained = why_slower("C", "Python", "working", rates, dict.fromkeys(kicks, kicks["C"]))
     assert unexplained.endswith("this run does not explain it.")
     rates["Python"] = rates["C"]
-    assert why_slower("C", "Python", "working", rates, kicks).endswith("faster one at every depth.")
+    assert why_slower("C", "Python", "working", rates, kicks).endswith("at any depth.")
 
 
 def test_a_verdict_tells_the_numbers_it_was_made_of():

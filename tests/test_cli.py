@@ -363,4 +363,4 @@ def test_a_device_is_no_producer_and_says_what_it_is(server, path):
     for command in ("consume", "produce"):
         done = CliRunner().invoke(cli.app, [command, str(path)], input="")
         assert done.exit_code == 2
-        assert "this is a device, which waits for a driver, not a " in done.stderr
+        assert "a device serves requests under this name" in done.stderr

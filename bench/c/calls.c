@@ -3,11 +3,12 @@
  * Requests and answers: the driver keeps so many in flight, the device answers each.
  *
  *   calls --driver CPU --device CPU [--depth N] [--time NS] [--work NS] [--own-work NS]
- *         [--pause NS] [--polling never|adaptive|always] [--max-poll NS] [--busy 1]
+ *         [--pause NS] [--polling never|adaptive|always] [--max-poll NS] [--busy 1] [--in-turn 1]
  *
  * --work is what the device computes for each request, --own-work what the driver computes for each
  * answer. --pause is what the driver sleeps between two requests, for depth 1. With --busy a
- * process that computes all the time shares the device's CPU.
+ * process that computes all the time shares the device's CPU. With --in-turn the driver sends a
+ * request after each answer that it takes, as a map does; else it takes all that have arrived.
  */
 #include "sides.h"
 
@@ -16,7 +17,7 @@
 #define DEPTH_MAX 1024
 
 static uint64_t driver_cpu, device_cpu = 1, depth = 1, time_ns = 100000000, work_ns, own_work_ns;
-static uint64_t pause_ns, polling = RB_POLL_NEVER, max_poll_ns = 100000, busy;
+static uint64_t pause_ns, polling = RB_POLL_NEVER, max_poll_ns = 100000, busy, in_turn;
 static uint64_t stamps[DEPTH_MAX];
 
 static void answer_all(rb_channel *device)
@@ -62,19 +63,19 @@ static void request(rb_channel *driver, uint64_t token)
 		fail("rb_send failed");
 }
 
-static uint64_t reap_all(rb_channel *driver)
+static uint64_t reap(rb_channel *driver, uint64_t most)
 {
 	struct rb_consumer *consumer = &driver->consumer;
 	uint64_t reaped = 0;
 	uint8_t answer[PAYLOAD];
-	int64_t length;
+	int64_t length = 0;
 
-	while ((length = rb_recv(driver, answer, sizeof(answer), 0)) >= 0) {
+	while (reaped < most && (length = rb_recv(driver, answer, sizeof(answer), 0)) >= 0) {
 		keep_sample(clock_ns() - stamps[consumer->frame.token % DEPTH_MAX]);
 		work_for(own_work_ns);
 		reaped++;
 	}
-	if (length != -EAGAIN)
+	if (length < 0 && length != -EAGAIN)
 		fail("rb_recv failed");
 	return reaped;
 }
@@ -91,7 +92,7 @@ static uint64_t call_until(rb_channel *driver, uint64_t over)
 			request(driver, ++sent);
 			in_flight++;
 		}
-		uint64_t reaped = reap_all(driver);
+		uint64_t reaped = reap(driver, in_turn ? 1 : UINT64_MAX);
 		in_flight -= reaped;
 		if (!reaped && in_flight)
 			wait_for(driver, RB_DATA, polling);
@@ -102,17 +103,10 @@ static uint64_t call_until(rb_channel *driver, uint64_t over)
 int main(int argc, char **argv)
 {
 	const struct option options[] = {
-		{"--driver", &driver_cpu},
-		{"--device", &device_cpu},
-		{"--depth", &depth},
-		{"--time", &time_ns},
-		{"--work", &work_ns},
-		{"--own-work", &own_work_ns},
-		{"--pause", &pause_ns},
-		{"--polling", &polling},
-		{"--max-poll", &max_poll_ns},
-		{"--busy", &busy},
-		{NULL, NULL},
+		{"--driver", &driver_cpu}, {"--device", &device_cpu}, {"--depth", &depth},
+		{"--time", &time_ns},      {"--work", &work_ns},      {"--own-work", &own_work_ns},
+		{"--pause", &pause_ns},    {"--polling", &polling},   {"--max-poll", &max_poll_ns},
+		{"--busy", &busy},         {"--in-turn", &in_turn},   {NULL, NULL},
 	};
 	(void)argc;
 	parse(argv, options);

@@ -105,9 +105,11 @@ def why_slower(quick: str, slow: str, like: str, rates: Measured, kicks: Measure
 
     `like` is the quicker program that was made as slow as the other one.
     """
-    depths = [depth for depth in sorted(rates[quick]) if rates[slow][depth] > rates[quick][depth]]
+    depths = [
+        depth for depth in sorted(rates[quick]) if rates[slow][depth] > 1.1 * rates[quick][depth]
+    ]
     if not depths:
-        return f" {quick} is the faster one at every depth."
+        return f" {slow} is not faster than {quick} at any depth."
     best = max(depths, key=lambda depth: rates[slow][depth] / rates[quick][depth])
     text = (
         f" {slow} beats {quick} at depth {', '.join(f'{depth:,.0f}' for depth in depths)}, most at "
@@ -116,14 +118,14 @@ def why_slower(quick: str, slow: str, like: str, rates: Measured, kicks: Measure
     )
     if kicks[quick][best] <= 2 * kicks[slow][best]:
         return text + "So it is not the kicks, and this run does not explain it."
-    text += (
-        f"{quick} is done with all that is in flight before the other side has woken up, so both "
-        f"sides sleep in each round. {slow} takes longer for each request, so the other side finds "
-        f"more to do, and sleeps less. {like} sends {number(1000 * kicks[like][best])} and does "
-        f"{number(rates[like][best])} requests/s, "
+    text += f"{like} sends {number(1000 * kicks[like][best])}"
+    if kicks[quick][best] <= 2 * kicks[like][best]:
+        return text + ", so that it is slower is not the reason, and this run does not explain it."
+    return text + (
+        f", at {number(rates[like][best])} requests/s. So {quick} is done with all that is in "
+        f"flight before the other side has woken up, and both sides sleep in each round. "
+        f"{slow} takes longer for each request, so the other side finds more, and sleeps less."
     )
-    faster = rates[like][best] > rates[quick][best]
-    return text + ("more than without the work." if faster else "no more than without the work.")
 
 
 def rate_against_depth(series: Measured, wake_up_us: float) -> Verdict:

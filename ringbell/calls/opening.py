@@ -118,11 +118,11 @@ def _wait_for(path: Path, deadline: float | None) -> Descriptor:
             return connect_socket(path, deadline)
         except ConnectionRefusedError:
             pass
+        if pause == _FIRST_PAUSE:
+            _log.info("waiting for a device to listen on %s%s", path, hint_about(path))
         left = seconds_left(deadline)
         if left == 0:
             raise TimeoutError(f"nobody listened on {path} within the timeout{hint_about(path)}")
-        if pause == _FIRST_PAUSE:
-            _log.info("waiting for a device to listen on %s%s", path, hint_about(path))
         time.sleep(pause if left is None else min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 

@@ -18,8 +18,8 @@ import typer
 from ringbell import __version__
 from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
-from ringbell.command import demo, demo_shown, options
-from ringbell.command.help import SETTINGS, Command, Commands
+from ringbell.command import demo, demo_shown, options, standard
+from ringbell.command.help import COMMAND, COMMANDS, SETTINGS
 from ringbell.command.shown import (
     bar,
     fail,
@@ -27,8 +27,11 @@ from ringbell.command.shown import (
     print_note,
     say,
     shown_errors,
+    shown_warnings,
     stream_bar,
 )
+from ringbell.meeting.control_socket import sweep_names
+from ringbell.meeting.segment import sweep_old_names
 from ringbell.pinning import choose_pair
 from ringbell.policy import MAX_POLL, Kick, Polling
 from ringbell.streams.opening import consume as consume_stream
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from ringbell.streams.record_producer import RecordProducer
 
 app: typer.Typer = typer.Typer(
-    cls=Commands,
+    cls=COMMANDS,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
@@ -69,7 +72,7 @@ def _options(
         raise typer.Exit(2)
 
 
-@app.command(cls=Command, short_help="Answer requests with a function.")
+@app.command(cls=COMMAND, short_help="Answer requests with a function.")
 def serve(
     name: options.Name,
     handler: Annotated[
@@ -145,7 +148,7 @@ def load_handler(text: str) -> Callable[[memoryview], Any]:
     return found  # type: ignore[no-any-return]
 
 
-@app.command(cls=Command, name="produce", short_help="Send files, or the standard input.")
+@app.command(cls=COMMAND, name="produce", short_help="Send files, or the standard input.")
 def run_produce(
     name: options.Name,
     files: Annotated[
@@ -178,12 +181,14 @@ def run_produce(
             "timeout": options.read_timeout(timeout),
         }
         sources = files or [Path("-")]
+        standard.check_input(sources)
         records = dtype_of(sources, dtype)
         total = size_of(sources)
         for file in lost_order(sources) if dtype is None else ():
             print_note(f"{file} lies column by column (Fortran order); it arrives row by row")
         stream: MessageProducer | RecordProducer
-        stream = produce_stream(name, records, **how)
+        with shown_warnings():
+            stream = produce_stream(name, records, **how)
         begin = time.monotonic()
         with stream, stream_bar(f"to {name}", total) as advance:
             produce_files(stream, sources, dtype is not None, advance)
@@ -191,7 +196,7 @@ def run_produce(
             print_figures(stream.stats().driver.producer, time.monotonic() - begin)
 
 
-@app.command(cls=Command, name="consume", short_help="Write what comes to a file or the output.")
+@app.command(cls=COMMAND, name="consume", short_help="Write what comes to a file or the output.")
 def run_consume(
     name: options.Name,
     file: Annotated[
@@ -224,6 +229,7 @@ def run_consume(
         }
         target = file or STANDARD
         check_target(target)
+        standard.check_output(target)
         stream: MessageConsumer | RecordConsumer
         stream = consume_stream(name, wanted, **how)
         begin = time.monotonic()
@@ -233,7 +239,21 @@ def run_consume(
             print_figures(stream.stats().device.consumer, time.monotonic() - begin)
 
 
-@app.command(cls=Command, name="demo", short_help="Send real files to another process and back.")
+@app.command(cls=COMMAND, short_help="Remove what killed processes left.")
+def clean() -> None:
+    """Remove what killed processes of yours left: the sockets of their names, and locks.
+
+    Says what it removed. What is in use, or another user's, is left alone.
+    """
+    with shown_errors():
+        removed = [*sweep_names(), *sweep_old_names()]
+        for path in removed:
+            say(f"removed {path}")
+        if not removed:
+            say("nothing to remove")
+
+
+@app.command(cls=COMMAND, name="demo", short_help="Send real files to another process and back.")
 def run_demo(
     input_path: Annotated[
         Path | None,

@@ -17,7 +17,7 @@ from ringbell.command.shown import print_error
 
 # What typer shows and does not raise: a class of its own or of click, as its version has it.
 _ShownError = cast(type[Exception], typer.BadParameter.__mro__[2])
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 
 def _usage_pieces(command: Any, context: Any) -> list[str]:
@@ -51,7 +51,7 @@ def _format_options(command: Any, context: Any, formatter: Any) -> None:
                 formatter.write_dl(found, col_max=34)
 
 
-class Command(TyperCommand):
+class _Command(TyperCommand):
     """One command."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -63,7 +63,7 @@ class Command(TyperCommand):
         _format_options(self, ctx, formatter)
 
 
-class Commands(TyperGroup):
+class _Commands(TyperGroup):
     """All commands: what they raise ends in one line on stderr, and an exit code."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -91,6 +91,11 @@ class Commands(TyperGroup):
         if code:
             _forget_output()
         sys.exit(code or 0)
+
+
+# What typer makes a command, and all of them, of.
+COMMAND: type[Any] = _Command
+COMMANDS: type[Any] = _Commands
 
 
 def _in_our_words(error: Any) -> str:

@@ -277,7 +277,6 @@ def open_channel(owned: Descriptors, made: segment.Segment, policy: Policy) -> C
         policy,
         header=made.header,
         segment=made.descriptor,
-        memory=segment.kind_of(made.descriptor),
         peer_pid=peer_of(owned.control),
     )
 
@@ -354,7 +353,6 @@ def take_over(owned: Descriptors, header: bytes, policy: Policy) -> Channel:
         policy,
         header=header,
         segment=owned.segment.fileno(),
-        memory=segment.kind_of(owned.segment.fileno()),
         peer_pid=peer_of(owned.control),
     )
 

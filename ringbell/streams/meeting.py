@@ -44,6 +44,7 @@ class Meeting:
         """Prepare to find somebody at `path` within `timeout` seconds from now on."""
         self.policy = policy
         self.deadline: float | None = deadline_after(timeout)
+        self._waits: bool = timeout != 0
         self._name = str(name)
         self._path = path
         self._reception: Reception | None = None
@@ -131,7 +132,7 @@ class Meeting:
             raise
 
     def _say_what_is_waited_for(self) -> None:
-        if seconds_left(self.deadline) == 0:
+        if not self._waits:
             return
         partner, elsewhere = handshake.PARTNERS[self.role], hint_about(self._path)
         _log.info("waiting for the %s of %r on %s%s", partner, self._name, self._path, elsewhere)
