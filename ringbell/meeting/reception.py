@@ -179,6 +179,9 @@ class Reception(Closing):
             if not status:
                 return control
             if -status in LACKING:
+                # The kernel says so before it looks whether anybody is there.
+                if not _ends.wait_readable([listening.fileno()], 0):
+                    return None
                 error = os_error(-status, "")
                 if not self._make_room(handshake.lacking(host.role, error)):
                     self._refuse_one(listening, handshake.lacking(host.role, error))
