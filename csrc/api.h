@@ -89,7 +89,7 @@ int rb_owned_spare(rb_owned *owned);
 
 /* control.c: the sockets on which two sides meet */
 int rb_socket_make(rb_owned *owned);
-int rb_socket_connect(int fd, const char *path);
+int rb_socket_connect(int fd, const char *path, int wait_ms);
 int rb_socket_bind(int fd, const char *path);
 int rb_socket_is_bound(int fd);
 int rb_socket_listen(int fd);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The Unix sockets (SOCK_SEQPACKET) on which two sides meet. Nothing in here waits: what would have
- * to is -EAGAIN. Nothing raises SIGPIPE.
+ * The Unix sockets (SOCK_SEQPACKET) on which two sides meet. What would have to wait is -EAGAIN;
+ * only a connect may wait a little. Nothing raises SIGPIPE.
  */
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,6 +14,10 @@
 /* What the kernel passes with one text at most (SCM_MAX_FD). With room for all of them a control
  * message is cut only when this process can have no more descriptors. */
 #define MOST_PASSED 253
+
+/* How many may wait to be accepted. Whoever connects after so many waits in the kernel, and those
+ * who are in hear soon how it went. */
+#define BACKLOG 128
 
 int rb_socket_make(rb_owned *owned)
 {
@@ -32,15 +37,25 @@ static int address_of(struct sockaddr_un *address, const char *path)
 	return 0;
 }
 
-/* -EAGAIN while so many wait to be accepted that the kernel queues no more. */
-int rb_socket_connect(int fd, const char *path)
+/* Waits `wait_ms` while so many wait to be accepted that the kernel queues no more, and returns
+ * -EAGAIN then. Nobody but the kernel can say whose turn it is, so this is the one place that waits
+ * in it: 0 is not at all. */
+int rb_socket_connect(int fd, const char *path, int wait_ms)
 {
+	struct timeval wait = {.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000};
 	struct sockaddr_un address;
 	int status = address_of(&address, path);
 
 	if (status)
 		return status;
-	return connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+	if (wait_ms &&
+	    (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) || fcntl(fd, F_SETFL, 0)))
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		status = -errno;
+	if (wait_ms && fcntl(fd, F_SETFL, O_NONBLOCK) && !status)
+		status = -errno;
+	return status;
 }
 
 int rb_socket_bind(int fd, const char *path)
@@ -66,7 +81,7 @@ int rb_socket_is_bound(int fd)
 
 int rb_socket_listen(int fd)
 {
-	return listen(fd, SOMAXCONN) ? -errno : 0;
+	return listen(fd, BACKLOG) ? -errno : 0;
 }
 
 int rb_socket_accept(rb_owned *owned, int listening_fd)
@@ -163,6 +178,10 @@ int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int 
 	*came = 0;
 	rb_owned_begin();
 	ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	/* The other side has gone, and had not heard all that we said. What it said is still there.
+	 */
+	if (received < 0 && errno == ECONNRESET)
+		received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	int status = received < 0 ? -errno : hand_out(&message, owners, count);
 	rb_owned_end();
 	if (status < 0)

@@ -220,6 +220,12 @@ static uint16_t flags_of(const struct rb_consumer *consumer, const struct rb_fra
 	return (uint16_t)(header->flags | (too_long ? RB_FLAG_TOO_LONG : 0));
 }
 
+/* Whether a frame is a whole message, and not too long. */
+static bool is_plain(const struct rb_consumer *consumer, const struct rb_frame_header *header)
+{
+	return header->kind == RB_MESSAGE && !header->flags && header->length <= consumer->longest;
+}
+
 /* Reads the frame at `next` into consumer->frame; returns its slots, or -EPROTO. */
 static int64_t look_at_frame(rb_channel *channel)
 {
@@ -232,8 +238,7 @@ static int64_t look_at_frame(rb_channel *channel)
 	uint64_t slots = slots_of(header.length);
 	if (slots > consumer->write_seen - consumer->next)
 		return rb_corrupt(channel);
-	bool plain =
-		header.kind == RB_MESSAGE && !header.flags && header.length <= consumer->longest;
+	bool plain = is_plain(consumer, &header);
 	if (!plain && !is_rarer_frame(consumer, &header))
 		return rb_corrupt(channel);
 	consumer->frame = (rb_frame){
@@ -341,7 +346,7 @@ uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t
 
 		memcpy(&header, slot, sizeof(header)); /* once, as in look_at_frame */
 		uint64_t slots = slots_of(header.length);
-		if (slots > left || header.kind != RB_MESSAGE || header.flags)
+		if (slots > left || !is_plain(consumer, &header))
 			break;
 		found[count] = (struct rb_payload){slot + RB_HEADER, header.length};
 		next += slots;
@@ -358,6 +363,8 @@ void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t
 	struct rb_consumer *consumer = &channel->consumer;
 	uint64_t slots = 0, bytes = 0;
 
+	if (!count)
+		return; /* there may be a message that has come in part */
 	for (uint64_t i = 0; i < count; i++) {
 		slots += slots_of(found[i].length);
 		bytes += found[i].length;
@@ -365,6 +372,8 @@ void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t
 			rb_consumer_skip_held(consumer, slots_of(found[i].length),
 					      (uint32_t)found[i].length);
 	}
+	if (!count)
+		return; /* the next frame may be a piece of a message that has begun */
 	if (!consumer->held)
 		rb_consumer_skip(consumer, slots, count, bytes);
 	consumer->pieces_left = 0;

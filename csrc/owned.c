@@ -69,21 +69,25 @@ void rb_owned_end(void)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Moves a descriptor that was made just now away from 0, 1 and 2: what the program prints, or
+ * reads, must never be ours. Returns where it is then; or -errno, and it is closed. */
+int rb_descriptor_move(int descriptor)
+{
+	if (descriptor < 0 || descriptor > STDERR_FILENO)
+		return descriptor;
+	int moved = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	int status = moved < 0 ? -errno : moved;
+	close(descriptor);
+	return status;
+}
+
 /* Between rb_owned_begin and rb_owned_end: gives a descriptor that was made just now, or -errno, to
  * an owner that has none. */
 int rb_owned_take(rb_owned *owned, int descriptor)
 {
+	descriptor = rb_descriptor_move(descriptor);
 	if (descriptor < 0)
 		return descriptor;
-	/* What the program prints, or reads, must never be ours. */
-	if (descriptor <= STDERR_FILENO) {
-		int moved = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-		int status = -errno;
-		close(descriptor);
-		if (moved < 0)
-			return status;
-		descriptor = moved;
-	}
 	owned->fd = descriptor;
 	owned->before = NULL;
 	owned->after = first;
@@ -163,5 +167,5 @@ int rb_owned_file(rb_owned *owned, const char *path)
 int rb_owned_spare(rb_owned *owned)
 {
 	rb_owned_begin();
-	return finish(owned, open("/dev/null", O_RDONLY | O_CLOEXEC));
+	return finish(owned, eventfd(0, EFD_CLOEXEC));
 }

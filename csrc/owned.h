@@ -14,6 +14,7 @@
 
 void rb_owned_begin(void);
 void rb_owned_end(void);
+int rb_descriptor_move(int descriptor);
 int rb_owned_take(rb_owned *owned, int descriptor);
 
 #endif

@@ -20,12 +20,12 @@ try:
     import _cffi_backend  # noqa: F401
 
     from ringbell._ends import Completion, Frame, RecordBlock, Request
-except ModuleNotFoundError as error:
-    if error.name != "ringbell._ends":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "ringbell._ends":
         raise
     from ringbell.unbuilt import complaint
 
-    raise ImportError(complaint(__file__), name=error.name, path=__file__) from None
+    raise ImportError(complaint(__file__), name=_missing.name, path=__file__) from None
 from ringbell.calls.device import Device
 from ringbell.calls.driver import Driver
 from ringbell.calls.listener import Listener

@@ -10,6 +10,7 @@ def main() -> None:
     """Run the command line, or say what is missing for it."""
     try:
         try:
+            from ringbell.command import standard
             from ringbell.command.cli import app
         except ModuleNotFoundError as error:
             if error.name not in ("typer", "rich"):
@@ -17,6 +18,7 @@ def main() -> None:
             sys.exit(
                 f"ringbell: the command line needs {error.name}; pip install 'ringbell-ipc[cli]'"
             )
+        standard.occupy()
         app()
     except KeyboardInterrupt:  # while modules are loaded, or a second one
         sys.exit(130)

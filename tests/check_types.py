@@ -132,10 +132,17 @@ def write_files() -> dict[str, Path]:
 
 def run(*command: str) -> tuple[int, str]:
     """Run a checker at the root, where it finds the package."""
+    # pyright finds the libraries of an environment only if that is the active one.
+    folder = Path(sys.executable).parent
+    environment = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "VIRTUAL_ENV": str(folder.parent),
+    }
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -148,11 +155,10 @@ def main() -> None:
     pages = write_files()
     examples = ["examples"] if list(ROOT.glob("examples/*.py")) else []
     read = ["ringbell", str(WRITTEN.relative_to(ROOT)), *examples]
-    python = ("--pythonpath", sys.executable)
     commands = [
         *(("mypy", "--python-version", version, *read) for version in PYTHONS),
-        *(("pyright", *python, "--pythonversion", version, *read) for version in PYTHONS),
-        ("pyright", *python, "--verifytypes", "ringbell", "--ignoreexternal"),
+        *(("pyright", "--pythonversion", version, *read) for version in PYTHONS),
+        ("pyright", "--verifytypes", "ringbell", "--ignoreexternal"),
     ]
     # As many at a time as are quick together on two CPUs.
     with ThreadPoolExecutor(2) as threads:

@@ -65,7 +65,11 @@ WRITE_SOME = within('with ringbell.produce("ticks", dtype="f8") as ticks:', "tic
 
 
 def test_records_are_written_and_summed():
-    assert run_both(TICKS, block("import ringbell")) == f"{sum(range(500))}\n"
+    assert run_both(TICKS, block("import ringbell\n\ntotal = 0")) == f"{sum(range(500))}\n"
+
+
+def test_a_function_takes_what_it_names():
+    assert run_both(TICKS, block("def total(ticks")) == f"{sum(range(500))}\n"
 
 
 def test_messages_are_sent_and_received():
@@ -115,6 +119,15 @@ def test_kicks_are_held_back_and_wake_ups_moderated():
         block('with ringbell.consume("ticks", moderation') + "print(first.tolist())",
     )
     assert printed == "[1.0, 2.0]\n"
+
+
+def test_a_ring_has_room_for_four_pictures():
+    consumer = 'with ringbell.consume("camera") as camera:\n    '
+    printed = run_both(
+        "import warnings\nwarnings.simplefilter('error')\n" + block("frame = np.dtype"),
+        consumer + "print([rows.shape for rows in camera], camera.capacity)",
+    )
+    assert printed == "[(1, 2160, 3840, 3)] 4\n"
 
 
 def test_a_script_waits_for_the_device_that_it_starts(tmp_path):

@@ -99,7 +99,8 @@ def test_nobody_is_sent_to_another_distribution():
     files = [ROOT / "README.md", ROOT / "Makefile", ROOT / "pyproject.toml", *ROOT.glob("*.md")]
     for folder in ("ringbell", "docs", "examples", "bench"):
         files += [f for f in (ROOT / folder).rglob("*") if f.suffix in (".py", ".md", ".sh")]
-    other = re.compile(r"install.*\bringbell(?!-ipc)(\[|['\"`]|\s*$)")
+    other = re.compile(r"""(install|uv add|uvx|pipx run)\s+(-\S+\s+)*['"`]?ringbell(?!-ipc)\b""")
+    assert other.search("pip install -U 'ringbell[cli]'")
     found = [
         f"{file.name}: {line}"
         for file in files

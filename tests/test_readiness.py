@@ -4,6 +4,8 @@
 import contextlib
 import itertools
 import select
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -86,6 +88,28 @@ def test_an_event_loop_that_takes_one_entry_at_a_time_misses_none(start, path, s
             first = shape * ENTRIES
             peer.begin(f"send({theirs}, {first}, {ENTRIES}, {size}, {coalesces})")
             take_by_event_loop(consumer, take, first, peer)
+
+
+WITHOUT_EPOLL = """
+import select, sys
+del select.epoll  # as gevent does
+import ringbell
+with ringbell.consume(sys.argv[1]) as consumer:
+    poll = select.poll()
+    poll.register(consumer.fileno(), select.POLLIN)
+    assert poll.poll()
+    print(consumer.recv(timeout=0))
+"""
+
+
+def test_a_descriptor_to_sleep_on_needs_no_epoll_of_python(path):
+    consumer = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_EPOLL, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    with ringbell.produce(path) as producer:
+        producer.send(b"taken")
+        assert consumer.communicate()[0] == "b'taken'\n"
+    assert consumer.returncode == 0
 
 
 # ---- completions that a call has put aside for another ----

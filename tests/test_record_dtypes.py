@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ def raw(rows):
     return bytes(np.ndarray((rows.nbytes,), "u1", buffer=rows))
 
 
+@pytest.mark.filterwarnings("ignore:the ring has room for one record")
 def test_records_of_any_dtype_arrive_as_they_were(start, path):
     peer = start("nothing")
     peer.run("""
@@ -270,6 +272,7 @@ def test_a_driver_does_not_bring_records_to_a_device(path):
         ("V5000", 1 << 23, 1024),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the ring has room for one record")
 def test_a_ring_holds_a_power_of_two_of_records_in_whole_pages(stream, dtype, ring_size, capacity):
     producer, consumer = stream(dtype, ring_size=ring_size)
     assert producer.capacity == consumer.capacity == capacity
@@ -279,3 +282,17 @@ def test_a_ring_holds_a_power_of_two_of_records_in_whole_pages(stream, dtype, ri
         with pytest.raises(ringbell.RingFull):
             producer.write(rows[0], timeout=0)
         assert raw(consumer.read()) == raw(rows)
+
+
+def test_a_ring_with_room_for_one_record_is_warned_of_with_a_better_size(path):
+    frame = np.dtype(("u1", (2160, 3840, 3)))
+    with (
+        pytest.warns(UserWarning, match=r"one record of 24883200 .* ring_size=134217728 .* 4$"),
+        pytest.raises(TimeoutError),
+    ):
+        ringbell.produce(path, frame, timeout=0)
+    for enough in ({"ring_size": 1 << 27}, {"dtype": "f8"}):
+        options = {"dtype": frame, "timeout": 0} | enough
+        with warnings.catch_warnings(), pytest.raises(TimeoutError):
+            warnings.simplefilter("error")
+            ringbell.produce(path, **options)

@@ -499,7 +499,7 @@ def test_a_second_thread_in_the_same_end_gets_an_error(start, connect):
     driver = connect()
     device.run("import threading; thread = threading.Thread(target=device.take); thread.start()")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
-    for call in ("device.take()", "device.doorbell.recv()", "device.close()"):
+    for call in ("device.take()", "device.doorbell.recv()"):
         with pytest.raises(PeerError, match="RuntimeError: .*one thread at a time"):
             device.run(call)
     driver.submit(b"for the thread")

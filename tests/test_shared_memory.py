@@ -14,11 +14,11 @@ from processes import interruption
 
 import ringbell
 from ringbell import available
+from ringbell._ffi import lib
 from ringbell.channel.descriptors import Descriptors
 from ringbell.meeting import handshake, segment
 
 MEMORIES = ("memfd", "posix")
-LITTLE = 1000
 
 
 # ---- which memory ----
@@ -53,7 +53,7 @@ def test_nobody_can_shorten_or_lengthen_a_memfd():
         for wrong in (0, size - 1, size + 4096):
             with pytest.raises(PermissionError):
                 os.truncate(made.descriptor, wrong)
-        assert segment.kind_of(made.descriptor) == "memfd"
+        assert lib.rb_memory_kind(made.descriptor) == lib.RB_MEMORY_MEMFD
 
 
 @pytest.mark.parametrize("flags", [os.MFD_CLOEXEC, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING])

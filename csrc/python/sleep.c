@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../owned.h"
 #include "python.h"
 
 /* What signals of one sleep are passed on at most; more of them say nothing new. */
@@ -93,6 +94,16 @@ static bool make_pipe(void)
 	}
 	if (pipe2(ends, O_NONBLOCK | O_CLOEXEC)) {
 		PyErr_SetFromErrno(PyExc_OSError);
+		return false;
+	}
+	ends[0] = rb_descriptor_move(ends[0]);
+	ends[1] = rb_descriptor_move(ends[1]);
+	if (ends[0] < 0 || ends[1] < 0) {
+		errno = ends[0] < 0 ? -ends[0] : -ends[1];
+		PyErr_SetFromErrno(PyExc_OSError);
+		for (int i = 0; i < 2; i++)
+			if (ends[i] >= 0)
+				close(ends[i]);
 		return false;
 	}
 	pipe_of_signals.reader = ends[0];

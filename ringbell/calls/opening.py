@@ -82,18 +82,20 @@ def connect(
     check_folder(path)
     pin(cpu)
     reach = _wait_for if wait else _reach
-    with (
-        segment.create(ring_size, memory) as made,
-        Descriptors(reach(path, deadline)) as owned,
-    ):
-        try:
-            channel = handshake.offer(owned, "driver", made, policy, deadline)
-        except TimeoutError:
-            raise TimeoutError(
-                f"somebody listens on {path} but did not accept within {timeout} seconds; a "
-                "device serves one driver at a time and may be busy with another"
-            ) from None
-        return drive(channel)
+    with segment.create(ring_size, memory) as made:
+        while True:
+            with Descriptors(Descriptor()) as owned:
+                handshake.make_kick_fds(owned)
+                owned.control = reach(path, deadline)
+                try:
+                    return drive(handshake.offer(owned, "driver", made, policy, deadline))
+                except BlockingIOError:
+                    continue  # it had too many guests at once
+                except TimeoutError:
+                    raise TimeoutError(
+                        f"somebody listens on {path} but did not accept within {timeout} seconds; "
+                        "a device serves one driver at a time and may be busy with another"
+                    ) from None
 
 
 def _reach(path: Path, deadline: float | None) -> Descriptor:
@@ -116,11 +118,11 @@ def _wait_for(path: Path, deadline: float | None) -> Descriptor:
             return connect_socket(path, deadline)
         except ConnectionRefusedError:
             pass
+        if pause == _FIRST_PAUSE:
+            _log.info("waiting for a device to listen on %s%s", path, hint_about(path))
         left = seconds_left(deadline)
         if left == 0:
             raise TimeoutError(f"nobody listened on {path} within the timeout{hint_about(path)}")
-        if pause == _FIRST_PAUSE:
-            _log.info("waiting for a device to listen on %s%s", path, hint_about(path))
         time.sleep(pause if left is None else min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 

@@ -53,7 +53,6 @@ class Channel:
         *,
         header: bytes,
         segment: int,
-        memory: str,
         peer_pid: int,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
@@ -76,7 +75,8 @@ class Channel:
             lib.rb_channel_limit(self.handle, policy.max_message)
         self.moderate(policy.moderation)
         self.peer_pid: int = peer_pid
-        self._memory = memory
+        sealed = lib.rb_memory_kind(segment) == lib.RB_MEMORY_MEMFD
+        self._memory: str = "memfd" if sealed else "posix"
         self._owned = owned
         self._pollable: Descriptor | None = None
         # No call lies between these two, so no signal handler runs there.

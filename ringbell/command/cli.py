@@ -18,7 +18,7 @@ import typer
 from ringbell import __version__
 from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
-from ringbell.command import demo, demo_shown, options
+from ringbell.command import demo, demo_shown, options, standard
 from ringbell.command.help import COMMAND, COMMANDS, SETTINGS
 from ringbell.command.shown import (
     bar,
@@ -27,8 +27,11 @@ from ringbell.command.shown import (
     print_note,
     say,
     shown_errors,
+    shown_warnings,
     stream_bar,
 )
+from ringbell.meeting.control_socket import sweep_names
+from ringbell.meeting.segment import sweep_old_names
 from ringbell.pinning import choose_pair
 from ringbell.policy import MAX_POLL, Kick, Polling
 from ringbell.streams.opening import consume as consume_stream
@@ -178,12 +181,14 @@ def run_produce(
             "timeout": options.read_timeout(timeout),
         }
         sources = files or [Path("-")]
+        standard.check_input(sources)
         records = dtype_of(sources, dtype)
         total = size_of(sources)
         for file in lost_order(sources) if dtype is None else ():
             print_note(f"{file} lies column by column (Fortran order); it arrives row by row")
         stream: MessageProducer | RecordProducer
-        stream = produce_stream(name, records, **how)
+        with shown_warnings():
+            stream = produce_stream(name, records, **how)
         begin = time.monotonic()
         with stream, stream_bar(f"to {name}", total) as advance:
             produce_files(stream, sources, dtype is not None, advance)
@@ -224,6 +229,7 @@ def run_consume(
         }
         target = file or STANDARD
         check_target(target)
+        standard.check_output(target)
         stream: MessageConsumer | RecordConsumer
         stream = consume_stream(name, wanted, **how)
         begin = time.monotonic()
@@ -231,6 +237,20 @@ def run_consume(
             consume_into(stream, target, advance, may_be_binary=file is not None)
         if stats:
             print_figures(stream.stats().device.consumer, time.monotonic() - begin)
+
+
+@app.command(cls=COMMAND, short_help="Remove what killed processes left.")
+def clean() -> None:
+    """Remove what killed processes of yours left: the sockets of their names, and locks.
+
+    Says what it removed. What is in use, or another user's, is left alone.
+    """
+    with shown_errors():
+        removed = [*sweep_names(), *sweep_old_names()]
+        for path in removed:
+            say(f"removed {path}")
+        if not removed:
+            say("nothing to remove")
 
 
 @app.command(cls=COMMAND, name="demo", short_help="Send real files to another process and back.")

@@ -45,7 +45,7 @@ def parse_dtype(text: str) -> np.dtype[Any]:
     Raises ValueError when it is none, or none for records.
     """
     try:
-        wanted = ast.literal_eval(text) if text.lstrip()[:1] in ("[", "{", "(") else text
+        wanted = ast.literal_eval(text) if text.rstrip()[-1:] in ("]", "}", ")") else text
         return record_dtype(wanted)
     except (TypeError, ArithmeticError, LookupError, SyntaxError) as error:
         raise ValueError(f"{text!r} is no dtype: {error}") from None

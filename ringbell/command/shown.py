@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -103,6 +104,19 @@ def shown_errors() -> Iterator[None]:
         fail(f"{error.filename}: {why}" if error.filename else why)
     except (RingbellError, ValueError, TypeError, RuntimeError, BufferError, MemoryError) as error:
         fail(str(error) or type(error).__name__)
+
+
+@contextlib.contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Show a warning in one line, without the place in our code that it comes from."""
+
+    def show(message: Warning | str, *_: object, **_named: object) -> None:
+        print_note(message)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 def print_figures(end: ProducerCounters | ConsumerCounters, seconds: float) -> None:

@@ -18,7 +18,7 @@ from ringbell.channel.descriptors import Descriptor, make, os_error
 from ringbell.deadlines import seconds_left
 from ringbell.meeting.address import LONGEST, names_folder
 
-_BACKLOG_PAUSE = 0.001  # seconds
+_TURN_MS = 20  # of a wait in the kernel, in which no signal handler runs
 _SWEEP_PAUSE = 0.001  # seconds
 _SWEEP_LOOKS = 20
 
@@ -41,15 +41,15 @@ def connect_socket(path: Path, deadline: float | None) -> Descriptor:
     ConnectionRefusedError when nobody listens, and TimeoutError.
     """
     control = make_socket()
-    while status := lib.rb_socket_connect(control.fileno(), reachable(path)):
+    while status := lib.rb_socket_connect(
+        control.fileno(), reachable(path), 0 if seconds_left(deadline) == 0 else _TURN_MS
+    ):
         if status in (-errno.ENOENT, -errno.ECONNREFUSED):
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens on {path}")
-        if status != -errno.EAGAIN:
+        if status not in (-errno.EAGAIN, -errno.EINTR):
             raise os_error(-status, f"cannot connect to {path}: {os.strerror(-status)}")
-        # The kernel tells nobody when its queue is shorter again.
         if seconds_left(deadline) == 0:
             raise TimeoutError(f"somebody listens on {path}, but too many wait for it already")
-        time.sleep(_BACKLOG_PAUSE)
     return control
 
 
@@ -146,7 +146,7 @@ def _remove_stale_socket(path: Path) -> None:
         )
     with make_socket() as probe:
         # All but a refusal: alive, but of another kind or busy.
-        if lib.rb_socket_connect(probe.fileno(), reachable(path)) != -errno.ECONNREFUSED:
+        if lib.rb_socket_connect(probe.fileno(), reachable(path), 0) != -errno.ECONNREFUSED:
             raise _in_use(path)
     path.unlink()
 

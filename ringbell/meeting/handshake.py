@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal
 
 from ringbell import _ends
@@ -140,21 +141,36 @@ def hear(owned: Descriptors) -> bytes | None:
     The descriptors that came with it are `owned` then. Raises OSError (EMFILE) when there was no
     place for them.
     """
-    control = owned.control
-    text = ffi.new("char[]", _LONGEST_TEXT)
-    # One more than belong there, so that too many are too many.
-    room = [Descriptor() for _ in range(_DESCRIPTORS + 1)]
-    handles = ffi.new("rb_owned *[]", [one.handle for one in room])
-    came = ffi.new("int *")
-    length = lib.rb_socket_receive(control.fileno(), text, _LONGEST_TEXT, handles, len(room), came)
+    ears = _idle.pop() if _idle else _Ears()
+    length = lib.rb_socket_receive(owned.control.fileno(), *ears.arguments)
+    if length > 0:
+        owned.kick_fds += ears.room[: ears.came[0]]
+        text = bytes(ffi.buffer(ears.text, length))
+        if not ears.came[0]:
+            _idle.append(ears)
+        return text
     if length == -errno.EAGAIN:
+        _idle.append(ears)
         return None
-    if length in (-errno.ECONNRESET, -errno.ENOTCONN, -errno.EBADF):
+    if length in (0, -errno.ECONNRESET, -errno.ENOTCONN, -errno.EBADF):
         return b""
-    if length < 0:
-        raise os_error(-length, f"cannot hear the other side: {os.strerror(-length)}")
-    owned.kick_fds += room[: came[0]]
-    return bytes(ffi.buffer(text, length))
+    raise os_error(-length, f"cannot hear the other side: {os.strerror(-length)}")
+
+
+class _Ears:
+    """Room for a text and for the descriptors that come with it, made in advance."""
+
+    def __init__(self) -> None:
+        self.text = ffi.new("char[]", _LONGEST_TEXT)
+        # One more than belong there, so that too many are too many.
+        self.room = [Descriptor() for _ in range(_DESCRIPTORS + 1)]
+        handles = ffi.new("rb_owned *[]", [one.handle for one in self.room])
+        self.came = ffi.new("int *")
+        self.arguments = (self.text, _LONGEST_TEXT, handles, len(self.room), self.came)
+
+
+# Those that heard no descriptors are used again.
+_idle: list[_Ears] = []
 
 
 def wait_to_hear(owned: Descriptors, deadline: float | None) -> bytes:
@@ -237,7 +253,7 @@ def offer(
     The channel owns the descriptors then. Raises what `receive_welcome` raises, and TimeoutError.
     """
     peer_of(owned.control)
-    kick_fds = make_kick_fds(owned)
+    kick_fds = owned.numbers() or make_kick_fds(owned)
     # Before the segment is handed over: the other side may look at our indices from then on.
     channel = open_channel(owned, made, policy)
     try:
@@ -261,18 +277,18 @@ def open_channel(owned: Descriptors, made: segment.Segment, policy: Policy) -> C
         policy,
         header=made.header,
         segment=made.descriptor,
-        memory=segment.kind_of(made.descriptor),
         peer_pid=peer_of(owned.control),
     )
 
 
 def say_hello(control: HasDescriptor, role: Role, descriptors: Sequence[int] = ()) -> None:
-    """Say what this side is, and pass the descriptors; raises PeerLost when nobody listens."""
+    """Say what this side is, and pass the descriptors.
+
+    No error when the other side has gone: it may have said why, and is heard next.
+    """
     (hello,) = (hello for hello, says in _HELLOS.items() if says == role)
-    try:
+    with suppress(PeerLost):
         say(control, hello, descriptors)
-    except PeerLost:
-        raise PeerLost(f"the {PARTNERS[role]} went away before it took the channel") from None
 
 
 def receive_welcome(control: HasDescriptor, partner: Role, deadline: float | None = None) -> None:
@@ -337,7 +353,6 @@ def take_over(owned: Descriptors, header: bytes, policy: Policy) -> Channel:
         policy,
         header=header,
         segment=owned.segment.fileno(),
-        memory=segment.kind_of(owned.segment.fileno()),
         peer_pid=peer_of(owned.control),
     )
 

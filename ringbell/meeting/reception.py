@@ -26,11 +26,11 @@ from ringbell.meeting.control_socket import ListeningSocket
 
 _log = logging.getLogger("ringbell")
 
-MOST_GUESTS = 64
+MOST_GUESTS = 100
 _FIRST_WORDS = 2.0  # seconds; a partner speaks as soon as it has connected
 _ANSWER = 10.0  # seconds; a consumer may have to load NumPy before it answers
 _PAUSE = 0.1  # seconds
-_MOST_TEXTS = 100
+_MOST_TEXTS = 20
 # What accept says when nobody is there, or no longer; or when this side does not listen any longer.
 _NOBODY = (errno.EAGAIN, errno.ECONNABORTED, errno.EINVAL, errno.EBADF)
 

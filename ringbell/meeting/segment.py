@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
 import stat
+from pathlib import Path
 from typing import Literal
 
 from ringbell._ffi import ffi, lib
@@ -171,16 +173,18 @@ def _create(
     return made
 
 
-def kind_of(segment: int) -> Memory:
-    """Say what memory a segment is.
+def sweep_old_names() -> list[Path]:
+    """Remove the names of this user's memory that an earlier ringbell left when it was killed.
 
-    Raises LayoutMismatch for a memfd that is not sealed: whoever shortens it kills its readers.
+    Its names were to be gone at once, so nobody misses one. Gives what was removed.
     """
-    found = lib.rb_memory_kind(segment)
-    for name, kind in _KINDS.items():
-        if found == kind:
-            return name
-    raise LayoutMismatch("the other side sent a memfd that is not sealed against shrinking")
+    removed = []
+    for path in sorted(Path(_FOLDER).glob(f"ringbell.{os.geteuid()}.*")):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_uid == os.geteuid():
+                path.unlink()
+                removed.append(path)
+    return removed
 
 
 def check(segment: int) -> tuple[bytes, bytes]:
@@ -194,7 +198,9 @@ def check(segment: int) -> tuple[bytes, bytes]:
         raise LayoutMismatch("the other side sent a descriptor that is no shared memory")
     if status.st_uid != os.geteuid():
         raise LayoutMismatch(f"the segment belongs to user {status.st_uid}")
-    kind_of(segment)
+    if lib.rb_memory_kind(segment) < 0:
+        # Whoever shortens it kills its readers.
+        raise LayoutMismatch("the other side sent a memfd that is not sealed against shrinking")
     header = os.pread(segment, lib.rb_header_size(), 0)
     if len(header) < lib.rb_header_size():
         raise LayoutMismatch(f"the segment has only {status.st_size} bytes")

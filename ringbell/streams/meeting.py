@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ringbell.channel.channel import Channel
-from ringbell.channel.descriptors import Descriptor, Descriptors
+from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import handshake, segment
@@ -44,6 +44,7 @@ class Meeting:
         """Prepare to find somebody at `path` within `timeout` seconds from now on."""
         self.policy = policy
         self.deadline: float | None = deadline_after(timeout)
+        self._waits: bool = timeout != 0
         self._name = str(name)
         self._path = path
         self._reception: Reception | None = None
@@ -116,7 +117,8 @@ class Meeting:
                 if seconds_left(self.deadline) == 0:
                     raise TimeoutError from None
             except OSError as error:
-                handshake.refuse(control, handshake.lacking(self.role, error))
+                if error.errno in LACKING:
+                    handshake.refuse(control, handshake.lacking(self.role, error))
                 raise
         return None
 
@@ -130,7 +132,7 @@ class Meeting:
             raise
 
     def _say_what_is_waited_for(self) -> None:
-        if seconds_left(self.deadline) == 0:
+        if not self._waits:
             return
         partner, elsewhere = handshake.PARTNERS[self.role], hint_about(self._path)
         _log.info("waiting for the %s of %r on %s%s", partner, self._name, self._path, elsewhere)
