@@ -138,7 +138,7 @@ static PyObject *map_next(PyObject *self)
 			return end_fail(doorbell, -EBADF);
 		PyErr_SetString(PyExc_RuntimeError,
 				"this map is in use: another thread, or the code that gives its "
-				"payloads, takes the next answer of it");
+				"payloads, is taking its next answer");
 		return NULL;
 	}
 	PyObject *answer = step(map);

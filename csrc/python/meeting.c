@@ -82,12 +82,11 @@ static bool wait_among(struct crowd *crowd, struct patience *patience)
 	}
 }
 
-PyDoc_STRVAR(
-	wait_readable_doc,
-	"wait_readable(descriptors, timeout, /)\n--\n\n"
-	"Wait until one of the descriptors is readable, or at its end; give those that are.\n\n"
-	"Gives none when `timeout` seconds are over; None is for ever. Negative descriptors are "
-	"passed over.");
+PyDoc_STRVAR(wait_readable_doc,
+	     "wait_readable(descriptors, timeout, /)\n--\n\n"
+	     "Wait until a descriptor is readable or at its end; give all that are.\n\n"
+	     "Gives an empty list after `timeout` seconds; None waits for ever. Ignores negative\n"
+	     "descriptors.");
 
 static PyObject *wait_readable(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {

@@ -107,7 +107,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
 	PyModuleDef_HEAD_INIT,
 	.m_name = "ringbell._ends",
-	.m_doc = "The ends of a ring: what is done for each message or batch.",
+	.m_doc = "The ends of a ring: the work for each message or batch.",
 	.m_slots = slots,
 };
 
