@@ -265,7 +265,7 @@ def test_the_version_is_shown(option):
     assert CliRunner().invoke(cli.app, [option]).stdout == f"ringbell {ringbell.__version__}\n"
 
 
-COMMANDS = ["serve", "produce", "consume", "demo"]
+COMMANDS = ["serve", "produce", "consume", "clean", "demo"]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)

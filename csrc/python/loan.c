@@ -173,6 +173,34 @@ static void loan_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
+PyDoc_STRVAR(memory_at_doc,
+	     "memory_at(keeper, address, size, read_only, /)\n--\n\n"
+	     "Give a view of memory that exists as long as `keeper` does.\n\n"
+	     "Everything made from the view keeps `keeper` alive. No Python code runs\n"
+	     "when the last of it is dropped.");
+
+static PyObject *memory_at(PyObject *module, PyObject *args)
+{
+	PyObject *keeper;
+	unsigned long long address, size;
+	int read_only;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "OKKp", &keeper, &address, &size, &read_only))
+		return NULL;
+	struct loan *loan = loan_new(keeper);
+	if (!loan)
+		return NULL;
+	PyObject *view = loan_lend(loan, (void *)(uintptr_t)address, size, read_only);
+	loan_drop(&loan); /* the view keeps it */
+	return view;
+}
+
+PyMethodDef loan_methods[] = {
+	{"memory_at", memory_at, METH_VARARGS, memory_at_doc},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot loan_slots[] = {
 	{Py_tp_doc, "Memory of a ring that is lent out."},
 	{Py_tp_dealloc, loan_dealloc},
