@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The errors; each class says who has to do something about it."""
+"""The errors. Their classes differ by who has to act: this side, the other side, or nobody."""
 
 
 class RingbellError(Exception):

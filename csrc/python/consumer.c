@@ -156,7 +156,7 @@ enum took consumer_take_piece(struct consumer *consumer, struct message *message
 	if (!consumer->refusal)
 		pieces_add(consumer, &frame);
 	if (!more && hold_last && !consumer->refusal) {
-		rb_hold(core); /* what was peeked at: a second look might see another frame */
+		rb_hold(core); /* the peeked frame; a second look might see another one */
 	} else {
 		rb_skip(core);
 		rb_give_back(core);

@@ -153,9 +153,7 @@ def run_produce(
     name: options.Name,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="FILE", help="What to send; - is the standard input, as no FILE is."
-        ),
+        typer.Argument(metavar="FILE", help="What to send; - or no FILE is the standard input."),
     ] = None,
     dtype: options.Dtype = None,
     ring_size: options.RingSize = options.DEFAULT_RING_SIZE,
@@ -202,7 +200,7 @@ def run_consume(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", help="Where to write it; - is the standard output, as no FILE is."
+            metavar="FILE", help="Where to write it; - or no FILE is the standard output."
         ),
     ] = None,
     dtype: options.Dtype = None,
