@@ -1,4 +1,4 @@
-# Stub of the extension that setup.py makes of csrc/python; a test compares it with what is there.
+# The stub of the extension that setup.py builds from csrc/python; a test compares the two.
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar, final
