@@ -265,7 +265,7 @@ def test_the_version_is_shown(option):
     assert CliRunner().invoke(cli.app, [option]).stdout == f"ringbell {ringbell.__version__}\n"
 
 
-COMMANDS = ["serve", "produce", "consume", "demo"]
+COMMANDS = ["serve", "produce", "consume", "clean", "demo"]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
@@ -357,6 +357,14 @@ def test_what_cannot_be_written_to_the_output_is_told():
         )
     assert done.returncode == 2
     assert done.stderr == "ringbell: standard output: No space left on device\n"
+
+
+def test_help_that_nobody_reads_ends_like_any_output_that_nobody_reads():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*COMMAND, "--help"], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_device_is_no_producer_and_says_what_it_is(server, path):
