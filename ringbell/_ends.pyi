@@ -17,6 +17,7 @@ _Taken = TypeVar("_Taken", covariant=True)
 _Result = TypeVar("_Result")
 _Many: TypeAlias = tuple[int | None, float | None]
 
+def memory_at(keeper: object, address: int, size: int, read_only: bool, /) -> memoryview: ...
 def wait_readable(descriptors: list[int], timeout: float | None, /) -> list[int]: ...
 
 @final

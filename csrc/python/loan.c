@@ -172,6 +172,34 @@ static void loan_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
+PyDoc_STRVAR(memory_at_doc,
+	     "memory_at(keeper, address, size, read_only, /)\n--\n\n"
+	     "Give a view of memory that is there as long as `keeper` is.\n\n"
+	     "All that is made from the view keeps `keeper` alive, and no Python code "
+	     "runs when the last of it goes.");
+
+static PyObject *memory_at(PyObject *module, PyObject *args)
+{
+	PyObject *keeper;
+	unsigned long long address, size;
+	int read_only;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "OKKp", &keeper, &address, &size, &read_only))
+		return NULL;
+	struct loan *loan = loan_new(keeper);
+	if (!loan)
+		return NULL;
+	PyObject *view = loan_lend(loan, (void *)(uintptr_t)address, size, read_only);
+	loan_drop(&loan); /* the view keeps it */
+	return view;
+}
+
+PyMethodDef loan_methods[] = {
+	{"memory_at", memory_at, METH_VARARGS, memory_at_doc},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot loan_slots[] = {
 	{Py_tp_doc, "Memory of a ring that is lent out."},
 	{Py_tp_dealloc, loan_dealloc},

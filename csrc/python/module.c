@@ -90,6 +90,7 @@ static int find_names(void)
 static int execute(PyObject *module)
 {
 	if (PyModule_AddFunctions(module, closing_methods) ||
+	    PyModule_AddFunctions(module, loan_methods) ||
 	    PyModule_AddFunctions(module, meeting_methods))
 		return -1;
 	return find_errors() || find_names() || add_types(module) ? -1 : 0;

@@ -140,6 +140,7 @@ bool loan_end(struct loan *loan, PyObject *view);
 void loan_lend_again(struct loan *loan, PyObject **view);
 bool loan_is_of(struct loan *loan, PyObject *view);
 void loan_drop(struct loan **loan);
+extern PyMethodDef loan_methods[];
 bool view_release(PyObject *view);
 void still_in_use(const char *what);
 

@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
@@ -96,17 +96,16 @@ class Channel:
     def my_slots(self) -> memoryview:
         """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
         lies = lib.rb_channel_memory(self.handle)
-        return memoryview(self.memory(lies.mine, 2 * lies.my_bytes))
+        return self._memory_at(lies.mine, 2 * lies.my_bytes, False)
 
     def their_slots(self) -> memoryview:
         """Give the slots that the peer writes, twice in a row, as a read-only view of bytes."""
         lies = lib.rb_channel_memory(self.handle)
-        return memoryview(self.memory(lies.theirs, 2 * lies.their_bytes)).toreadonly()
+        return self._memory_at(lies.theirs, 2 * lies.their_bytes, True)
 
-    def memory(self, start: CData, size: int) -> Any:  # noqa: ANN401  (cffi's buffer has no type)
-        """Give a cffi buffer that keeps the handle, and so the mapping, alive."""
-        handle = self.handle
-        return ffi.buffer(ffi.gc(start, lambda _: handle), size)
+    def _memory_at(self, start: CData, size: int, read_only: bool) -> memoryview:
+        """Give a view that keeps the handle, and so the mapping, alive."""
+        return _ends.memory_at(self.handle, int(ffi.cast("uintptr_t", start)), size, read_only)
 
     def moderate(self, moderation: Moderation | None) -> None:
         """Say when this side wants to be woken for data, from its next sleep on."""

@@ -122,21 +122,19 @@ def _has_metadata(dtype: np.dtype[Any]) -> bool:
 # ---- from text ----
 
 
-class _NotInstalledError(Exception):
-    pass
+class NotInstalledError(LayoutMismatch):
+    """The dtype belongs to a package that cannot be imported in this process."""
 
 
 def restore(text: bytes, size: int) -> np.dtype[Any]:
-    """Make the dtype that `describe` wrote; LayoutMismatch when it is no dtype of `size` bytes."""
+    """Make the dtype that `describe` wrote.
+
+    Raises LayoutMismatch when it is no dtype of `size` bytes, and NotInstalledError.
+    """
     try:
         dtype = record_dtype(_from_description(ast.literal_eval(text.decode())))
         if dtype.itemsize == size:
             return dtype
-    except _NotInstalledError:
-        raise LayoutMismatch(
-            f"the records are of a dtype of {_PACKAGE}, which cannot be imported here; install it "
-            "on both sides"
-        ) from None
     except (
         ValueError,
         TypeError,
@@ -169,7 +167,10 @@ def _custom(name: str) -> np.dtype[Any]:
     try:
         package = importlib.import_module(_PACKAGE)
     except ImportError:
-        raise _NotInstalledError from None
+        raise NotInstalledError(
+            f"the records are of a dtype of {_PACKAGE}, which cannot be imported here; install it "
+            "on both sides"
+        ) from None
     dtype: np.dtype[Any] = np.dtype(getattr(package, name.partition(".")[2]))
     if not is_custom(dtype):
         raise TypeError(name)

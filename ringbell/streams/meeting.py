@@ -248,7 +248,10 @@ class ConsumerMeeting(Meeting):
         if description:
             from ringbell.streams import dtypes  # loads NumPy
 
-            self.found = dtypes.restore(description, slot_size)
+            try:
+                self.found = dtypes.restore(description, slot_size)
+            except dtypes.NotInstalledError as error:
+                raise handshake.OtherRecords(str(error)) from None
         if self._wanted is not None and (self.found is None or self.found != self._wanted):
             carried = "messages" if self.found is None else f"records of {self.found}"
             raise handshake.OtherRecords(
