@@ -95,7 +95,8 @@ lint: types $(VENV)/lint.stamp
 types: $(VENV)/ringbell.stamp $(VENV)/lint.stamp
 	@$(BIN)/python tests/check_types.py
 
-format: $(VENV)/lint.stamp
+format: $(VENV)/ringbell.stamp $(VENV)/lint.stamp
+	@$(BIN)/python tests/stub_docs.py
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/clang-format -i $(C_SOURCES) $(C_TESTS)
