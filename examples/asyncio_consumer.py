@@ -19,12 +19,10 @@ def producer() -> None:
             events.send(b"event %d" % number)
 
 
-async def consume_all() -> None:
+async def consume_all(events: ringbell.MessageConsumer) -> None:
     loop = asyncio.get_running_loop()
     over = loop.create_future()
     received: list[bytes] = []
-    # Meeting the producer blocks, so it is done in a thread; the stream is then ours alone.
-    events = await asyncio.to_thread(ringbell.consume, NAME)
 
     def take() -> None:
         # The descriptor is readable while there is something to take: take until there is nothing.
@@ -34,17 +32,22 @@ async def consume_all() -> None:
         except ringbell.RingEmpty:
             return
         except ringbell.EndOfStream:
-            loop.remove_reader(events.fileno())
             over.set_result(None)
+        except ringbell.PeerLost as error:  # the producer died
+            over.set_exception(error)
+        loop.remove_reader(events.fileno())
 
-    with events:
-        loop.add_reader(events.fileno(), take)
-        await over  # other tasks run meanwhile
+    loop.add_reader(events.fileno(), take)
+    await over  # other tasks run meanwhile
     print(f"{len(received)} events, the last is {received[-1].decode()!r}")
 
 
+def consumer() -> None:
+    # To meet the producer blocks, so it is done before the loop runs.
+    with ringbell.consume(NAME) as events:
+        asyncio.run(consume_all(events))
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "producer":
-        producer()
-    else:
-        asyncio.run(consume_all())
+    side = {"producer": producer, "consumer": consumer}.get(sys.argv[-1])
+    side() if side else sys.exit(__doc__)

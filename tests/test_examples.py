@@ -3,6 +3,7 @@
 
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from processes import wait_until_listening
+
+import ringbell
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -53,7 +56,7 @@ def test_requests_are_answered(start, folder):
     wait_until_listening(Path(folder) / "ringbell/words.sock")
     assert printed(start("request_answer.py", "driver")) == "one line: 5\n3000 lines: 13000 words\n"
     device.send_signal(signal.SIGINT)
-    device.communicate()
+    assert printed(device) == ""
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,30 @@ def test_a_stream_arrives(start, example, from_side, to_side, expected):
     sender, taker = start(example, from_side), start(example, to_side)
     assert re.fullmatch(expected, printed(taker).strip())
     assert printed(sender) == ""
+
+
+def test_the_event_loop_is_told_when_the_producer_dies(start, folder):
+    names = Path(folder) / "ringbell"
+    names.mkdir(0o700)
+    consumer = start("asyncio_consumer.py", "consumer")
+    with pytest.raises(InterruptedError), ringbell.produce(names / "events.sock"):
+        raise InterruptedError
+    _, messages = consumer.communicate()
+    assert consumer.returncode == 1
+    assert "PeerLost" in messages.splitlines()[-1]
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_without_a_side_an_example_says_how_it_is_used(example):
+    text = runpy.run_path(str(example))["__doc__"]
+    assert re.search(rf"^python examples/{example.name} \w+ +in one terminal$", text, re.MULTILINE)
+
+
+def test_a_side_that_there_is_not_is_answered_with_the_use(start):
+    example = start("records.py", "nonsense")
+    _, messages = example.communicate()
+    assert (example.returncode, "in one terminal" in messages) == (1, True)
+    assert "Traceback" not in messages
 
 
 def test_a_folder_is_copied_by_the_pipeline(folder, tmp_path):

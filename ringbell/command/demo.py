@@ -176,6 +176,8 @@ def _kernel_seconds(who: int) -> float:
 def _device(
     folder: Path, work: str, kick: Kick, cpu: int | None, polling: Polling
 ) -> Iterator[Path]:
+    if getattr(sys, "frozen", False):
+        raise RuntimeError("the demo starts Python for its device; a frozen program has none")
     path = folder / "demo.sock"
     command = [sys.executable, "-m", "ringbell.command.demo_device", str(os.getpid()), str(path)]
     command += [work, kick, polling]

@@ -15,8 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ringbell.command.shown import print_error
 
-# The errors that typer shows itself. Their class is typer's own or click's: it depends on the
-# version.
+# The base of all errors of usage. typer has it in a private module, which may move.
 _ShownError = cast(type[Exception], typer.BadParameter.__mro__[2])
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
@@ -85,6 +84,10 @@ class _Commands(TyperGroup):
             print_error(_in_our_words(error))
             code = 2
         except BrokenPipeError:  # the reader of our output has ended, as in `... | head`
+            code = 128 + signal.SIGPIPE
+        except SystemExit as end:  # typer makes an exit of a broken pipe that it meets itself
+            if not isinstance(end.__context__, BrokenPipeError):
+                raise
             code = 128 + signal.SIGPIPE
         except OSError as error:
             print_error(f"standard output: {error.strerror}")
