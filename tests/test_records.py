@@ -210,7 +210,7 @@ def test_one_block_at_a_time_and_no_write_inside(stream):
             with pytest.raises(RuntimeError, match="leave the with block"):
                 use()
         rows[:] = 5, 6
-    with pytest.raises(RuntimeError, match="reserve once more"), block:
+    with pytest.raises(RuntimeError, match="reserve again"), block:
         pass
     assert consumer.read().tolist() == [5, 6]
     producer.reserve(1)  # never entered, so it is given up
