@@ -118,7 +118,7 @@ def test_what_is_binary_is_not_written_to_a_terminal(exchange, dtype):
     consumer, text = exchange(np.arange(8.0).tobytes(), "stdout", dtype=dtype)
     assert (consumer.returncode, text) == (2, "")
     assert re.fullmatch(
-        rb"ringbell: .* shown on a terminal; name a FILE, or - to .*\n",
+        rb"ringbell: .* go to a terminal; name a FILE, or - to .*\n",
         without_waiting(consumer.stderr),
     )
 

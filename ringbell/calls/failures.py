@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of a handler's exceptions: an answer to the driver, a warning to the operator."""
+"""A handler's exception becomes an answer to the driver and a warning to the operator."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Failures:
         try:
             request.fail(text)
         except BufferError:
-            # The exception's frames hold the payload.
+            # The frames of the exception's traceback still use the payload.
             error.__traceback__ = None
             del error
             gc.collect()
@@ -42,8 +42,8 @@ class Failures:
             # As text, because a record that keeps the exception would keep the payload in use.
             trace = "".join(traceback.format_exception(error)).rstrip()
             _log.warning(
-                "the handler raised, and the driver gets RequestFailed; what %s raises from now "
-                "on is counted\n%s",
+                "the handler raised, and the driver gets RequestFailed; further exceptions from "
+                "%s are only counted\n%s",
                 place,
                 trace,
             )
@@ -52,7 +52,7 @@ class Failures:
 
 
 def _place_of(error: Exception) -> str:
-    """Say which line raised it; without a traceback it is the handler's answer that is wrong."""
+    """Say which line raised it; without a traceback the handler's answer was wrong."""
     trace = error.__traceback__
     if trace is None:
         return "an answer of this kind"
@@ -71,4 +71,4 @@ def _describe(error: Exception) -> str:
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
-        return f"{type(error).__name__}, whose text cannot be made"
+        return f"{type(error).__name__}, which has no text"
