@@ -16,38 +16,45 @@ import ringbell
 
 ROOT = Path(__file__).parent.parent
 METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text())
-# Runs setup.py as far as its setup(), and shows what it gives to that.
+# Runs setup.py as far as its setup(), twice, and shows what it gives to that.
 SETUP = """
 import json, os, sys, sysconfig
 known = sysconfig.get_config_var
-sysconfig.get_config_var = lambda name: {changed}.get(name, known(name))
 import setuptools
-given = {{}}
-setuptools.setup = lambda **words: given.update(words)
-names = {{"__file__": "setup.py", "__name__": "__main__"}}
-exec(compile(open("setup.py").read(), "setup.py", "exec"), names)
-ends = given["ext_modules"][0]
-missing = {{"here": names["what_is_missing"]()}}
+def run(without_a_gil):
+    sysconfig.get_config_var = lambda name: (
+        without_a_gil if name == "Py_GIL_DISABLED" else known(name)
+    )
+    given = {}
+    setuptools.setup = lambda **words: given.update(words)
+    names = {"__file__": "setup.py", "__name__": "__main__"}
+    exec(compile(open("setup.py").read(), "setup.py", "exec"), names)
+    return given, names["what_is_missing"]
+def limits(given):
+    ends = given["ext_modules"][0]
+    return [ends.py_limited_api, dict(ends.define_macros), given["options"]["bdist_wheel"]]
+given, what_is_missing = run(0)
+shown = {
+    "limited": limits(given),
+    "without a GIL": limits(run(1)[0]),
+    "page": given["long_description"],
+}
+missing = shown["missing"] = {"here": what_is_missing()}
 for compiler in ("no-such-compiler -O2", "false"):
     os.environ["CC"] = compiler
-    missing[compiler.split()[0]] = names["what_is_missing"]()
+    missing[compiler.split()[0]] = what_is_missing()
 sysconfig.get_path = lambda name: "/nowhere"
-missing["headers"] = names["what_is_missing"]()
+missing["headers"] = what_is_missing()
 sys.platform = "darwin"
-missing["darwin"] = names["what_is_missing"]()
-print(json.dumps({{
-    "missing": missing,
-    "limited": [ends.py_limited_api, dict(ends.define_macros), given["options"]["bdist_wheel"]],
-    "page": given["long_description"],
-}}))
+missing["darwin"] = what_is_missing()
+print(json.dumps(shown))
 """
 
 
 @functools.cache
-def run_setup(without_a_gil=0):
+def run_setup():
     pytest.importorskip("setuptools")
-    code = SETUP.format(changed={"Py_GIL_DISABLED": without_a_gil})
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SETUP], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -60,7 +67,7 @@ def test_there_is_one_wheel_for_all_interpreters_with_a_gil():
 
 
 def test_without_a_gil_there_is_no_limited_api():
-    limited, macros, wheel = run_setup(without_a_gil=1)["limited"]
+    limited, macros, wheel = run_setup()["without a GIL"]
     assert not limited
     assert "Py_LIMITED_API" not in macros
     assert wheel == {}

@@ -48,6 +48,14 @@ def run(path):
         yield start
 
 
+@pytest.fixture
+def produce_here(path):
+    """Run `ringbell produce` in this process, for a consumer in another: half of the time."""
+    return lambda *arguments: CliRunner().invoke(
+        cli.app, ["produce", str(path), *map(str, arguments)]
+    )
+
+
 def finish(process):
     """Wait for the end; return the exit code, what came out, and the messages."""
     out, messages = process.communicate()
@@ -101,30 +109,27 @@ def test_an_empty_input_is_an_empty_output(run):
     ],
     ids=["structured", "rows", "columns", "none"],
 )
-def test_an_array_file_arrives_as_an_array_file(run, rows, tmp_path):
+def test_an_array_file_arrives_as_an_array_file(run, produce_here, rows, tmp_path):
     there, here = tmp_path / "there.npy", tmp_path / "here.npy"
     np.save(there, rows)
-    producer, consumer = run("produce", there), run("consume", here)
-    code, _, messages = finish(producer)
-    assert code == finish(consumer)[0] == 0
+    consumer = run("consume", here)
+    done = produce_here(there)
+    assert done.exit_code == finish(consumer)[0] == 0
     arrived = np.load(here)
     assert arrived.dtype == rows.dtype
     assert np.array_equal(arrived, rows)
-    assert ("(Fortran order)" in messages) == (not rows.flags.c_contiguous)
+    assert ("(Fortran order)" in done.stderr) == (not rows.flags.c_contiguous)
     if rows.flags.c_contiguous:
         assert here.read_bytes() == there.read_bytes()
 
 
-def test_an_array_file_with_names_of_any_script_arrives(run, tmp_path):
+def test_an_array_file_with_names_of_any_script_arrives(run, produce_here, tmp_path):
     rows = np.zeros(5, [("\u4fa1\u683c", "f8")])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that old releases of NumPy cannot read it
         np.save(tmp_path / "there.npy", rows)
-    producer, consumer = (
-        run("produce", tmp_path / "there.npy"),
-        run("consume", tmp_path / "here.npy"),
-    )
-    assert finish(producer)[0] == finish(consumer)[0] == 0
+    consumer = run("consume", tmp_path / "here.npy")
+    assert produce_here(tmp_path / "there.npy").exit_code == finish(consumer)[0] == 0
     assert np.load(tmp_path / "here.npy").dtype == rows.dtype
 
 
@@ -157,15 +162,17 @@ def test_raw_records_arrive_as_they_are(run, tmp_path):
     assert copy.read_bytes() == rows.tobytes()
 
 
-def test_a_part_of_a_record_at_the_end_is_an_error_and_the_whole_ones_arrive(run, tmp_path):
+def test_a_part_of_a_record_at_the_end_is_an_error_and_the_whole_ones_arrive(
+    run, produce_here, tmp_path
+):
     (tmp_path / "source").write_bytes(b"x" * 21)
-    producer = run("produce", tmp_path / "source", "--dtype", "f8")
-    code, out, messages = finish(run("consume", stdout=subprocess.PIPE))
+    consumer = run("consume", stdout=subprocess.PIPE)
+    done = produce_here(tmp_path / "source", "--dtype", "f8")
+    assert done.exit_code == 2
+    assert "ends with 5 bytes, which are no whole record of 8 bytes" in done.stderr
+    code, out, messages = finish(consumer)
     assert (code, out) == (1, b"x" * 16)
     assert "gave it up" in messages
-    code, _, messages = finish(producer)
-    assert code == 2
-    assert "ends with 5 bytes, which are no whole record of 8 bytes" in messages
 
 
 def test_a_producer_that_is_killed_is_no_end_of_the_stream(run, tmp_path):
@@ -229,11 +236,11 @@ def test_a_reader_that_wants_no_more_is_no_traceback(run, content):
     assert finish(producer)[0] == 1
 
 
-def test_another_dtype_is_refused_on_both_sides(run, content):
-    producer = run("produce", content)
-    code, _, messages = finish(run("consume", "--dtype", "f8"))
-    assert (code, "messages, not records of float64" in messages) == (2, True)
-    code, _, messages = finish(producer)
+def test_another_dtype_is_refused_on_both_sides(run, produce_here, content):
+    consumer = run("consume", "--dtype", "f8")
+    done = produce_here(content)
+    assert (done.exit_code, "messages, not records of float64" in done.stderr) == (2, True)
+    code, _, messages = finish(consumer)
     assert (code, "messages, not records of float64" in messages) == (2, True)
 
 
