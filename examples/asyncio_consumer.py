@@ -19,12 +19,10 @@ def producer() -> None:
             events.send(b"event %d" % number)
 
 
-async def consume_all() -> None:
+async def consume_all(events: ringbell.MessageConsumer) -> None:
     loop = asyncio.get_running_loop()
     over = loop.create_future()
     received: list[bytes] = []
-    # Meeting the producer blocks, so it is done in a thread; the stream is then ours alone.
-    events = await asyncio.to_thread(ringbell.consume, NAME)
 
     def take() -> None:
         # The descriptor is readable while there is something to take: take until there is nothing.
@@ -34,12 +32,14 @@ async def consume_all() -> None:
         except ringbell.RingEmpty:
             return
         except ringbell.EndOfStream:
-            loop.remove_reader(events.fileno())
             over.set_result(None)
+        except ringbell.RingbellError as error:  # the producer died
+            over.set_exception(error)
+        # There is nothing to take any more, and the descriptor would stay readable.
+        loop.remove_reader(events.fileno())
 
-    with events:
-        loop.add_reader(events.fileno(), take)
-        await over  # other tasks run meanwhile
+    loop.add_reader(events.fileno(), take)
+    await over  # other tasks run meanwhile
     print(f"{len(received)} events, the last is {received[-1].decode()!r}")
 
 
@@ -47,4 +47,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "producer":
         producer()
     else:
-        asyncio.run(consume_all())
+        # Meeting the producer blocks, so it comes before the loop. In a thread of the loop nothing
+        # could end it, not even Ctrl-C.
+        with ringbell.consume(NAME) as events:
+            asyncio.run(consume_all(events))

@@ -5,6 +5,7 @@ python examples/request_answer.py device    in one terminal
 python examples/request_answer.py driver    in another
 """
 
+import contextlib
 import sys
 
 import ringbell
@@ -20,7 +21,8 @@ def count_words(payload: memoryview) -> bytes:
 
 def device() -> None:
     # Answers one driver after the other, until Ctrl-C.
-    ringbell.serve(NAME, count_words)
+    with contextlib.suppress(KeyboardInterrupt):
+        ringbell.serve(NAME, count_words)
 
 
 def driver() -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from processes import wait_until_listening
 
+import ringbell
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -53,7 +55,7 @@ def test_requests_are_answered(start, folder):
     wait_until_listening(Path(folder) / "ringbell/words.sock")
     assert printed(start("request_answer.py", "driver")) == "one line: 5\n3000 lines: 13000 words\n"
     device.send_signal(signal.SIGINT)
-    device.communicate()
+    assert printed(device) == ""
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,26 @@ def test_a_stream_arrives(start, example, from_side, to_side, expected):
     sender, taker = start(example, from_side), start(example, to_side)
     assert re.fullmatch(expected, printed(taker).strip())
     assert printed(sender) == ""
+
+
+def test_ctrl_c_ends_an_event_loop_that_waits_for_its_producer(start, folder):
+    consumer = start("asyncio_consumer.py", "consumer")
+    wait_until_listening(Path(folder) / "ringbell/events.sock")
+    consumer.send_signal(signal.SIGINT)
+    consumer.communicate()
+    assert consumer.returncode == -signal.SIGINT
+
+
+def test_an_event_loop_is_told_of_a_producer_that_died(start, folder):
+    consumer = start("asyncio_consumer.py", "consumer")
+    path = Path(folder) / "ringbell/events.sock"
+    wait_until_listening(path)
+    with pytest.raises(ZeroDivisionError), ringbell.produce(path):
+        raise ZeroDivisionError
+    _, messages = consumer.communicate()
+    assert consumer.returncode == 1
+    assert messages.count("Traceback") == 1
+    assert "ringbell.errors.PeerLost" in messages
 
 
 def test_a_folder_is_copied_by_the_pipeline(folder, tmp_path):
