@@ -1,4 +1,4 @@
-# Every target sets up what it needs in .venv, quietly when it is there.
+# Every target sets up what it needs in .venv, and says so; quietly when it is there.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -33,6 +33,7 @@ help:
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "ringbell needs Python 3.11 or later; none was found" >&2; exit 1; }
+	@echo "making a virtual environment in $(VENV), once" >&2
 	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(INSTALL) --upgrade pip
@@ -41,6 +42,7 @@ $(BIN)/python:
 $(VENV)/ringbell.stamp: $(BIN)/python pyproject.toml setup.py csrc/build_ffi.py $(C_SOURCES)
 	@command -v "$${CC:-cc}" >/dev/null || { \
 		echo "ringbell needs a C compiler; on Debian: apt-get install build-essential" >&2; exit 1; }
+	@echo "compiling ringbell, which takes a minute" >&2
 	@$(INSTALL) --editable '.[cli]' 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
@@ -55,6 +57,7 @@ $(VENV)/peers.stamp: $(BIN)/python bench/peers/install.py
 	@touch $@
 
 $(VENV)/%.stamp: $(BIN)/python pyproject.toml
+	@echo "installing the tools of the group '$*'" >&2
 	@$(INSTALL) --group $*
 	@touch $@
 
@@ -92,7 +95,8 @@ lint: types $(VENV)/lint.stamp
 types: $(VENV)/ringbell.stamp $(VENV)/lint.stamp
 	@$(BIN)/python tests/check_types.py
 
-format: $(VENV)/lint.stamp
+format: $(VENV)/ringbell.stamp $(VENV)/lint.stamp
+	@$(BIN)/python tests/stub_docs.py
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/clang-format -i $(C_SOURCES) $(C_TESTS)

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * What Python may call. C includes this file and cffi parses it, so it holds declarations only.
- * Unless said otherwise a function returns 0 or a count, or -errno:
+ * The functions that Python may call. C includes this file and cffi parses it, so it holds
+ * declarations only. Unless said otherwise, a function returns 0 or a count, or -errno:
  *
- *   -EAGAIN      no room, or nothing there, within the patience given
+ *   -EAGAIN      no room, or nothing to take, within the patience given
  *   -EMSGSIZE    longer than one call can carry; use the calls that move a piece at a time
  *   -EBUSY       a reserved or half-sent message is in the way
- *   -EALREADY    the frame has been released before; or more records are returned than were lent
+ *   -EALREADY    the frame was released before, or more records are returned than were lent
  *   -EINTR       a signal arrived while asleep
  *   -EBADF       this side closed the channel
- *   -EPIPE       the peer said goodbye; all it sent has been taken
- *   -ECONNRESET  the peer died; all it sent has been taken
+ *   -EPIPE       the peer said goodbye, and all that it sent has been taken
+ *   -ECONNRESET  the peer died, and all that it sent has been taken
  *   -EPROTO      the peer broke the format; the channel is dead from then on
  *
- * `patience_ns` is how long a call may poll: 0 looks once, a negative number leaves it to the
- * polling policy. No call sleeps but rb_wait_sleep.
+ * `patience_ns` is how long a call may poll: 0 looks once, and with a negative number the polling
+ * policy decides. Only rb_wait_sleep sleeps.
  */
 
 /* One channel as one process sees it. Its memory stays mapped until rb_channel_free. */
@@ -40,11 +40,11 @@ typedef struct {
 	uint64_t their_bytes;
 } rb_memory;
 
-/* A descriptor with an owner from the moment it exists. One of zeros has none; the
- * functions that make one take such an owner, which does not move until it is closed. A child of
- * fork has none of them. */
+/* The owner of a descriptor. It exists before its descriptor. An owner of zeros has none. A
+ * function that makes a descriptor takes such an owner; the owner must not move in memory until it
+ * is closed. In a child of fork all owners are empty. */
 typedef struct rb_owned {
-	int fd; /* 0: none, as none of ours is 0, 1 or 2 */
+	int fd; /* 0: none; ours are never 0, 1 or 2 */
 	struct rb_owned *before, *after;
 } rb_owned;
 
@@ -71,7 +71,7 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 		    const int *kick_fds, int control_fd);
 void rb_channel_free(rb_channel *channel);
 const rb_memory *rb_channel_memory(rb_channel *channel);
-char *rb_channel_mine(rb_channel *channel); /* three of its fields, for programs that ask so */
+char *rb_channel_mine(rb_channel *channel); /* three fields of rb_memory, for C programs */
 char *rb_channel_theirs(rb_channel *channel);
 uint64_t rb_channel_my_slots(rb_channel *channel);
 /* dwi, dri, iwi, iri; then the counters of layout.h for the driver's producer and consumer and
@@ -114,7 +114,7 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
 int rb_pollable(rb_channel *channel);
 
-/* message.c: the longest message that this side wants, in bytes; all of them if not called */
+/* message.c: the longest message that this side takes, in bytes; by default there is no limit */
 void rb_channel_limit(rb_channel *channel, uint64_t longest);
 
 /* kick.c */

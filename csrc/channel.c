@@ -16,7 +16,7 @@ static void start_words(struct rb_control *control, uint64_t first)
 	/* An event that lies behind asks for no kick. */
 	rb_store_release(&control->space_event, first - 1);
 	rb_store_release(&control->data_event, first - 1);
-	/* This memory may have been opened here before, and closed again while the sides met. */
+	/* This memory may have been opened and closed here before, in a meeting that failed. */
 	rb_store_release(&control->goodbye, 0);
 }
 
@@ -32,8 +32,8 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	start_words(producer->mine, first);
 }
 
-/* The device's words are right before it opens its side, so a driver need not wait for that. It is
- * the driver who made the memory, and it opens its side first. */
+/* The driver writes the device's first words, because it made the memory and opens its side first.
+ * So it need not wait for the device. */
 static int start_device(const struct rb_header *header, int segment_fd)
 {
 	struct rb_control control = {0};
@@ -100,7 +100,7 @@ static int map_both(rb_channel *channel, const struct rb_header *header, int seg
 	return consumer->holds ? 0 : -ENOMEM;
 }
 
-/* Maps a segment whose header has been checked. The descriptors stay the caller's. kick_fds holds
+/* Maps a segment whose header has been checked. The caller still owns the descriptors. kick_fds has
  * the data eventfd, the timer and the space eventfd of the doorbell ring, then those of the
  * interrupt ring. */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,

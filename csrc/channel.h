@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * What one process keeps to itself about a channel, and what the C files offer each other.
- * Nothing in here is shared memory: what the peer can write is never read back as our own.
+ * The private memory of one process about a channel, and the functions that the C files offer each
+ * other. Nothing in here is shared memory: our own words are never read back from where the peer
+ * can write.
  *
- * Each end is for one thread at a time, and the two ends of a side may be in use by two threads. So
- * a field is the thread's that uses that end, its poller and its counters as well. What more than
- * one thread uses is loaded and stored by the names of ordering.h:
+ * Each end is for one thread at a time, but two threads may use the two ends of a side. So the
+ * fields of an end, with its poller and its counters, belong to the thread that uses the end. The
+ * fields that more than one thread uses are loaded and stored by the functions of ordering.h:
  *
- *     producer.deferral.owed           set by the producer's thread; cleared, by exchange, by the
- *                                      thread that sends the kick: either end's
- *     kicks_sent of the producer       added to by either end's thread
- *     producer.reserved, .reservation  written by the producer's thread; a reservation may be given
- *                                      up by the thread that drops it
- *     consumer.pollable, .in_hand      written by the consumer's thread, and read by an event
- * loop's consumer.moderation_...          written by any thread, for the consumer's next sleep
- *     dead, peer_gone, life_seen_ns    either end's thread; see life.h
+ *     producer.deferral.owed           the producer's thread sets it; the thread that sends the
+ *                                      kick, of either end, clears it by an exchange
+ *     kicks_sent of the producer       the threads of both ends add to it
+ *     producer.reserved, .reservation  the producer's thread writes them; the thread that drops a
+ *                                      reservation may give it up
+ *     consumer.pollable, .in_hand      the consumer's thread writes them, an event loop reads them
+ *     consumer.moderation_...          any thread writes it, for the consumer's next sleep
+ *     dead, peer_gone, life_seen_ns    the threads of both ends; see life.h
  *     inside of either end, closing    see closing.c
  */
 #ifndef RB_CHANNEL_H
@@ -37,13 +38,13 @@
 #define RB_AHEAD 512U
 #define RB_CACHE_LINE 64U
 
-/* Kicks that a producer holds back for a while, so that one stands for many entries. */
+/* Kicks that a producer holds back, so that one kick is for many entries. */
 struct rb_deferral {
-	uint64_t block;       /* the caller's name for this while; 0: kicks are not held back */
+	uint64_t block;       /* the caller's name for this block; 0: kicks are not held back */
 	bool owed;            /* a kick is due; any thread of this side may send it */
-	uint64_t entries;     /* published since it began, or since there were max_entries */
-	uint64_t max_entries; /* a kick that is due is sent after so many; 0: no bound */
-	uint64_t max_ns;      /* or by a timer after so long; 0: no bound */
+	uint64_t entries;     /* published since the block began, or since the last max_entries */
+	uint64_t max_entries; /* after so many entries a due kick is sent; 0: no bound */
+	uint64_t max_ns;      /* after so long a timer sends it; 0: no bound */
 };
 
 struct rb_producer {
@@ -53,16 +54,16 @@ struct rb_producer {
 	uint8_t *slots;
 	uint64_t count;           /* of slots, a power of two */
 	uint64_t slot_size;       /* in bytes */
-	uint64_t ahead;           /* slots that RB_AHEAD is */
+	uint64_t ahead;           /* RB_AHEAD in slots */
 	uint64_t write;           /* what has been published */
 	uint64_t read_seen;       /* the peer's read_index when last looked at, checked */
-	uint64_t reservation;     /* counts them */
+	uint64_t reservation;     /* counts the reservations */
 	uint64_t reserved;        /* slots handed out to be written in place */
 	uint64_t needed;          /* slots that the last message found no room for */
 	bool in_pieces;           /* a message has been sent in part */
 	bool always_kick;         /* kick for every entry: only to show what that costs */
 	uint64_t moderated_event; /* the last event that we passed */
-	uint64_t moderated_left;  /* entries until its consumer wants a kick; 0: it wants none */
+	uint64_t moderated_left;  /* entries until the consumer wants a kick; 0: it wants none */
 	struct rb_deferral deferral;
 	uint64_t timer_over_ns; /* when the timer is over; 0: it is not set */
 	int data_fd;            /* kicked when the consumer sleeps */
@@ -92,14 +93,14 @@ struct rb_consumer {
 	uint64_t write_seen;         /* the peer's write_index when last looked at, checked */
 	struct rb_hold *holds;       /* of a message ring */
 	uint64_t held;               /* frames that were taken and not yet released */
-	uint64_t first_held;         /* if any are: the first of these, or one released before it */
+	uint64_t first_held;         /* the first held frame, or a released one before it */
 	uint64_t lent;               /* slots that the user has in hand; see rb_lend */
-	uint64_t pieces_left;        /* bytes of the message of which the last frame was a piece */
-	uint64_t longest;            /* that a message may be, in bytes */
-	uint64_t moderation_entries; /* how we want to be woken; see struct rb_control */
+	uint64_t pieces_left;        /* bytes still to come of a message that comes in pieces */
+	uint64_t longest;            /* the longest message that is taken, in bytes */
+	uint64_t moderation_entries; /* when to wake us; see struct rb_control */
 	uint64_t moderation_ns;
 	bool pollable;  /* the caller sleeps on the descriptors by itself */
-	bool in_hand;   /* it keeps messages that its event loop has not been told of */
+	bool in_hand;   /* the caller keeps messages that its event loop does not know of */
 	int data_fd;    /* slept on when the ring is empty */
 	int timer_fd;   /* slept on as well */
 	int space_fd;   /* kicked when the producer sleeps */
@@ -111,8 +112,8 @@ struct rb_consumer {
 /* How a side is closed while threads may be inside of it; closing.c has the rules. */
 struct rb_closing {
 	pthread_mutex_t lock;
-	pthread_cond_t done; /* tells of `over` */
-	bool goodbye;        /* say one at the end */
+	pthread_cond_t done; /* `over` has been set */
+	bool goodbye;        /* say goodbye at the end */
 	bool over;           /* nobody will use a descriptor any longer */
 };
 
@@ -141,9 +142,9 @@ static inline uint64_t rb_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 }
 
-/* The whole invariant of a ring. Going up from `read`: what is held lies in [read, next), what has
- * arrived in [next, write), and both together are no more than one lap. Where the reader holds
- * nothing, or it is not known what it holds, next is read. */
+/* The whole invariant of a ring. The reader holds [read, next), [next, write) has arrived, and both
+ * together are at most one lap. If the reader holds nothing, or the caller does not know what it
+ * holds, next equals read. */
 static inline bool rb_ring_valid(uint64_t read, uint64_t next, uint64_t write, uint64_t count)
 {
 	return write - read <= count && next - read <= write - read;
@@ -159,12 +160,12 @@ static inline const uint8_t *rb_consumer_slot(const struct rb_consumer *consumer
 	return consumer->slots + (index & (consumer->count - 1)) * consumer->slot_size;
 }
 
-/* What a consumer wants to hear of entries that were published. */
+/* How to wake a consumer for entries that were published. */
 enum rb_wake {
 	RB_WAKE_NOT,    /* it is awake, or waits for more entries */
 	RB_WAKE_NOW,    /* it sleeps */
-	RB_WAKE_LATER,  /* it sleeps, and wants to be woken a while after this entry */
-	RB_WAKE_ENOUGH, /* it waits for a timer, but has enough entries now */
+	RB_WAKE_LATER,  /* it sleeps, and wants to be woken some time after this entry */
+	RB_WAKE_ENOUGH, /* it waits for a timer, but there are enough entries now */
 };
 
 /* ring.c */

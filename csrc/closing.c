@@ -2,24 +2,25 @@
  *
  * Closing a side while threads may be inside of its ends, asleep or at work.
  *
- * Whoever is inside of an end is noted there (rb_enter, rb_leave in life.h). A side is closed in
- * three steps:
+ * An end notes the thread that is inside (rb_enter, rb_leave in life.h). A side is closed in three
+ * steps:
  *
- *     rb_channel_stop     1. `dead` is set: whoever is inside fails at its next step.
+ *     rb_channel_stop     1. `dead` is set: a thread inside fails at its next step.
  *                         2. The reading half of our own control socket is shut down, which ends
  *                            every sleep of this side.
  *     rb_channel_finish   3. Once nobody is inside: the goodbye, the socket's end, `over`.
  *     or rb_channel_left
  *
- * Step 3 is done by the one who closes, if it may wait for those inside. It may not where it is
- * inside itself: a signal handler closes what its own thread waits in. Then the last one to leave
- * does it. The descriptors are closed after `over`, so nobody uses a number that has become another
- * descriptor's: one who is not over yet is inside, and one who enters later finds `dead` first.
+ * The closing thread does step 3, if it may wait for the threads inside. It may not wait if it is
+ * inside itself: a signal handler closes the channel that its own thread waits in. Then the last
+ * thread that leaves does step 3. The descriptors are closed after `over`, so no thread uses a
+ * number that has become another descriptor's: before `over` a thread may be inside, and a thread
+ * that enters later finds `dead` first.
  *
- * No sleep misses step 2, and it needs no pair of fences. The sleep watches the socket, and a half
- * that is shut down stays readable: a thread that looked before step 1 and sleeps after step 2 is
- * woken at once. The peer sees nothing of it: only what it wrote could not be read any longer, and
- * nobody writes to the socket once the sides have met.
+ * No sleep misses step 2, and it needs no pair of fences. A sleep watches the socket, and a half
+ * that is shut down stays readable. So a thread that looked before step 1 and sleeps after step 2
+ * is woken at once. The peer notices nothing: this side can no longer read from the socket, but no
+ * side writes to it after the handshake.
  */
 #include <sys/socket.h>
 
@@ -43,7 +44,7 @@ void rb_closing_end(struct rb_closing *closing)
 	pthread_mutex_destroy(&closing->lock);
 }
 
-/* Steps 1 and 2. Closing twice does nothing: the first one says whether there is a goodbye. */
+/* Steps 1 and 2. A second call does nothing: the first call decides about the goodbye. */
 void rb_channel_stop(rb_channel *channel, int goodbye)
 {
 	struct rb_closing *closing = &channel->closing;
@@ -59,7 +60,8 @@ void rb_channel_stop(rb_channel *channel, int goodbye)
 	pthread_mutex_unlock(&closing->lock);
 }
 
-/* Step 3, unless somebody is inside; the lock is held. To have both ends shuts everybody out. */
+/* Step 3, unless a thread is inside. The caller holds the lock. Entering both ends keeps all other
+ * threads out. */
 static bool try_to_finish(rb_channel *channel)
 {
 	struct rb_closing *closing = &channel->closing;
@@ -87,9 +89,9 @@ static bool am_inside(const rb_channel *channel)
 	       rb_load_relaxed(&channel->consumer.inside) == rb_this_thread();
 }
 
-/* After rb_channel_stop. Waits at most so long for the threads that are inside. Returns 0 when the
- * side is closed, so that its descriptors may be. Else whoever leaves last closes it: -EBUSY when
- * the time is over, -EDEADLK when the calling thread is inside itself. */
+/* After rb_channel_stop. Waits for the threads that are inside, at most `wait_ns`. Returns 0 when
+ * the side is closed; then its descriptors may be closed. Otherwise the last thread that leaves
+ * closes the side: -EBUSY when the time is over, -EDEADLK when the calling thread is inside. */
 int rb_channel_finish(rb_channel *channel, uint64_t wait_ns)
 {
 	struct rb_closing *closing = &channel->closing;
@@ -111,12 +113,12 @@ int rb_channel_finish(rb_channel *channel, uint64_t wait_ns)
 	return status;
 }
 
-/* For one who has left, and found that the side is being closed. True when that closed it. */
+/* For a thread that has left and found that the side is being closed. True when this closed it. */
 bool rb_channel_left(rb_channel *channel)
 {
 	struct rb_closing *closing = &channel->closing;
 
-	/* In a forked child this comes first: another thread of the parent may hold the lock. */
+	/* Checked without the lock: in a forked child another thread of the parent may hold it. */
 	if (rb_load_acquire_bool(&closing->over))
 		return false;
 	pthread_mutex_lock(&closing->lock);
@@ -126,15 +128,15 @@ bool rb_channel_left(rb_channel *channel)
 	return now && !before;
 }
 
-/* For a program that has no lock of its own around these. */
+/* Both in one, for a C program: it holds no lock of its own around them. */
 int rb_channel_close(rb_channel *channel, int goodbye, uint64_t wait_ns)
 {
 	rb_channel_stop(channel, goodbye);
 	return rb_channel_finish(channel, wait_ns);
 }
 
-/* In a forked child: the channel is the parent's. Of the threads that were inside only the one that
- * forked goes on here, and it is in no step. */
+/* In a forked child: the parent owns the channel. Only the thread that forked goes on in the child,
+ * and it is in no step. */
 void rb_channel_disown(rb_channel *channel)
 {
 	rb_end_life(channel);

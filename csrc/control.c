@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The Unix sockets (SOCK_SEQPACKET) on which two sides meet. What would have to wait is -EAGAIN;
- * only a connect may wait a little. Nothing raises SIGPIPE.
+ * The Unix sockets (SOCK_SEQPACKET) on which two sides meet. A call that would have to wait returns
+ * -EAGAIN; only a connect may wait a little. Nothing raises SIGPIPE.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -11,12 +11,11 @@
 
 #include "owned.h"
 
-/* What the kernel passes with one text at most (SCM_MAX_FD). With room for all of them a control
- * message is cut only when this process can have no more descriptors. */
+/* The most descriptors that the kernel passes with one text (SCM_MAX_FD). With room for all of them
+ * a control message is cut only if this process has no descriptor left. */
 #define MOST_PASSED 253
 
-/* How many may wait to be accepted. Whoever connects after so many waits in the kernel, and those
- * who are in hear soon how it went. */
+/* How many processes may wait to be accepted. Further ones wait in the kernel, in connect. */
 #define BACKLOG 128
 
 int rb_socket_make(rb_owned *owned)
@@ -37,9 +36,8 @@ static int address_of(struct sockaddr_un *address, const char *path)
 	return 0;
 }
 
-/* Waits `wait_ms` while so many wait to be accepted that the kernel queues no more, and returns
- * -EAGAIN then. Nobody but the kernel can say whose turn it is, so this is the one place that waits
- * in it: 0 is not at all. */
+/* If the listener's queue is full, waits at most `wait_ms` (0: not at all) and returns -EAGAIN.
+ * Only the kernel knows whose turn it is, so this is the one place that waits in the kernel. */
 int rb_socket_connect(int fd, const char *path, int wait_ms)
 {
 	struct timeval wait = {.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000};
@@ -68,7 +66,7 @@ int rb_socket_bind(int fd, const char *path)
 	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
 }
 
-/* Whether it has been bound to a path: 1 or 0. */
+/* Whether the socket has been bound to a path: 1 or 0. */
 int rb_socket_is_bound(int fd)
 {
 	struct sockaddr_un address;
@@ -93,7 +91,7 @@ int rb_socket_accept(rb_owned *owned, int listening_fd)
 	return status;
 }
 
-/* Who is at the other end. The process is 0 when it is in another PID namespace. */
+/* Tells the process at the other end; 0 if it is in another PID namespace. */
 int rb_socket_peer(int fd, int *process, unsigned *user)
 {
 	struct ucred peer;
@@ -106,7 +104,7 @@ int rb_socket_peer(int fd, int *process, unsigned *user)
 	return 0;
 }
 
-/* Both sides see the end from now on, whoever else has a copy. */
+/* Both sides see the end from now on, even if another process has a copy of the socket. */
 void rb_socket_shutdown(int fd)
 {
 	shutdown(fd, SHUT_RDWR);
@@ -135,8 +133,8 @@ int rb_socket_send(int fd, const char *text, size_t length, const int *fds, size
 	return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-/* Gives what came to `owners`, of which there are `count`, and closes what is too much. Returns how
- * many came, or -errno. */
+/* Gives the descriptors that came to `owners`, of which there are `count`, and closes the rest.
+ * Returns how many came, or -errno. */
 static int hand_out(struct msghdr *message, rb_owned **owners, int count)
 {
 	int came = 0, status = 0;
@@ -159,8 +157,8 @@ static int hand_out(struct msghdr *message, rb_owned **owners, int count)
 }
 
 /* Takes a text of at most `length` bytes, and up to `count` descriptors that came with it. Returns
- * the length of the text, which is 0 at the end; *came is how many descriptors were sent. -EMFILE
- * when this process can have no more of them, and then all of them are lost. */
+ * the length of the text, which is 0 at the end; *came is how many descriptors were sent. Returns
+ * -EMFILE when this process has no descriptor left; then all that came are lost. */
 int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came)
 {
 	union {
@@ -178,8 +176,8 @@ int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int 
 	*came = 0;
 	rb_owned_begin();
 	ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	/* The other side has gone, and had not heard all that we said. What it said is still there.
-	 */
+	/* The other side has gone before it read all of our texts. Its own texts are still
+	 * there. */
 	if (received < 0 && errno == ECONNRESET)
 		received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	int status = received < 0 ? -errno : hand_out(&message, owners, count);

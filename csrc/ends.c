@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the ends of a ring do, whatever its slots hold: make room, reserve, publish, await an entry.
+ * The work of the ends that is the same for messages and records: make room, reserve, publish,
+ * await an entry.
  */
 #include "channel.h"
 #include "quick.h"
 
-/* rb_make_room, when what was seen of the peer's index is not enough. */
+/* The slow way of rb_make_room: the peer's index has to be looked at. */
 int rb_wait_for_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
 {
 	struct rb_producer *producer = &channel->producer;
@@ -24,7 +25,7 @@ int rb_wait_for_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
 	return ready ? 0 : -EAGAIN;
 }
 
-/* Hands out the next slots to be written in place; returns the first one's number in the ring. */
+/* Hands out the next slots to be written in place; returns the number of the first in the ring. */
 uint64_t rb_begin_reservation(struct rb_producer *producer, uint64_t slots)
 {
 	rb_store_relaxed(&producer->reserved, slots);
@@ -32,13 +33,13 @@ uint64_t rb_begin_reservation(struct rb_producer *producer, uint64_t slots)
 	return producer->write & (producer->count - 1);
 }
 
-/* Names what was reserved last, so that nobody commits or gives up another's. */
+/* Names the last reservation, so that nobody commits or gives up another one. */
 uint64_t rb_reservation(rb_channel *channel)
 {
 	return rb_load_relaxed(&channel->producer.reservation);
 }
 
-/* 0 when that many of the reserved slots may be published now; they are reserved no longer. */
+/* Ends a reservation. 0 when the caller may publish that many of its slots now. */
 int rb_end_reservation(rb_channel *channel, uint64_t reservation, uint64_t slots)
 {
 	struct rb_producer *producer = &channel->producer;
@@ -60,7 +61,8 @@ void rb_unreserve(rb_channel *channel, uint64_t reservation)
 		rb_store_relaxed(&channel->producer.reserved, 0);
 }
 
-/* Fetches the first lines of what a look has found. rb_fetch_arrived goes on from there. */
+/* Fetches the first lines of the entries that a look has found. rb_fetch_arrived fetches the
+ * rest. */
 static void fetch_arrived(const struct rb_consumer *consumer)
 {
 	uint64_t bytes = (consumer->write_seen - consumer->next) * consumer->slot_size;
@@ -72,7 +74,7 @@ static void fetch_arrived(const struct rb_consumer *consumer)
 		rb_prefetch(first + i);
 }
 
-/* A look of a consumer that has caught up, after a pause where one pays. */
+/* A look of a consumer that has caught up, after a pause if that is worth it. */
 static int look_in_time(struct rb_consumer *consumer)
 {
 	struct rb_pace *pace = &consumer->pace;
@@ -88,7 +90,7 @@ static int look_in_time(struct rb_consumer *consumer)
 	return available;
 }
 
-/* rb_await_entry, when all that was seen has been taken. */
+/* The slow way of rb_await_entry: all entries that were seen have been taken. */
 int rb_wait_for_entry(rb_channel *channel, int64_t patience_ns)
 {
 	struct rb_consumer *consumer = &channel->consumer;
@@ -105,8 +107,8 @@ int rb_wait_for_entry(rb_channel *channel, int64_t patience_ns)
 	return ready ? 0 : -EAGAIN;
 }
 
-/* For a producer that has published its last: -EPIPE or -ECONNRESET when the peer closed or died
- * before it took all of it, and no call has said so yet; else 0. */
+/* For a producer that will publish nothing more: -EPIPE or -ECONNRESET when the peer closed or died
+ * before it took everything, and no call has said so yet; otherwise 0. */
 int rb_untold_loss(rb_channel *channel)
 {
 	const struct rb_producer *producer = &channel->producer;
@@ -114,8 +116,7 @@ int rb_untold_loss(rb_channel *channel)
 
 	if (rb_dead(channel) || rb_peer_gone(channel))
 		return 0;
-	/* Any thread may ask, while another one closes this side; its descriptors stay meanwhile.
-	 */
+	/* Another thread may close this side meanwhile; the lock keeps the descriptors open. */
 	pthread_mutex_lock(&channel->closing.lock);
 	if (!rb_dead(channel)) {
 		rb_look_for_peer(channel);
@@ -131,8 +132,8 @@ int rb_untold_loss(rb_channel *channel)
 	return taken == rb_load_relaxed(&producer->mine->write_index) ? 0 : lost;
 }
 
-/* How many slots behind the read index the user has in hand. If this side closes now they count as
- * taken; if it dies they do not. */
+/* Sets how many slots from the read index on the user has in hand. If this side closes now, they
+ * count as taken; if it dies, they do not. */
 void rb_lend(rb_channel *channel, uint64_t slots)
 {
 	rb_store_relaxed(&channel->consumer.lent, slots);

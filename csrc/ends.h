@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is done for each message or batch: what the ends in python/ stand on, and C programs may.
- * Functions return as those of api.h do.
+ * The functions for each message or batch. The ends in python/ use them, and C programs may, too.
+ * They return what the functions of api.h return.
  */
 #ifndef RB_ENDS_H
 #define RB_ENDS_H
@@ -14,8 +14,8 @@
 
 enum { RB_MESSAGE = 1, RB_FAILURE = 2 };          /* kinds of frames */
 enum { RB_FLAG_MORE = 1, RB_FLAG_CONTINUED = 2 }; /* flags of frames: fragments */
-/* Never in a ring: rb_peek sets it where a message begins that is longer than rb_channel_limit. The
- * caller may take it all the same; if not, he skips it, and its other pieces as they come. */
+/* Never in a ring: rb_peek sets it on the first frame of a message longer than rb_channel_limit.
+ * The caller may still take the message; otherwise it skips all of the message's frames. */
 enum { RB_FLAG_TOO_LONG = 1 << 15 };
 
 /* The frame that rb_peek or rb_take found last. start and stop bound its payload within the memory
@@ -48,8 +48,8 @@ uint64_t rb_reservation(rb_channel *channel);
 int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token);
 void rb_unreserve(rb_channel *channel, uint64_t reservation);
 
-/* message.c: consuming. A frame is looked at first, and taken when the caller has what he wants of
- * it: rb_peek, then rb_skip or rb_hold. */
+/* message.c: consuming. The caller looks at a frame first (rb_peek). Then it takes the frame: after
+ * a copy (rb_skip), or to keep it in place (rb_hold). */
 int rb_peek(rb_channel *channel, int64_t patience_ns);
 uint64_t rb_frame_slots(const rb_channel *channel);
 uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most);
@@ -65,7 +65,7 @@ int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64
 		int kind);
 int rb_all_held(rb_channel *channel);
 
-/* record.c: records on a ring, one in a slot. What was lent and not returned is lent again. */
+/* record.c: records on a ring, one in a slot. Records lent and not returned are lent again. */
 int64_t rb_write(rb_channel *channel, const void *records, uint64_t count);
 int64_t rb_reserve_records(rb_channel *channel, uint64_t count);
 int rb_commit_records(rb_channel *channel, uint64_t reservation, uint64_t count);

@@ -7,16 +7,16 @@
  *
  *     verb                               sends         the timer
  *     rb_kick                            a kick        is not touched
- *     rb_kick_consumer                   a kick        is taken back
+ *     rb_kick_consumer                   a kick        is cancelled
  *     rb_kick_consumer_leaving_timer     a kick        is not touched
  *     kick_later                         nothing yet   is set
- *     kick_sooner                        nothing yet   is set anew, if it would be over later
+ *     kick_sooner                        nothing yet   is set anew, if it would end later
  *     defer                              nothing yet   as the block's max_delay says
- *     kick_if_owed                       a kick (1)    is taken back
+ *     kick_if_owed                       a kick (1)    is cancelled
  *     rb_kick_if_owed_leaving_timer      a kick (1)    is not touched
  *
- * (1) if one was held back. Only the producer's own thread touches the timer. The other end of its
- * side, perhaps in another thread, uses the verbs that leave the timer.
+ * (1) if one was held back. Only the producer's own thread touches the timer. The other end of the
+ * same side, perhaps in another thread, uses the verbs that leave the timer.
  */
 #include <poll.h>
 #include <sys/syscall.h>
@@ -27,33 +27,33 @@
 #include "channel.h"
 #include "life.h"
 
-/* The peer has the same descriptors, and O_NONBLOCK is theirs, not ours: it may fill the counter
- * and make the descriptor block. So nothing here relies on that flag. */
+/* The peer has the same open files, and O_NONBLOCK is a flag of the open file. So the peer may fill
+ * the counter and make our descriptor block. Nothing here relies on that flag. */
 
 void rb_kick(int eventfd)
 {
 	struct pollfd counter = {.fd = eventfd, .events = POLLOUT};
 	uint64_t one = 1;
 
-	/* A counter that is full is readable: as good as written. One that is filled after the look
-	 * may keep us in the write; a signal ends that, and the next look finds it full. */
+	/* A full counter is readable, so the kick is there already. If the peer fills it after this
+	 * look, the write may block; a signal ends that, and the next look finds it full. */
 	while (poll(&counter, 1, 0) > 0 && counter.revents & POLLOUT &&
 	       write(eventfd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
 }
 
-/* Empties an eventfd, or a timer that is over, and never blocks. What stays there, because a signal
- * came, only wakes the sleeper once more. */
+/* Empties an eventfd, or a timer that is over, and never blocks. If a signal keeps it from that,
+ * the sleeper only wakes once more. */
 void rb_drain(int fd)
 {
 	struct pollfd counter = {.fd = fd, .events = POLLIN};
 	uint64_t kicks;
 	struct iovec into = {.iov_base = &kicks, .iov_len = sizeof(kicks)};
 
-	/* By number, as not every C library has a preadv2. */
+	/* As a system call, because not every C library has preadv2. */
 	if (syscall(SYS_preadv2, fd, &into, 1, -1L, -1L, RWF_NOWAIT) >= 0 || errno == EAGAIN)
 		return;
-	/* A kernel that cannot do that (timers: before 6.10). */
+	/* The kernel does not support the flag (for timers: before 6.10). */
 	if (poll(&counter, 1, 0) > 0 && read(fd, &kicks, sizeof(kicks)) < 0)
 		return;
 }
@@ -68,7 +68,7 @@ int rb_timer_make(void)
 
 /* ---- waking the consumer ---- */
 
-/* The timer wakes the consumer after `delay_ns`; 0 takes it back. */
+/* The timer wakes the consumer after `delay_ns`; 0 cancels it. */
 static void set_timer(struct rb_producer *producer, uint64_t delay_ns)
 {
 	struct itimerspec when = {.it_value = {.tv_sec = (time_t)(delay_ns / 1000000000ULL),
@@ -100,8 +100,8 @@ void rb_kick_consumer_leaving_timer(struct rb_producer *producer)
 void rb_kick_consumer(struct rb_producer *producer)
 {
 	rb_kick_consumer_leaving_timer(producer);
-	/* The producer sets the timer anew only when the consumer has armed anew. So this takes
-	 * back the timer that the kick stands for, and no other. */
+	/* The producer sets the timer anew only when the consumer has armed anew. So this cancels
+	 * the timer that the kick replaces, and no other. */
 	if (producer->timer_over_ns)
 		set_timer(producer, 0);
 }
@@ -114,9 +114,9 @@ static void kick_if_owed(struct rb_producer *producer)
 		rb_kick_consumer(producer);
 }
 
-/* For the thread that waits on this side. It may be the other end's thread, while the producer's
- * thread sets the timer for the consumer's next sleep; so it leaves the timer. It clears the flag
- * before it kicks, as the producer's thread may owe the next kick already. */
+/* For a thread of this side that waits. It may be the other end's thread, while the producer's
+ * thread sets the timer for the consumer's next sleep; so it does not touch the timer. It clears
+ * the flag before it kicks, because the producer's thread may owe the next kick already. */
 void rb_kick_if_owed_leaving_timer(struct rb_producer *producer)
 {
 	if (rb_clear(&producer->deferral.owed))
@@ -141,7 +141,7 @@ static void defer(struct rb_producer *producer, enum rb_wake wake, uint64_t entr
 	}
 }
 
-/* Wakes the consumer as it wants to be woken, after so many entries have been published. */
+/* Wakes the consumer in the way that it wants, after `entries` entries have been published. */
 void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries)
 {
 	struct rb_counters *counters = &producer->mine->producer;
@@ -158,10 +158,10 @@ void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t 
 	}
 }
 
-/* Holds kicks back until rb_defer_end. Sends one before that when `max_entries` entries have been
- * published, or `max_delay_ns` after a kick was due; 0 of either is no bound. A timer of the kernel
- * keeps the delay, so the caller need not come back for it. `block` is the caller's name for it, so
- * that nobody ends another's. */
+/* Holds kicks back until rb_defer_end. Sends one earlier when `max_entries` entries have been
+ * published, or `max_delay_ns` after a kick was due; 0 is no bound. A timer of the kernel watches
+ * the delay, so the caller need not come back in time. `block` is the caller's name for the block,
+ * so that nobody ends another one. */
 int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries, uint64_t max_delay_ns)
 {
 	struct rb_deferral *deferral = &channel->producer.deferral;
@@ -170,7 +170,8 @@ int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries, ui
 		return rb_dead(channel);
 	if (deferral->block)
 		return -EALREADY;
-	/* `owed` is false outside of a block, and the other end's thread may look at it. */
+	/* `owed` is false outside of a block and is not set here: the other end's thread may read
+	 * it. */
 	deferral->block = block;
 	deferral->entries = 0;
 	deferral->max_entries = max_entries;
@@ -178,7 +179,7 @@ int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries, ui
 	return 0;
 }
 
-/* Ends that block; does nothing when another one has begun, or none. */
+/* Ends the block with that name; does nothing when another block has begun, or none. */
 void rb_defer_end(rb_channel *channel, uint64_t block)
 {
 	if (channel->producer.deferral.block != block)
@@ -188,8 +189,8 @@ void rb_defer_end(rb_channel *channel, uint64_t block)
 		kick_if_owed(&channel->producer);
 }
 
-/* The same for an object that goes, whoever is inside of the end. Closing is shut out meanwhile, as
- * this may use a descriptor. */
+/* The same when the block's object is dropped, even if another thread is inside of the end. The
+ * lock keeps the side open meanwhile, because this may use a descriptor. */
 void rb_defer_drop(rb_channel *channel, uint64_t block)
 {
 	if (rb_dead(channel))
@@ -199,8 +200,8 @@ void rb_defer_drop(rb_channel *channel, uint64_t block)
 	pthread_mutex_unlock(&channel->closing.lock);
 }
 
-/* Before the producer waits for room: a sleeping consumer that would be woken later is woken now,
- * or it would make no room meanwhile. */
+/* Before the producer waits for room: wakes a sleeping consumer now that a timer would wake later.
+ * Otherwise the consumer would make no room until then. */
 void rb_producer_ring_full(struct rb_producer *producer)
 {
 	kick_if_owed(producer);

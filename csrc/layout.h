@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The shared-memory format, all of it. docs/layout.md is the same as a table, and a test compares
- * the two.
+ * The whole shared-memory format. docs/layout.md says the same in tables, and a test compares the
+ * two.
  *
  *   header         written once by the driver, read with pread before anything is mapped; then the
  *                  text that describes the records, then nothing up to a whole page
@@ -22,8 +22,8 @@
 #define RB_MAGIC 0x6c6c6562676e6972ULL /* "ringbell" */
 #define RB_LAYOUT_VERSION 3U
 
-/* What one side writes and the other reads stands alone in this many bytes: two cache lines,
- * because x86 prefetches pairs of them and some Arm cores have lines of 128. */
+/* A word that one side writes and the other reads has this many bytes for itself: two cache lines,
+ * because x86 prefetches pairs of lines and some Arm cores have lines of 128. */
 #ifndef RB_LINE /* bench/c/line.c takes the padding out */
 #define RB_LINE 128
 #endif
@@ -78,7 +78,7 @@ struct rb_counters {
 	uint64_t entries;          /* frames published, or released */
 	uint64_t bytes;            /* of payload in them */
 	uint64_t kicks_sent;       /* eventfd writes to wake the other end */
-	uint64_t kicks_saved;      /* index moves without one */
+	uint64_t kicks_saved;      /* index moves without a kick */
 	uint64_t kicks_late;       /* times that a timer was set to wake the other end */
 	uint64_t sleeps;           /* times it asked the kernel to wait */
 	uint64_t wakeups;          /* sleeps ended with something to do */
@@ -111,15 +111,15 @@ static_assert(offsetof(struct rb_counters, budget_ns) == 104, "budget_ns");
 static_assert(offsetof(struct rb_counters, budget_grown) == 112, "budget_grown");
 static_assert(offsetof(struct rb_counters, budget_shrunk) == 120, "budget_shrunk");
 
-/* Everything but slots that one side writes. The driver's write_index is `dwi` and its read_index
- * `iri`; the device's write_index is `iwi` and its read_index `dri`. */
+/* Everything that one side writes, except slots. The driver's write_index is `dwi` and its
+ * read_index `iri`; the device's write_index is `iwi` and its read_index `dri`. */
 struct rb_control {
 	alignas(RB_LINE) uint64_t write_index; /* of the ring this side produces */
 	alignas(RB_LINE) uint64_t space_event; /* kick me when the reader passes this index */
 	alignas(RB_LINE) uint64_t read_index;  /* of the ring this side consumes */
 	alignas(RB_LINE) uint64_t data_event;  /* kick me when the writer passes this index */
-	uint64_t moderation_entries;           /* 2 or more: not before so many entries */
-	uint64_t moderation_ns;                /* or before so long after the first of them */
+	uint64_t moderation_entries;           /* 2 or more: kick me only after that many entries */
+	uint64_t moderation_ns;                /* or that long after the first of them */
 	alignas(RB_LINE) struct rb_counters producer;
 	alignas(RB_LINE) struct rb_counters consumer;
 	alignas(RB_LINE) uint64_t goodbye; /* once this side has closed: 1 + what it was lent */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The life of the two sides of a channel: every rule about how it ends, and who notices.
+ * The life of the two sides of a channel: every rule about how it ends, and how that is noticed.
  *
  * A side's own life ends once, in `dead`:
  *
@@ -20,23 +20,24 @@
  *
  *     state          publish, reserve    take                       wait for room, for data
  *     both live      as always           as always                  as always
- *     peer_gone      return it           what is left; then that    return it; what is left first
- *     dead           return it           return it                  return it
+ *     peer_gone      return peer_gone    what is left, then         return peer_gone; for data,
+ *                                        return peer_gone           what is left comes first
+ *     dead           return dead         return dead                return dead
  *
  * A side notices the goodbye whenever it publishes, and whenever a look finds nothing to take. It
  * notices the socket's end:
  *
  *     in a sleep                  at once: each sleep watches the socket
  *     in a poll                   every 10 ms
- *     in the call after a kick    as a peer that died while asleep still gets the kick, but never
- *                                 wakes up to take the entry
+ *     in the call after a kick    because a peer that died while asleep still gets the kick, but
+ *                                 never wakes
  *     when a stream ends          rb_untold_loss
  *
- * To look at each message would cost as much as the message.
+ * A look for each message would cost as much as the message.
  *
- * The two ends of a side may be in use by two threads, and closing may be a third one's. So `dead`,
- * `peer_gone` and `life_seen_ns` are loaded and stored by the functions here only, which any of
- * these threads may call. `kicks_seen` is the publishing thread's.
+ * Two threads may use the two ends of a side, and a third one may close it. So only the functions
+ * here load and store `dead`, `peer_gone` and `life_seen_ns`, and any of these threads may call
+ * them. `kicks_seen` belongs to the publishing thread.
  */
 #ifndef RB_LIFE_H
 #define RB_LIFE_H
@@ -50,15 +51,14 @@
 
 /* ---- this side ---- */
 
-/* 0, or what every call of this side returns from now on. Nothing else hangs on it, so it needs no
- * order. */
+/* 0, or what every call of this side returns from now on. No other data depends on it, so it needs
+ * no memory order. */
 static inline int rb_dead(const rb_channel *channel)
 {
 	return rb_load_relaxed_int(&channel->dead);
 }
 
-/* The peer wrote what no ringbell writes. Returns why this side is dead: another thread may be
- * closing it. */
+/* The peer broke the format. Returns why this side is dead: another thread may be closing it. */
 static inline int rb_corrupt(rb_channel *channel)
 {
 	rb_set_once_int(&channel->dead, -EPROTO);
@@ -71,8 +71,8 @@ static inline void rb_end_life(rb_channel *channel)
 	rb_store_relaxed_int(&channel->dead, -EBADF);
 }
 
-/* After all that was published. It says how many slots the user was lent: he has taken them, but
- * they are not given back, as he may look at them for as long as he likes. */
+/* After the last publish. The goodbye says how many slots the user was lent. They count as taken,
+ * but are not given back, because the user may look at them for as long as he likes. */
 static inline void rb_say_goodbye(rb_channel *channel)
 {
 	uint64_t lent = rb_load_relaxed(&channel->consumer.lent);
@@ -87,21 +87,21 @@ static inline uint64_t rb_this_thread(void)
 	return (uint64_t)(uintptr_t)pthread_self();
 }
 
-/* Whoever may share a side with other threads enters an end before it uses it, and leaves it. False
- * when somebody is inside. */
+/* A thread that may share a side with others enters an end before it uses the end, and leaves the
+ * end afterwards. False when a thread is inside. */
 static inline bool rb_enter(uint64_t *inside)
 {
 	return rb_place_take(inside, rb_this_thread());
 }
 
-/* True when that closed the side, as somebody wanted. */
+/* True when this was the last thread inside and the side was to be closed: now it is. */
 static inline bool rb_leave(rb_channel *channel, uint64_t *inside)
 {
 	rb_place_give(inside);
 #ifndef RB_LEAVES_WITH_LOCK
 	/* Pairs with the fence in rb_channel_stop: either this thread sees that the side is being
-	 * closed, or the one that closes it sees that nobody is inside. That is so without it where
-	 * both rb_channel_stop and this are called with one lock held (Python's GIL). */
+	 * closed, or the closing thread sees that nobody is inside. No fence is needed where the
+	 * callers of rb_channel_stop and of this hold one lock (Python's GIL). */
 	rb_fence_full();
 #endif
 	return rb_dead(channel) == -EBADF && rb_channel_left(channel);
@@ -114,8 +114,8 @@ static inline bool rb_said_goodbye(const rb_channel *channel)
 	return rb_load_acquire(&channel->consumer.theirs->goodbye) != 0;
 }
 
-/* 0, or how the peer went. The thread that noted it had seen all that the peer had published.
- * Acquired, so that this thread's next look sees it as well. */
+/* 0, or how the peer went. The thread that noted it had seen everything that the peer published.
+ * The acquire makes this thread's next look see that as well. */
 static inline int rb_peer_gone(const rb_channel *channel)
 {
 	return rb_load_acquire_int(&channel->peer_gone);
@@ -127,8 +127,8 @@ static inline int rb_note_peer_gone(rb_channel *channel, int how)
 	return how;
 }
 
-/* The goodbye tells whether a peer whose socket ended closed or died. Where this side is being
- * closed it has ended the socket itself. */
+/* The peer's socket has ended; the goodbye tells whether the peer closed or died. If this side is
+ * being closed, it has ended the socket itself. */
 static inline void rb_note_socket_ended(rb_channel *channel)
 {
 	if (rb_dead(channel))
@@ -144,8 +144,8 @@ static inline void rb_look_for_peer(rb_channel *channel)
 		rb_note_socket_ended(channel);
 }
 
-/* For a caller that polls. Where both threads poll, one look may come too much or too late by the
- * time that a store takes. */
+/* For a caller that polls. If both threads poll, there may be one look too many, or a look that is
+ * late by the time of one store. */
 static inline void rb_look_for_peer_at_times(rb_channel *channel, uint64_t now)
 {
 	/* The other thread's time may lie after `now`. */
@@ -167,7 +167,7 @@ static inline int rb_may_publish(rb_channel *channel)
 		rb_look_for_peer(channel);
 	}
 	int gone = rb_peer_gone(channel);
-	/* Noted for the end that looks for data next. */
+	/* Noted for the consuming end, which looks at peer_gone next. */
 	return gone || !rb_said_goodbye(channel) ? gone : rb_note_peer_gone(channel, -EPIPE);
 }
 

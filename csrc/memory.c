@@ -3,8 +3,8 @@
  * The memory of a channel before it is mapped. It is a memfd, or a file without a name on /dev/shm.
  * Neither ever has a name, so a process that is killed at any time leaves nothing behind.
  *
- * Whoever could shorten the memory could kill the other side by SIGBUS. A memfd is sealed against
- * that, a file on /dev/shm cannot be.
+ * A process that shortens the memory kills the other side by SIGBUS. A memfd is sealed against
+ * that; a file on /dev/shm cannot be sealed.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 
 #include "owned.h"
 
-/* What a C library may be too old to know. */
+/* For C libraries that are too old to define it. */
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U
 #endif
@@ -41,7 +41,7 @@ static int make_in_folder(void)
 	return made < 0 ? -errno : made;
 }
 
-/* Makes memory of no size yet. */
+/* Makes memory of size 0. */
 int rb_memory_make(rb_owned *owned, int kind)
 {
 	rb_owned_begin();
@@ -51,7 +51,7 @@ int rb_memory_make(rb_owned *owned, int kind)
 	return status;
 }
 
-/* Seals a memfd that has its size. */
+/* Seals a memfd whose size has been set. */
 int rb_memory_seal(int descriptor)
 {
 	return fcntl(descriptor, F_ADD_SEALS, SEALS) ? -errno : 0;
@@ -67,8 +67,8 @@ static bool is_memfd(int descriptor)
 	       !memcmp(link, name, sizeof(name) - 1);
 }
 
-/* What memory is behind a descriptor: RB_MEMORY_POSIX or RB_MEMORY_MEMFD; -EPERM for a memfd that
- * is not sealed. */
+/* Returns the kind of a memory, RB_MEMORY_POSIX or RB_MEMORY_MEMFD, or -EPERM for a memfd that is
+ * not sealed. */
 int rb_memory_kind(int descriptor)
 {
 	int seals = fcntl(descriptor, F_GET_SEALS);

@@ -9,7 +9,7 @@
 #include "quick.h"
 
 #define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
-/* Of a message, in bytes: more than can be mapped anywhere, and nonsense beyond that. */
+/* Bytes of the longest message: more than any machine can map. A longer length is nonsense. */
 #define RB_MESSAGE_MOST (1ULL << 62)
 
 static uint64_t slots_of(uint64_t length)
@@ -54,8 +54,8 @@ static void publish(struct rb_producer *producer, struct rb_frame_header header)
 	rb_publish(producer, slots_of(header.length), 1, header.length);
 }
 
-/* Not what leaves no room for another one like it: both sides would never copy at the same time, as
- * they do with pieces. */
+/* A message larger than half the ring leaves no room for another one like it. Both sides would
+ * never copy at the same time, as they do with pieces. */
 static bool may_copy_whole(const struct rb_producer *producer, uint64_t length)
 {
 	return length <= payload_of(producer->count / 2);
@@ -83,8 +83,8 @@ int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t 
 	return send_whole(channel, payload, length, token, RB_MESSAGE, patience_ns);
 }
 
-/* Copies messages into the ring, as many as fit there, and publishes them at once. Returns how
- * many; -EMSGSIZE when the first has to go in pieces. */
+/* Copies as many messages into the ring as fit, and publishes them at once. Returns how many, or
+ * -EMSGSIZE when the first has to go in pieces. */
 int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uint64_t count)
 {
 	struct rb_producer *producer = &channel->producer;
@@ -111,8 +111,8 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 	return (int64_t)sent;
 }
 
-/* Sends the next piece of a message that is longer than half of the ring, after the `done` bytes
- * sent before; returns the bytes sent then. Pieces are a quarter of the ring, so that both sides
+/* Sends the next piece of a message that is longer than half of the ring. `done` bytes have been
+ * sent before; returns the bytes sent in all. Pieces are a quarter of the ring, so that both sides
  * copy at the same time. */
 int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
 		      uint64_t token, int kind)
@@ -134,9 +134,9 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 	if (done + piece < length)
 		flags |= RB_FLAG_MORE;
 	memcpy(next_slot(producer) + RB_HEADER, (const uint8_t *)payload + done, piece);
-	/* The first of several pieces says how long the whole is, so that the consumer knows how
-	 * much memory that will take, or that it wants no such message. The token comes with all
-	 * the others. */
+	/* The first of several pieces has the length of the whole in the place of the token. So the
+	 * consumer knows how much memory the message takes, and may refuse it. All other pieces
+	 * have the token. */
 	bool first_of_many = !done && (flags & RB_FLAG_MORE);
 	publish(producer, (struct rb_frame_header){(uint32_t)piece, (uint16_t)kind, (uint16_t)flags,
 						   first_of_many ? length : token});
@@ -144,8 +144,8 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 	return (int64_t)(done + piece);
 }
 
-/* Gives up a message sent in part. The consumer drops what it has of it when the next message
- * starts, because that one is not marked as continued. */
+/* Gives up a message sent in part. The consumer drops its pieces when the next message starts,
+ * because that frame is not marked as continued. */
 void rb_send_abandon(rb_channel *channel)
 {
 	channel->producer.in_pieces = false;
@@ -177,7 +177,7 @@ int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64
 
 /* ---- consuming ---- */
 
-/* Whether a frame goes on as the pieces before it and the length of the whole want it. */
+/* Whether a frame fits the pieces before it and the length of the whole message. */
 static bool piece_fits(const struct rb_consumer *consumer, const struct rb_frame_header *header)
 {
 	uint64_t left = consumer->pieces_left;
@@ -193,7 +193,7 @@ static bool piece_fits(const struct rb_consumer *consumer, const struct rb_frame
 	return more ? header->length < left : header->length == left && left;
 }
 
-/* Whether a frame is one of those that are not a whole message: a failure, or a piece. */
+/* Whether a frame is something else than a whole message: a failure, or a piece. */
 static bool is_rarer_frame(const struct rb_consumer *consumer, const struct rb_frame_header *header)
 {
 	if (header->kind != RB_MESSAGE && header->kind != RB_FAILURE)
@@ -208,8 +208,7 @@ void rb_channel_limit(rb_channel *channel, uint64_t longest)
 	channel->consumer.longest = longest;
 }
 
-/* A frame's flags as the caller sees them. A failure that comes whole is its text, and never too
- * long. */
+/* A frame's flags as the caller sees them. A failure in one frame is a text, and never too long. */
 static uint16_t flags_of(const struct rb_consumer *consumer, const struct rb_frame_header *header)
 {
 	bool first = !(header->flags & RB_FLAG_CONTINUED);
@@ -233,7 +232,7 @@ static int64_t look_at_frame(rb_channel *channel)
 	uint64_t offset = (consumer->next & (consumer->count - 1)) * RB_SLOT;
 	struct rb_frame_header header;
 
-	/* The peer can change this at any time: copied out once, then checked, then used. */
+	/* The peer can change this at any time: copy it once, check the copy, use the copy. */
 	memcpy(&header, consumer->slots + offset, sizeof(header));
 	uint64_t slots = slots_of(header.length);
 	if (slots > consumer->write_seen - consumer->next)
@@ -260,7 +259,7 @@ static int64_t next_frame(rb_channel *channel, int64_t patience_ns)
 	return status ? status : look_at_frame(channel);
 }
 
-/* Notes what is still to come of the message of which the frame is a piece. */
+/* Notes how much of a message is still to come after this piece. */
 static void note_piece(struct rb_consumer *consumer)
 {
 	const rb_frame *frame = &consumer->frame;
@@ -270,8 +269,8 @@ static void note_piece(struct rb_consumer *consumer)
 	consumer->pieces_left = more ? left - (frame->stop - frame->start) : 0;
 }
 
-/* Looks at the next frame within the patience, and takes nothing: the same frame comes again until
- * rb_skip or rb_take. Returns 0, or -errno. */
+/* Looks at the next frame within the patience, and takes nothing: the next call finds the same
+ * frame until rb_skip or rb_hold. Returns 0, or -errno. */
 int rb_peek(rb_channel *channel, int64_t patience_ns)
 {
 	if (rb_dead(channel))
@@ -302,8 +301,8 @@ void rb_skip(rb_channel *channel)
 	note_piece(consumer);
 }
 
-/* Gives the slots of all that was skipped back to the producer, and kicks it if it sleeps. A side
- * that has closed gives nothing back: what it had not given back counts as not taken. */
+/* Gives the slots of all skipped frames back to the producer, and kicks it if it sleeps. A side
+ * that has closed gives nothing back: those frames count as not taken. */
 void rb_give_back(rb_channel *channel)
 {
 	if (!rb_dead(channel))
@@ -311,7 +310,7 @@ void rb_give_back(rb_channel *channel)
 				    rb_consumer_free_released(&channel->consumer));
 }
 
-/* Takes the frame that rb_peek found, where it lies, to be held until rb_release. */
+/* Takes the frame that rb_peek found, in place; the caller holds it until rb_release. */
 void rb_hold(rb_channel *channel)
 {
 	struct rb_consumer *consumer = &channel->consumer;
@@ -333,8 +332,8 @@ int rb_take(rb_channel *channel, int64_t patience_ns)
 	return channel->consumer.frame.flags;
 }
 
-/* Finds whole messages that have arrived, the one that rb_peek found first, and takes none of them:
- * at most `most`, up to the first frame that is anything else. Returns how many. */
+/* Finds whole messages that have arrived, from the frame that rb_peek found on, and takes none of
+ * them. Stops after `most`, or at the first frame that is anything else. Returns how many. */
 uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most)
 {
 	const struct rb_consumer *consumer = &channel->consumer;
@@ -357,7 +356,8 @@ uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t
 	return count;
 }
 
-/* The caller is done with the first of what rb_find_arrived found: rb_skip for each of them. */
+/* The caller is done with the first `count` messages that rb_find_arrived found: rb_skip for
+ * each. */
 void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t count)
 {
 	struct rb_consumer *consumer = &channel->consumer;
@@ -379,8 +379,8 @@ void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t
 	consumer->pieces_left = 0;
 }
 
-/* Copies the next message, which is not longer than `size` bytes, and gives its room back; returns
- * its length, or -EMSGSIZE for a longer one, which stays there. */
+/* Copies the next message of at most `size` bytes, and gives its room back; returns its length.
+ * Returns -EMSGSIZE for a longer message, which stays in the ring. */
 int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patience_ns)
 {
 	const rb_frame *frame = &channel->consumer.frame;
@@ -409,8 +409,8 @@ int rb_release(rb_channel *channel, uint64_t index)
 	return 0;
 }
 
-/* Answers a held request: publishes the completion, then releases the request. In that order, so
- * that a device killed in between leaves a request to deliver again, not one to miss. */
+/* Answers a held request: publishes the completion, then releases the request. If the device is
+ * killed between the two, the request is still in the ring and could be delivered again. */
 int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64_t length, int kind)
 {
 	struct rb_consumer *consumer = &channel->consumer;
@@ -433,7 +433,7 @@ bool rb_holds(rb_channel *channel, uint64_t index)
 	return !rb_dead(channel) && rb_consumer_holds(&channel->consumer, index);
 }
 
-/* True when every slot is held by the caller: waiting for more would be for ever. */
+/* True when the caller holds every slot, so that waiting for more would never end. */
 int rb_all_held(rb_channel *channel)
 {
 	const struct rb_consumer *consumer = &channel->consumer;

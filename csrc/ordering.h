@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every load, store and fence on shared memory, by name; and on private memory that two threads of
- * one side share. The only file that spells a memory order.
+ * Every load, store and fence on shared memory, and on private memory that two threads of one side
+ * share. This is the only file that names a memory order.
  */
 #ifndef RB_ORDERING_H
 #define RB_ORDERING_H
@@ -34,8 +34,8 @@ static inline void rb_add(uint64_t *word, uint64_t more)
 	__atomic_fetch_add(word, more, __ATOMIC_RELAXED);
 }
 
-/* For a counter that only one thread of one process moves: relaxed, so that anybody may read it at
- * any time. */
+/* For a counter that only one thread of one process changes. The store is relaxed, so others may
+ * read the counter at any time. */
 static inline void rb_count(uint64_t *counter, uint64_t more)
 {
 	rb_store_relaxed(counter, *counter + more);
@@ -78,7 +78,7 @@ static inline void rb_store_relaxed_bool(bool *flag, bool value)
 	__atomic_store_n(flag, value, __ATOMIC_RELAXED);
 }
 
-/* True for the one that changed it from 0; nobody changes it after that. */
+/* True if this call changed it from 0; later calls change nothing. */
 static inline bool rb_set_once_int(int *word, int value)
 {
 	int none = 0;
@@ -87,7 +87,7 @@ static inline bool rb_set_once_int(int *word, int value)
 					   __ATOMIC_RELAXED);
 }
 
-/* For a flag in private memory that two threads of one side clear: true for the one that did. */
+/* For a flag in private memory that two threads of one side clear: true for the thread that did. */
 static inline bool rb_clear(bool *flag)
 {
 	return __atomic_load_n(flag, __ATOMIC_RELAXED) &&
@@ -99,7 +99,7 @@ static inline void rb_set(bool *flag)
 	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
 }
 
-/* For a flag in private memory that one thread at a time may hold: true for the one that got it. */
+/* For a flag in private memory that one thread at a time may hold: true if this thread got it. */
 static inline bool rb_flag_take(bool *flag)
 {
 	return !__atomic_exchange_n(flag, true, __ATOMIC_ACQUIRE);
@@ -110,7 +110,7 @@ static inline void rb_flag_give(bool *flag)
 	__atomic_store_n(flag, false, __ATOMIC_RELEASE);
 }
 
-/* The same, where others have to know who has it: 0 is nobody. */
+/* The same, but other threads can see who has it; 0 is nobody. */
 static inline bool rb_place_take(uint64_t *place, uint64_t who)
 {
 	uint64_t nobody = 0;
@@ -126,8 +126,8 @@ static inline void rb_place_give(uint64_t *place)
 
 /* ---- for both ---- */
 
-/* Orders every earlier store before every later load: the one thing that neither x86 nor Arm does
- * by itself, and what both lettered pairs stand on. */
+/* Orders every earlier store before every later load. Neither x86 nor Arm does that by itself, and
+ * pairs (B) and (D) depend on it. */
 static inline void rb_fence_full(void)
 {
 #ifdef RB_LITMUS_WITHOUT_FENCES
@@ -138,12 +138,12 @@ static inline void rb_fence_full(void)
 #endif
 }
 
-/* Fetches a cache line that will be written, or read, while the CPU goes on; nothing else. Any
- * address may be given. */
+/* Fetches a cache line that will be written soon, while the CPU goes on. It has no other effect,
+ * and any address will do. */
 static inline void rb_prefetch_for_writing(const void *address)
 {
 #if defined(__x86_64__)
-	/* What compilers make of the builtin there fetches a copy for reading. */
+	/* On x86 the builtin fetches a copy for reading only. */
 	__asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)address));
 #else
 	__builtin_prefetch(address, 1);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Descriptors with an owner from the moment they exist.
+ * Descriptors that have an owner from the moment they exist.
  *
- * The owner is there first, and the function that makes a descriptor puts it there. So no signal
- * handler of the caller's language can run between the two and lose it.
+ * The owner exists first, and the function that makes a descriptor stores it in the owner. So no
+ * signal handler of the caller's language can run between the two and lose the descriptor.
  *
- * All owners are in one list, and a child of fork closes what is in it: a copy would keep the
- * parent's sockets alive after the parent's death. The list is locked while a descriptor is made,
- * and for the time of a fork, so a child has no copy that is not in the list. Nothing that is done
- * under the lock waits.
+ * All owners are in one list, and a child of fork closes every descriptor in the list: its copies
+ * would keep the parent's sockets alive after the parent's death. The list is locked while a
+ * descriptor is made, and during a fork, so a child has no copy that is not in the list. No code
+ * waits while it holds the lock.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -69,8 +69,8 @@ void rb_owned_end(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* Moves a descriptor that was made just now away from 0, 1 and 2: what the program prints, or
- * reads, must never be ours. Returns where it is then; or -errno, and it is closed. */
+/* Moves a new descriptor away from 0, 1 and 2: the program must never print to it or read from it.
+ * Returns its new number; or closes it and returns -errno. */
 int rb_descriptor_move(int descriptor)
 {
 	if (descriptor < 0 || descriptor > STDERR_FILENO)
@@ -81,8 +81,8 @@ int rb_descriptor_move(int descriptor)
 	return status;
 }
 
-/* Between rb_owned_begin and rb_owned_end: gives a descriptor that was made just now, or -errno, to
- * an owner that has none. */
+/* Between rb_owned_begin and rb_owned_end: stores a new descriptor, or passes on an -errno. The
+ * owner has no descriptor yet. */
 int rb_owned_take(rb_owned *owned, int descriptor)
 {
 	descriptor = rb_descriptor_move(descriptor);
@@ -97,13 +97,13 @@ int rb_owned_take(rb_owned *owned, int descriptor)
 	return 0;
 }
 
-/* Its number, or -1 when it has none. */
+/* The number of the descriptor, or -1 when there is none. */
 int rb_owned_fd(const rb_owned *owned)
 {
 	return owned->fd ? owned->fd : -1;
 }
 
-/* Closes it; does nothing when that has been done. */
+/* Closes the descriptor; a second call does nothing. */
 void rb_owned_close(rb_owned *owned)
 {
 	rb_owned_begin();
@@ -156,14 +156,14 @@ int rb_owned_epoll(rb_owned *owned, const rb_channel *channel)
 	return status;
 }
 
-/* A file to be locked; made if need be. */
+/* Opens a file to be locked, and makes it if it does not exist. */
 int rb_owned_file(rb_owned *owned, const char *path)
 {
 	rb_owned_begin();
 	return finish(owned, open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
 
-/* Does nothing but take a place, to be given up when there is no other. */
+/* A descriptor that only keeps a number, to be closed when there is no other one left. */
 int rb_owned_spare(rb_owned *owned)
 {
 	rb_owned_begin();

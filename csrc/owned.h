@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What owned.c offers to those who make descriptors.
+ * The functions of owned.c for code that makes descriptors.
  */
 #ifndef RB_OWNED_H
 #define RB_OWNED_H

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * How far a consumer that has caught up lets its producer get ahead.
+ * How long a consumer that has caught up pauses, so that its producer gets ahead.
  *
- * Each look at the producer's index takes the line of it away from the producer, which then waits
- * for it at its next publish, behind the full fence. A consumer that is faster than its producer
- * has caught up after each entry; if it looked at once, every entry would cost both sides such a
- * transfer. So while entries come fast it pauses before it looks, for less than a microsecond,
- * and finds many.
+ * Each look at the producer's index takes its cache line away from the producer. At its next
+ * publish the producer waits for the line, at the full fence. A consumer that is faster than its
+ * producer has caught up after each entry. If it looked at once, every entry would cost both sides
+ * such a transfer. So while entries come fast, the consumer pauses before it looks, for less than a
+ * microsecond, and finds many entries.
  *
- * Whether they come fast is learnt. When a look, or a wait of a few looks, has found an entry many
- * times in a row, the consumer tries a pause; a longer one at the next trial if that brought too
- * few entries, as a transfer takes four times as long on some machines as on others. It goes on as
- * long as each pause brings enough. Two sides that answer each other get one entry for a pause, so
- * they hardly ever try: the trials become rarer each time that the longest one was in vain.
+ * The consumer learns whether entries come fast. When many looks, or waits of a few looks, have
+ * found an entry in a row, it tries a pause. If that brings too few entries, it tries a longer
+ * pause next time, because a transfer takes four times as long on some machines as on others. It
+ * goes on as long as each pause brings enough. Two sides that answer each other get one entry for
+ * each pause. They hardly ever try, because trials become rarer each time that the longest pause
+ * was in vain.
  */
 #ifndef RB_PACE_H
 #define RB_PACE_H
@@ -23,13 +24,13 @@
 
 #define RB_PAUSES_FIRST 16U
 #define RB_PAUSES_MOST 64U
-/* A pause has to bring so many entries, or it is not worth its delay. */
+/* A pause that brings fewer entries is not worth its delay. */
 #define RB_PAUSE_WORTH 8U
-/* With so many it is long enough. */
+/* A pause that brings this many entries is long enough. */
 #define RB_PAUSE_PLENTY 64U
-/* A wait that ended within so many looks was quick. */
+/* A wait that ended within this many looks was quick. */
 #define RB_QUICK_LOOKS 8U
-/* Quick ones in a row before a trial: at first, and at most. */
+/* Quick waits in a row before a trial: at first, and at most. */
 #define RB_TRIAL_FIRST 32U
 #define RB_TRIAL_MOST 4096U
 
@@ -37,7 +38,7 @@ struct rb_pace {
 	bool paces;          /* entries come fast */
 	unsigned int pauses; /* before a look then */
 	unsigned int quick;  /* waits in a row that were quick */
-	unsigned int trial;  /* as many of them as lead to the next trial */
+	unsigned int trial;  /* the number of quick waits that starts the next trial */
 };
 
 static inline struct rb_pace rb_pace_first(void)
@@ -70,7 +71,7 @@ static inline void rb_pace_found(struct rb_pace *pace, uint64_t entries)
 	}
 }
 
-/* Learns from a wait that was over after so many looks. */
+/* Learns from a wait that ended after `looks` looks. */
 static inline void rb_pace_waited(struct rb_pace *pace, uint64_t looks)
 {
 	if (looks > RB_QUICK_LOOKS)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * How long a wait may poll, learnt from how the last ones went. The one place that decides.
+ * How long a wait may poll. Only this file decides that; it learns from the waits before.
  *
  * Each end has a poller, which only the thread of that end uses. A wait asks rb_poller_budget how
  * long it may poll. It tells rb_poller_polled how the poll went, and rb_poller_slept how long the
  * whole wait was when the poll had to be followed by a sleep.
  *
- * For channel.h only, which has included api.h before.
+ * Only channel.h includes this file, after api.h.
  */
 #ifndef RB_POLLER_H
 #define RB_POLLER_H
@@ -27,9 +27,9 @@
 #define RB_WAKE_COST (100 * RB_US)
 /* With RB_POLL_ALWAYS, how long one call polls before the caller may handle a signal. */
 #define RB_POLL_SLICE (5 * RB_MS)
-/* While polling keeps finding nothing, 2^this waits less one go without it, at most. */
+/* While polling keeps finding nothing, at most 2^this - 1 waits in a row go without it. */
 #define RB_VAIN_MOST 6U
-/* What a bound on polling's share of the time may save up while nobody polls. */
+/* The most that polling may save up of its share of the time. */
 #define RB_CREDIT_MOST RB_MS
 
 struct rb_poller {
@@ -39,13 +39,13 @@ struct rb_poller {
 	uint64_t began_ns;  /* when the present wait began */
 	unsigned int vain;  /* polls of the longest budget, in a row, that found nothing */
 	unsigned int rest;  /* waits that sleep at once before the next one polls again */
-	uint64_t max_share; /* of the time that polling may take, of RB_SHARE_ALL */
-	int64_t credit_ns;  /* what that share has left of the time until credited_ns */
+	uint64_t max_share; /* of the time that polling may take, in parts of RB_SHARE_ALL */
+	int64_t credit_ns;  /* what polling may still use of that share, as of credited_ns */
 	uint64_t credited_ns;
 };
 
-/* What the share of the time that polling may take has left. It is negative after a poll that took
- * longer than it should have. */
+/* How long polling may still go on by its share of the time. Negative after a poll that took longer
+ * than it should have. */
 static inline int64_t rb_poller_credit(struct rb_poller *poller, uint64_t now)
 {
 	if (poller->max_share >= RB_SHARE_ALL)
@@ -83,9 +83,9 @@ static inline uint64_t rb_poller_budget(struct rb_poller *poller, struct rb_coun
 	return credit < (int64_t)RB_BUDGET_LEAST ? 0 : (uint64_t)credit;
 }
 
-/* Learns from a poll. One that took the longest budget and found nothing was in vain: no poll that
- * is permitted would have found the entry. The more of these in a row, the more waits do without
- * polling; else a stream that is always a little too slow for it would burn a CPU for nothing. */
+/* Learns from a poll. A poll of the longest budget that found nothing was in vain: no permitted
+ * poll would have found the entry. The more of these in a row, the more waits go without polling.
+ * Otherwise a stream that is always a little too slow would use a whole CPU for nothing. */
 static inline void rb_poller_polled(struct rb_poller *poller, struct rb_counters *counters,
 				    uint64_t spent_ns, bool found)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is done for each message while nothing is in the way: inline, as it takes no longer than a
- * call. Whatever needs more is in ends.c and kick.c.
+ * The steps of a message when nothing is in its way. They are inline, because they take no longer
+ * than a call would. The longer ways are in ends.c and kick.c.
  */
 #ifndef RB_QUICK_H
 #define RB_QUICK_H
@@ -29,8 +29,8 @@ static inline int rb_make_room(rb_channel *channel, uint64_t slots, int64_t pati
 	return rb_wait_for_room(channel, slots, patience_ns);
 }
 
-/* Fetches the cache line of a slot that will be written soon, if it is known to be free. Else the
- * CPU fetches it when it is written, and the fence of that publish waits for it. */
+/* Fetches the cache line of a slot that will be written soon, if that slot is known to be free.
+ * Otherwise the CPU fetches the line at the write, and the fence of that publish waits for it. */
 static inline void rb_fetch_free(const struct rb_producer *producer)
 {
 	uint64_t ahead = producer->write + producer->ahead;
@@ -39,7 +39,7 @@ static inline void rb_fetch_free(const struct rb_producer *producer)
 		rb_prefetch_for_writing(rb_producer_slot(producer, ahead));
 }
 
-/* The same for a slot that will be read soon, if an entry is known to be in it. */
+/* The same for a slot that will be read soon, if it is known to have an entry. */
 static inline void rb_fetch_arrived(const struct rb_consumer *consumer)
 {
 	if (consumer->write_seen - consumer->next > consumer->ahead)
@@ -73,8 +73,9 @@ static inline int rb_await_entry(rb_channel *channel, int64_t patience_ns)
 	return rb_wait_for_entry(channel, patience_ns);
 }
 
-/* Takes the next slots, with so many frames in them, that are no longer needed. Only where nothing
- * is held before them: no entry is kept of them then, as all before `next` may be given back. */
+/* Takes the next slots, with `entries` frames in them, and is done with them at once. Only if no
+ * frame before them is held: then all slots before `next` may be given back, and these frames need
+ * no entry in `holds`. */
 static inline void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint64_t entries,
 				    uint64_t bytes)
 {

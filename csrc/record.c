@@ -17,14 +17,14 @@ static uint64_t room_for(struct rb_producer *producer, uint64_t most)
 
 	if (room >= most)
 		return most;
-	/* For its look at the peer's index. */
+	/* Called because it looks at the peer's index. */
 	rb_producer_room(producer, most);
 	room = producer->count - (producer->write - producer->read_seen);
 	return room < most ? room : most;
 }
 
-/* Copies records into the ring and publishes them, as many as there is room for; returns how many.
- * Many are published a quarter of the ring at a time, so that both sides copy at the same time. */
+/* Copies as many records into the ring as fit, and publishes them; returns how many. It publishes
+ * at most a quarter of the ring at a time, so that both sides copy at the same time. */
 int64_t rb_write(rb_channel *channel, const void *records, uint64_t count)
 {
 	struct rb_producer *producer = &channel->producer;
@@ -48,7 +48,7 @@ int64_t rb_write(rb_channel *channel, const void *records, uint64_t count)
 	return (int64_t)written;
 }
 
-/* Hands out room for records to be written in place; returns the first one's slot. */
+/* Hands out room for records to be written in place; returns the slot of the first. */
 int64_t rb_reserve_records(rb_channel *channel, uint64_t count)
 {
 	int status = rb_may_produce(channel);
@@ -75,8 +75,8 @@ int rb_commit_records(rb_channel *channel, uint64_t reservation, uint64_t count)
 
 /* ---- consuming ---- */
 
-/* Lends all records that have arrived, from the first that was not returned, but not more than
- * `most`; returns how many. The first one's slot is frame.start. */
+/* Lends all records that have arrived, from the first that was not returned, but at most `most`;
+ * returns how many. frame.start is the slot of the first. */
 int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
 {
 	struct rb_consumer *consumer = &channel->consumer;
@@ -99,7 +99,7 @@ int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
 	return (int64_t)lent;
 }
 
-/* Gives the first `count` of the records that were lent back to the producer. */
+/* Gives the first `count` of the lent records back to the producer. */
 int rb_return(rb_channel *channel, uint64_t count)
 {
 	struct rb_consumer *consumer = &channel->consumer;

@@ -13,14 +13,14 @@
  *     rb_consumer_skip            `next` moves over a frame that the caller is done with
  *     rb_consumer_mark_released   the caller is done with a held frame; no index moves
  *     rb_consumer_release_to      read_index moves: the producer may write all slots before it
- *     rb_consumer_free_released   release_to, over all frames in front that nobody needs
+ *     rb_consumer_free_released   release_to, over all released frames before the first held one
  *     rb_consumer_release         mark_released, then free_released
  */
 #include "channel.h"
 
-/* Whether an index that moves from `old` to `new` passes the event, which is when the side that set
- * the event wants a kick: the event lies in [old, new). As vring_need_event of VIRTIO, and
- * need_event of Linux's tools/virtio/ringtest. */
+/* Whether an index that moves from `old` to `new` passes the event, that is, whether the event lies
+ * in [old, new). Then the side that set the event wants a kick. The same as vring_need_event of
+ * VIRTIO, and need_event of Linux's tools/virtio/ringtest. */
 static bool need_event(uint64_t event, uint64_t old, uint64_t new_index)
 {
 	return event - old < new_index - old;
@@ -54,8 +54,8 @@ static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_
 		producer->moderated_left = enough > entries ? enough - entries : 0;
 		return enough > entries ? RB_WAKE_LATER : RB_WAKE_NOW;
 	}
-	/* We count the entries, as the consumer cannot know how many slots they will take. If the
-	 * count is wrong, because the consumer has gone on meanwhile, the timer is still set. */
+	/* We count the entries, because the consumer cannot know how many slots they will take. If
+	 * the consumer has gone on meanwhile, the count is wrong, but the timer is still set. */
 	if (event != producer->moderated_event)
 		producer->moderated_left = 0; /* it has woken up */
 	if (!producer->moderated_left)
@@ -65,7 +65,7 @@ static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_
 	return enough ? RB_WAKE_ENOUGH : RB_WAKE_NOT;
 }
 
-/* Offers the next slots, so many entries, to the consumer; tells whether it must be woken. */
+/* Offers the next slots, with `entries` entries, to the consumer; tells how to wake it. */
 enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries)
 {
 	uint64_t old = producer->write;
@@ -74,8 +74,8 @@ enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, u
 	/* (A) pairs with the acquire in rb_consumer_look: the slots must be whole before the
 	 * index that offers them, or the consumer reads the previous lap's bytes. */
 	rb_store_release(&producer->mine->write_index, producer->write);
-	/* (B) pairs with the fence in arm: either we see that the consumer has armed, or
-	 * it sees this index. Without it both can miss, and the consumer sleeps on an entry. */
+	/* (B) pairs with the fence in arm: either we see that the consumer has armed, or it sees
+	 * this index. Without the fence both can miss, and the consumer sleeps on an entry. */
 	rb_fence_full();
 	return wake_for(producer, old, slots, entries);
 }
@@ -86,7 +86,7 @@ int rb_consumer_available(struct rb_consumer *consumer)
 	return consumer->write_seen != consumer->next ? 1 : rb_consumer_look(consumer);
 }
 
-/* The same, and write_seen is as new as it can be: for a caller that takes all that has arrived. */
+/* The same, with a new look at the index: for a caller that takes everything that has arrived. */
 int rb_consumer_look(struct rb_consumer *consumer)
 {
 	/* (A) pairs with the release in rb_producer_publish. Load once, check the copy, use the
@@ -98,12 +98,12 @@ int rb_consumer_look(struct rb_consumer *consumer)
 	return write != consumer->next;
 }
 
-/* Takes the next slots as one frame, which is released by its index. */
+/* Takes the next slots as one frame; its index names it when it is released. */
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes)
 {
 	struct rb_hold *hold = &consumer->holds[consumer->next & (consumer->count - 1)];
 
-	/* All before the first held frame may be given back, whether it has an entry or not. */
+	/* All slots before the first held frame may be given back, with or without an entry. */
 	if (!consumer->held++)
 		consumer->first_held = consumer->next;
 	hold->token = token;
@@ -132,7 +132,7 @@ void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index)
 	rb_count(&consumer->mine->consumer.bytes, hold->bytes);
 }
 
-/* rb_consumer_skip, behind a frame that is held: the next frames get entries then as well. */
+/* rb_consumer_skip behind a held frame: then the skipped slots need an entry, too. */
 void rb_consumer_skip_held(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes)
 {
 	uint64_t index = consumer->next;
@@ -158,7 +158,7 @@ bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read)
 	return need_event(event, old, read);
 }
 
-/* Gives the slots back that lie before all that is still held. True when the producer sleeps and
+/* Gives back the slots before the first frame that is still held. True when the producer sleeps and
  * must be kicked. */
 bool rb_consumer_free_released(struct rb_consumer *consumer)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The segment: makes its header, checks a header that somebody else made, maps the areas of both
+ * The segment: makes its header, checks a header that the other side made, maps the areas of both
  * sides.
  */
 #include <string.h>
@@ -23,7 +23,7 @@ size_t rb_header_size(void)
 	return sizeof(struct rb_header);
 }
 
-/* Whether so many slots of this size can be mapped twice in a row, which goes by pages. */
+/* Whether that many slots of this size can be mapped twice in a row: they must fill whole pages. */
 static bool is_ring(uint64_t slots, uint64_t slot_size)
 {
 	if (!slots || (slots & (slots - 1)) || !slot_size || slot_size > UINT32_MAX)
@@ -48,10 +48,10 @@ static uint64_t end_of(const struct rb_geometry *ring)
 	return ring->slots_offset + ring->slots * ring->slot_size;
 }
 
-/* Fills in a header for two rings. With `dtype_bytes`, the length of the text that describes them,
- * the doorbell ring has records; the interrupt ring always has messages. Returns the segment's
- * size, or 0 when a number of slots is no power of two, or slots do not fill whole pages or are
- * more than 1 GiB together. */
+/* Fills in a header for two rings. If `dtype_bytes` is not 0, the doorbell ring has records, and a
+ * text of that length describes them; the interrupt ring always has messages. Returns the segment's
+ * size. Returns 0 when a number of slots is no power of two, or the slots of a ring do not fill
+ * whole pages, or are more than 1 GiB together. */
 uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell_slot_size,
 			uint64_t interrupt_slots, uint64_t dtype_bytes, uint64_t first_index)
 {

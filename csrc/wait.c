@@ -2,8 +2,8 @@
  *
  * Looking, arming, sleeping. The only file that sleeps.
  *
- * A wait has two steps. rb_wait_poll looks at shared memory for the poll budget. If that was in
- * vain, rb_wait_sleep arms, fences, looks again, and sleeps on {eventfd, timer, control socket}.
+ * A wait has two steps. rb_wait_poll looks at shared memory for the poll budget. If that finds
+ * nothing, rb_wait_sleep arms, fences, looks again, and sleeps on {eventfd, timer, control socket}.
  */
 #include <poll.h>
 
@@ -19,7 +19,7 @@
 
 /* ---- looking ---- */
 
-/* `needed` is the room that is enough. */
+/* `needed` is how many free slots are enough. */
 static int look_at_rings(rb_channel *channel, int want, uint64_t needed)
 {
 	int ready = 0;
@@ -41,14 +41,14 @@ static int look_at_rings(rb_channel *channel, int want, uint64_t needed)
 	return ready;
 }
 
-/* What of `want` is ready; 0 when nothing is and may still come; -errno when nothing will. */
+/* The part of `want` that is ready; 0 when nothing is ready yet; -errno when nothing will come. */
 static int look(rb_channel *channel, int want, uint64_t needed)
 {
 	int ready = look_at_rings(channel, want, needed);
 
 	if (ready == 0) {
 		int gone = rb_no_more_comes(channel);
-		/* The peer may have published between our look and its leaving, never after. */
+		/* The peer may have published after our look and before it left, but not later. */
 		if (gone) {
 			ready = look_at_rings(channel, want & RB_DATA, 0);
 			if (ready == 0)
@@ -60,7 +60,7 @@ static int look(rb_channel *channel, int want, uint64_t needed)
 
 /* ---- arming ---- */
 
-/* Tells the peer from which index on we want a kick, for all that we wait for. */
+/* Tells the peer from which index on we want a kick, for everything in `want`. */
 static inline void arm(rb_channel *channel, int want, uint64_t needed)
 {
 	struct rb_producer *producer = &channel->producer;
@@ -86,7 +86,8 @@ static inline void arm(rb_channel *channel, int want, uint64_t needed)
 	rb_fence_full();
 }
 
-/* Puts the events behind again, so that the peer does not kick a side that is awake. */
+/* Moves the events behind their indices again, so that the peer does not kick a side that is
+ * awake. */
 static void disarm(rb_channel *channel, int want)
 {
 	if (want & RB_DATA)
@@ -135,7 +136,7 @@ static bool is_pollable(const rb_channel *channel)
 }
 
 /* The caller sleeps on the descriptors by itself. So they stay readable while there is something to
- * take, and the consumer stays armed while there is not. What it drained may have been the kick for
+ * take, and the consumer stays armed while there is not. The kick that it drained may have been for
  * more entries than the caller takes, so it kicks itself. */
 static void stay_readable_if(rb_channel *channel, bool ready)
 {
@@ -143,7 +144,7 @@ static void stay_readable_if(rb_channel *channel, bool ready)
 		rb_kick(channel->consumer.data_fd);
 }
 
-/* Whether the caller keeps messages that it took, and that an event loop has not been told of. */
+/* Sets whether the caller keeps messages that it took and that its event loop does not know of. */
 void rb_in_hand(rb_channel *channel, int in_hand)
 {
 	rb_store_relaxed_bool(&channel->consumer.in_hand, in_hand != 0);
@@ -151,8 +152,8 @@ void rb_in_hand(rb_channel *channel, int in_hand)
 		rb_kick(channel->consumer.data_fd);
 }
 
-/* A look has found nothing, so the caller may go to sleep. The order is that of a sleep: drain,
- * arm, look. */
+/* A look has found nothing, so the caller may sleep. The order is that of a sleep: drain, arm,
+ * look. */
 static int settle(rb_channel *channel)
 {
 	rb_kick_if_owed_leaving_timer(&channel->producer);
@@ -187,8 +188,9 @@ static struct rb_counters *counters_of(rb_channel *channel, int want)
 			       : &channel->consumer.mine->consumer;
 }
 
-/* Polls within the budget. A producer that found the ring full looks for a good part of it, so that
- * it does not stop again after one message. When the budget is over it takes what it needs. */
+/* Polls within the budget. A producer that found the ring full looks for a good part of the ring,
+ * so that it does not stop again after one message. When the budget is over, the room of its
+ * message is enough. */
 int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 {
 	if (rb_dead(channel))
@@ -202,13 +204,13 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	poller->began_ns = began;
 	rb_look_for_peer_at_times(channel, began);
 
-	/* Copies: the other end of this side may be in use by another thread. */
+	/* Read only if wanted: another thread may use the other end of this side. */
 	uint64_t enough = want & RB_SPACE ? channel->producer.needed : 0;
 	uint64_t needed = enough;
 	if (want == RB_SPACE && budget && needed < channel->producer.count / 8)
 		needed = channel->producer.count / 8;
 	int ready = look(channel, want, needed);
-	/* A side that waits cannot come back for the kick that it holds back. */
+	/* A side that waits cannot send later the kick that it holds back. */
 	if (!ready && budget)
 		rb_kick_if_owed_leaving_timer(&channel->producer);
 	uint64_t now = began, looks = 0;
@@ -231,9 +233,9 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	return ready;
 }
 
-/* A few looks, for a caller that gives something up before a real wait (Python's GIL): enough for
- * what comes within a microsecond. It does not look where the wait that begins now would not poll,
- * nor where polling is bounded, as nobody counts these looks. */
+/* A few looks, for a caller that gives something up before a real wait (Python's GIL). They take
+ * less than a microsecond. It does not look if the wait would not poll, nor if `max_share` bounds
+ * polling, because nothing counts these looks. */
 int rb_glance(rb_channel *channel, int want)
 {
 	const struct rb_poller *poller = poller_of(channel, want);
@@ -274,8 +276,8 @@ static uint64_t time_left(uint64_t began, uint64_t timeout_ns)
 	return passed < timeout_ns ? timeout_ns - passed : 0;
 }
 
-/* Sleeps until something of `want` is ready. When signal_fd becomes readable the sleep ends as a
- * signal ends it; -1 is none. A negative timeout is for ever. */
+/* Sleeps until something of `want` is ready. When signal_fd becomes readable, the sleep ends as if
+ * a signal had come; -1 is none. A negative timeout is for ever. */
 int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_fd)
 {
 	if (rb_dead(channel))
@@ -321,7 +323,7 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 
 /* ---- options ---- */
 
-/* `max_share` bounds the time that adaptive polling may take, of RB_SHARE_ALL. */
+/* `max_share` is the share of the time that adaptive polling may take, in parts of RB_SHARE_ALL. */
 void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, uint64_t max_share,
 		       int always_kick)
 {
@@ -329,7 +331,7 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
 	struct rb_poller poller = {
 		.polling = polling,
 		.max_ns = max_poll_ns,
-		/* Not 0, so that the first wait may poll as well. */
+		/* Not 0, so that the first wait may poll, too. */
 		.budget_ns = adaptive ? max_poll_ns / 2 : 0,
 		.max_share = max_share,
 		.credited_ns = rb_now_ns(),
@@ -341,8 +343,8 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
 	channel->producer.always_kick = always_kick != 0;
 }
 
-/* The consumer's sleeps from now on end after so many entries, or so long after the first of them,
- * whichever is first. The default is 1 entry: the first one wakes it. */
+/* From now on the consumer's sleeps end after that many entries, or that long after the first of
+ * them, whichever comes first. The default is 1: the first entry wakes it. */
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns)
 {
 	rb_store_relaxed(&channel->consumer.moderation_entries, entries);

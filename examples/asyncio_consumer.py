@@ -33,9 +33,8 @@ async def consume_all(events: ringbell.MessageConsumer) -> None:
             return
         except ringbell.EndOfStream:
             over.set_result(None)
-        except ringbell.RingbellError as error:  # the producer died
+        except ringbell.PeerLost as error:  # the producer died
             over.set_exception(error)
-        # There is nothing to take any more, and the descriptor would stay readable.
         loop.remove_reader(events.fileno())
 
     loop.add_reader(events.fileno(), take)
@@ -43,11 +42,12 @@ async def consume_all(events: ringbell.MessageConsumer) -> None:
     print(f"{len(received)} events, the last is {received[-1].decode()!r}")
 
 
+def consumer() -> None:
+    # To meet the producer blocks, so it is done before the loop runs.
+    with ringbell.consume(NAME) as events:
+        asyncio.run(consume_all(events))
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "producer":
-        producer()
-    else:
-        # Meeting the producer blocks, so it comes before the loop. In a thread of the loop nothing
-        # could end it, not even Ctrl-C.
-        with ringbell.consume(NAME) as events:
-            asyncio.run(consume_all(events))
+    side = {"producer": producer, "consumer": consumer}.get(sys.argv[-1])
+    side() if side else sys.exit(__doc__)

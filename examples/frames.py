@@ -40,4 +40,5 @@ def viewer() -> None:
 
 
 if __name__ == "__main__":
-    {"camera": camera, "viewer": viewer}[sys.argv[1]]()
+    side = {"camera": camera, "viewer": viewer}.get(sys.argv[-1])
+    side() if side else sys.exit(__doc__)

@@ -4,6 +4,7 @@
 #
 #     examples/pipeline.sh FROM TO
 set -eu
+: "${2:?usage: pipeline.sh FROM TO}"
 
 # A name of its own, so that two runs at once do not meet each other.
 name="copy-$$"

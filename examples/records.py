@@ -37,4 +37,5 @@ def consumer() -> None:
 
 
 if __name__ == "__main__":
-    {"producer": producer, "consumer": consumer}[sys.argv[1]]()
+    side = {"producer": producer, "consumer": consumer}.get(sys.argv[-1])
+    side() if side else sys.exit(__doc__)

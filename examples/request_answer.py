@@ -35,4 +35,5 @@ def driver() -> None:
 
 
 if __name__ == "__main__":
-    {"device": device, "driver": driver}[sys.argv[1]]()
+    side = {"device": device, "driver": driver}.get(sys.argv[-1])
+    side() if side else sys.exit(__doc__)

@@ -16,7 +16,7 @@ with ringbell.consume("ticks") as ticks:                                     # p
 from typing import TYPE_CHECKING, Any
 
 try:
-    # The import in our extension is C, which tools that freeze programs cannot see.
+    # Our extension imports it in C. Tools that freeze programs do not see an import in C.
     import _cffi_backend  # noqa: F401
 
     from ringbell._ends import Completion, Frame, RecordBlock, Request

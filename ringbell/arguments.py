@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Options that are numbers: what is none of the right kind is refused in words of our own.
+"""Checks of options that are numbers, with our own error texts.
 
-A complaint says what the option is: "cpu is the number of a CPU". What was given is added to it.
-`csrc/python/arguments.c` does the same for what the ends take.
+A complaint says what the option is: "cpu is the number of a CPU". The value given is added to it.
+`csrc/python/arguments.c` does the same for the arguments of the ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LONGEST = 60  # characters of what was given
 
 
 def whole_number(value: SupportsIndex, least: int, most: int, complaint: str) -> int:
-    """Read an integer; raises TypeError for what is none, ValueError for one out of range."""
+    """Read an integer; raises TypeError if it is none, ValueError if it is out of range."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -28,7 +28,8 @@ def whole_number(value: SupportsIndex, least: int, most: int, complaint: str) ->
 def real_number(value: SupportsFloat | SupportsIndex, complaint: str) -> float:
     """Read a number, which may be infinite.
 
-    Raises TypeError for what is none, ValueError for nan and for what no float can hold.
+    Raises TypeError if it is no number, ValueError for nan and for an integer too large for a
+    float.
     """
     try:
         number = math.ldexp(value, 0)  # unlike float, it reads no text
@@ -42,7 +43,7 @@ def real_number(value: SupportsFloat | SupportsIndex, complaint: str) -> float:
 
 
 def shown(value: object) -> str:
-    """Show what was given, however long it is."""
+    """Show a value in an error text, shortened if it is long."""
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits

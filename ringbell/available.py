@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How much memory the machine has available, and the control groups of this process leave it."""
+"""How much memory this process can still have: the machine and the control groups bound it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MUCH_MEMORY = 16 << 20
-"""Bytes. For less than this nobody looks whether it is available: looking takes longer."""
+"""Bytes. Nothing checks whether less than this is available: the check would take longer."""
 
 _GROUPS = Path("/sys/fs/cgroup")
-# Of version 2 and 1: what is the limit, the use, and what of that the kernel gives up by itself.
+# Of version 2 and of version 1: the limit, the use, and the part of it that the kernel can free.
 _FILES = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -22,8 +22,8 @@ _FILES = (
 def available_memory() -> int:
     """Give the bytes of memory that this process can still have; takes some 100 us.
 
-    The least of what the machine has (`MemAvailable`) and what each of the control groups of this
-    process leaves below its limit. What cannot be read is no limit.
+    That is the least of two: what the machine has (`MemAvailable`), and what each control group of
+    this process has left below its limit. A file that cannot be read counts as no limit.
     """
     bounds = [_field(Path("/proc/meminfo"), "MemAvailable:", sys.maxsize >> 10) << 10]
     for folder in _groups():
@@ -36,7 +36,7 @@ def available_memory() -> int:
 
 
 def _groups() -> Iterator[Path]:
-    """Give the folders of this process's control groups for memory, and those they lie in."""
+    """Give the folders of this process's control groups for memory, and their parents."""
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:

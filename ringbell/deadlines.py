@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Timeouts, and the times of the monotonic clock when they are over."""
+"""Timeouts, and the deadlines that they become on the monotonic clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 from ringbell.arguments import real_number
 
-# Seconds. What is longer is for ever: a socket counts its milliseconds in 32 bits.
+# Seconds. A longer timeout counts as for ever: a socket counts milliseconds in 32 bits.
 _LONGEST = 2e6
 _COMPLAINT = "timeout is a number of seconds or None"
 
@@ -15,7 +15,7 @@ _COMPLAINT = "timeout is a number of seconds or None"
 def deadline_after(timeout: float | None) -> float | None:
     """Turn a timeout in seconds into a time of the monotonic clock; None is for ever.
 
-    Raises TypeError for what is no number; ValueError for nan, and for what is negative.
+    Raises TypeError if it is no number; ValueError if it is nan or negative.
     """
     if timeout is None:
         return None
@@ -26,7 +26,7 @@ def deadline_after(timeout: float | None) -> float | None:
 
 
 def seconds_left(deadline: float | None) -> float | None:
-    """Give what a socket takes as its timeout; None is for ever."""
+    """Give the seconds until the deadline, as a socket takes them; None is for ever."""
     if deadline is None:
         return None
     left = deadline - time.monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The errors, by whose turn it is to do something about them."""
+"""The errors. Their classes differ by who has to act: this side, the other side, or nobody."""
 
 
 class RingbellError(Exception):
@@ -11,7 +11,7 @@ class RingFull(RingbellError, TimeoutError):  # noqa: N818  (named for the state
 
 
 class RingEmpty(RingbellError, TimeoutError):  # noqa: N818
-    """Nothing arrived within the timeout, or nothing can arrive: no request is in flight."""
+    """Nothing arrived within the timeout. Or nothing can arrive: no request is in flight."""
 
 
 class EndOfStream(RingbellError, EOFError):  # noqa: N818
@@ -21,33 +21,35 @@ class EndOfStream(RingbellError, EOFError):  # noqa: N818
 class PeerLost(RingbellError, ConnectionError):  # noqa: N818
     """The other side died without closing the channel; all that it sent has been taken.
 
-    Also when an exception left the `with` block of a producer, a driver or a device, or ended a
-    `serve` that had requests to answer, so that nobody takes half of what was meant for the whole.
+    It is also raised when an exception left the other side's `with` block (of a producer, a driver
+    or a device), or ended its `serve` before all requests were answered. So nobody takes half of
+    the data for the whole.
     """
 
 
 class RequestFailed(RingbellError):  # noqa: N818
-    """The device answered that it could not do the request; the message is what it said."""
+    """The device answered that it could not do the request. The message is the device's text."""
 
 
 class MessageTooLong(RingbellError, MemoryError):  # noqa: N818
     """A message is longer than `max_message`, or than the memory that the machine has available.
 
-    It is skipped; the next call takes the message behind it. Requests and answers that are too long
-    fail, instead: the driver gets RequestFailed.
+    The message is skipped; the next call takes the message behind it. A request or an answer that
+    is too long fails instead: the driver gets RequestFailed.
     """
 
 
 class CorruptRing(RingbellError):  # noqa: N818
-    """The other side broke the format of the shared memory. The channel is dead from then on."""
+    """The other side broke the format of the shared memory. The channel cannot be used any more."""
 
 
 class LayoutMismatch(RingbellError):  # noqa: N818
     """The two sides do not agree on what the shared memory carries.
 
-    Another layout version, geometry or dtype, or messages where records were asked for.
+    The layout version, the geometry or the dtype differs, or the other side sends messages where
+    this side asked for records.
     """
 
 
 class ChannelClosed(RingbellError):  # noqa: N818
-    """You closed the channel, or it belongs to the process that this one was forked from."""
+    """You closed the channel, or this process was forked and its parent owns the channel."""

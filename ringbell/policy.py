@@ -17,9 +17,10 @@ _LONGEST = 1.0  # seconds
 class Moderation:
     """Have a sleeping consumer woken after `entries` entries, or `delay` seconds after the first.
 
-    Whichever comes first wakes it: fewer wake-ups for more latency, as network cards do it. A
-    consumer that still polls finds an entry at once. The producer sets a timer of the kernel, one
-    system call for each wake-up. A producer that finds the ring full wakes the consumer at once.
+    Whichever comes first wakes it. There are fewer wake-ups and more latency, as in network cards.
+    A consumer that still polls finds an entry at once. The producer sets a timer of the kernel for
+    each wake-up, which takes one system call. A producer that finds the ring full wakes the
+    consumer at once.
 
     Raises ValueError unless `entries` is from 2 to 2**32 and `delay` above 0 and at most 1 second.
     """
@@ -48,11 +49,11 @@ Polling = Literal["adaptive", "never", "always"]
 Kick = Literal["asleep", "always"]
 
 MAX_POLL = 100e-6
-"""Seconds. A little more than a wake-up costs: two sides that have woken each other up settle into
-polling."""
+"""Seconds. A little more than a wake-up takes, so that two sides that answer each other go on to
+poll."""
 
 MAX_SHARE = 1.0
-"""Of the time: all of it, so adaptive polling has no bound."""
+"""The share of the time that polling may take: all of it, so adaptive polling has no bound."""
 
 _POLLING = {
     "adaptive": lib.RB_POLL_ADAPTIVE,
@@ -63,9 +64,9 @@ _POLLING = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How one side of a channel waits and kicks, and what it takes.
+    """How one side of a channel waits and kicks, and how long a message it takes.
 
-    These are the options of whatever opens a channel, checked.
+    These are the options of the functions that open a channel, checked.
     """
 
     polling: Polling = "adaptive"
@@ -78,7 +79,7 @@ class Policy:
     def __post_init__(self) -> None:
         _one_of(_POLLING, self.polling, f"polling is one of {', '.join(_POLLING)}")
         _one_of(("asleep", "always"), self.kick, "kick is 'asleep' or 'always'")
-        # No longer: no signal interrupts a poll, and Ctrl-C has to work at once.
+        # The bound is low because no signal interrupts a poll, and Ctrl-C has to work at once.
         complaint = "max_poll is from 0 to 0.05 seconds"
         if not 0 <= real_number(self.max_poll, complaint) <= 0.05:
             raise ValueError(f"{complaint}, not {shown(self.max_poll)}")

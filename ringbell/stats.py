@@ -17,15 +17,15 @@ class PollingCounters:
     missed: int
     """Waits that polling did not end."""
     capped: int
-    """Waits that polled for less than the budget, or not at all, because of `max_share`."""
+    """Waits that polled less than the budget, or not at all, because of `max_share`."""
     time_ns: int
     """Nanoseconds spent polling."""
     budget_ns: int
     """Nanoseconds that adaptive polling may take in the next wait; 0: it sleeps at once."""
     grown: int
-    """Times the budget grew: a longer look would have found an entry."""
+    """Times the budget grew, because a longer poll would have found an entry."""
     shrunk: int
-    """Times it shrank, or the next waits were told not to poll, as no look would have found one."""
+    """Times the budget shrank, or polling was left out of the next waits, because it found none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ProducerCounters:
     kicks_sent: int
     """Eventfd writes to wake the consumer."""
     kicks_saved: int
-    """Publishes without a kick: the consumer was awake, or is kicked for several at a time."""
+    """Publishes without a kick: the consumer was awake, or one kick is for several publishes."""
     kicks_late: int
     """Times a timer was set to wake the consumer (`Moderation`, `coalesce(max_delay=...)`)."""
     sleeps: int
@@ -107,8 +107,8 @@ class Stats:
     driver: SideStats
     device: SideStats
     memory: str
-    """What the shared memory is: `"memfd"`, sealed against being shortened, or `"posix"`, a file on
-    /dev/shm."""
+    """What the shared memory is: `"memfd"`, which is sealed so that nobody can shorten it, or
+    `"posix"`, a file on /dev/shm."""
 
 
 _Counters = TypeVar("_Counters")

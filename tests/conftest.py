@@ -122,6 +122,7 @@ def _segments() -> set[str]:
 def nothing_is_left() -> Iterator[None]:
     """Each test gives back its segments, descriptors and threads, also when it fails."""
     segments, descriptors = _segments(), _descriptors()
+    gc.freeze()  # what is there now needs no look; with all libraries loaded one takes long
     yield
     gc.collect()
     assert _segments() <= segments

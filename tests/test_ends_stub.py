@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+import stub_docs
 
 import ringbell
 from ringbell import _ends
@@ -107,6 +108,13 @@ def test_what_the_stub_calls_a_property_is_read_only_and_all_else_is_not(name):
             assert inspect.isdatadescriptor(getattr(kind, function.name))
         else:
             assert callable(getattr(kind, function.name))
+
+
+def test_an_editor_finds_the_docstrings_of_the_extension_in_the_stub():
+    texts = list(stub_docs.documented(STUB))
+    assert len(texts) > 40
+    for node, text in texts:
+        assert ast.get_docstring(node) == text, f"{node.name}: run `make format`"
 
 
 # What is shown at all: see test_house.py.

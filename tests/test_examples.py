@@ -3,6 +3,7 @@
 
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -80,16 +81,28 @@ def test_ctrl_c_ends_an_event_loop_that_waits_for_its_producer(start, folder):
     assert consumer.returncode == -signal.SIGINT
 
 
-def test_an_event_loop_is_told_of_a_producer_that_died(start, folder):
+def test_the_event_loop_is_told_when_the_producer_dies(start, folder):
+    names = Path(folder) / "ringbell"
+    names.mkdir(0o700)
     consumer = start("asyncio_consumer.py", "consumer")
-    path = Path(folder) / "ringbell/events.sock"
-    wait_until_listening(path)
-    with pytest.raises(ZeroDivisionError), ringbell.produce(path):
-        raise ZeroDivisionError
+    with pytest.raises(InterruptedError), ringbell.produce(names / "events.sock"):
+        raise InterruptedError
     _, messages = consumer.communicate()
     assert consumer.returncode == 1
-    assert messages.count("Traceback") == 1
-    assert "ringbell.errors.PeerLost" in messages
+    assert "PeerLost" in messages.splitlines()[-1]
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_without_a_side_an_example_says_how_it_is_used(example):
+    text = runpy.run_path(str(example))["__doc__"]
+    assert re.search(rf"^python examples/{example.name} \w+ +in one terminal$", text, re.MULTILINE)
+
+
+def test_a_side_that_there_is_not_is_answered_with_the_use(start):
+    example = start("records.py", "nonsense")
+    _, messages = example.communicate()
+    assert (example.returncode, "in one terminal" in messages) == (1, True)
+    assert "Traceback" not in messages
 
 
 def test_a_folder_is_copied_by_the_pipeline(folder, tmp_path):

@@ -581,7 +581,7 @@ def test_entering_a_block_again_inside_itself_is_an_error_and_holds_nothing_back
     block = driver.doorbell.coalesce()
     with block:
         driver.doorbell.send(b"x")
-        with pytest.raises(RuntimeError, match="coalesces already"), block:
+        with pytest.raises(RuntimeError, match="inside a coalesce.. block already"), block:
             pass
         assert kicks(driver) == (0, 0)
     assert kicks(driver) == (1, 0)
@@ -592,7 +592,7 @@ def test_a_block_that_could_not_begin_ends_no_other(asleep):
     driver, device = asleep()
     with driver.doorbell.coalesce():
         other = driver.doorbell.coalesce()
-        with pytest.raises(RuntimeError, match="coalesces already"):
+        with pytest.raises(RuntimeError, match="inside a coalesce.. block already"):
             other.__enter__()
         other.__exit__(None, None, None)
         del other

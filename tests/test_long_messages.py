@@ -102,7 +102,7 @@ def test_a_refusal_that_finds_no_room_is_sent_by_a_later_call(pair):
     for _ in range(RING // 64):
         device.interrupt.send(b"full")
     token = driver.submit(b"x" * 11)
-    with pytest.raises(ringbell.RingEmpty, match="but for a request that is too long"):
+    with pytest.raises(ringbell.RingEmpty, match="except for a request that is too long"):
         device.take(timeout=0)
     with pytest.raises(ringbell.RingEmpty):
         driver.reap(timeout=0)  # drops what it did not ask for

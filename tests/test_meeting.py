@@ -321,7 +321,7 @@ def test_descriptors_of_another_kind_are_refused(refusal, made):
     ("field", "value", "message"),
     [
         (0, 0x1234, "does not start with ringbell's magic number"),
-        (1, 99, "layout version 99, which this ringbell does not speak"),
+        (1, 99, "layout version 99, which this ringbell does not know"),
         (2, 0, "not marked as ready"),
         (1, 2, "layout version 2, which this ringbell"),
         (4, 4096, "geometry does not fit its size"),

@@ -165,7 +165,7 @@ def test_a_part_of_a_record_at_the_end_is_an_error_and_the_whole_ones_arrive(run
     assert "gave it up" in messages
     code, _, messages = finish(producer)
     assert code == 2
-    assert "ends with 5 bytes that are no whole record of 8 bytes" in messages
+    assert "ends with 5 bytes, which are no whole record of 8 bytes" in messages
 
 
 def test_a_producer_that_is_killed_is_no_end_of_the_stream(run, tmp_path):
@@ -271,7 +271,7 @@ def test_array_files_of_two_dtypes_are_refused(path, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
     np.save(tmp_path / "b.npy", np.zeros(3, "i4"))
     (tmp_path / "c").touch()
-    for files, message in (("ab", "has the dtype int32"), ("ac", "not both in one stream")):
+    for files, message in (("ab", "has the dtype int32"), ("ac", "one stream cannot carry both")):
         names = [str(next(tmp_path.glob(f"{file}*"))) for file in files]
         done = CliRunner().invoke(cli.app, ["produce", str(path), *names])
         assert done.exit_code == 2

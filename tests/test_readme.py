@@ -48,7 +48,7 @@ def test_the_driver_prints_what_the_device_answers(path):
         with running(DRIVER, path.parent) as driver:
             lines = printed(driver)
         device.send_signal(signal.SIGINT)
-        device.communicate()
+        assert printed(device) == []
     payloads = [b"hello", *(b"block %d" % i for i in range(1000))]
     assert lines == [hashlib.sha256(payload).hexdigest() for payload in payloads]
 
@@ -67,3 +67,10 @@ def test_the_demo_and_the_tests_are_the_first_commands():
 def test_links_of_the_pages_lead_to_files(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_a_page_lead_to_its_headings(page):
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", page.read_text())) <= headings

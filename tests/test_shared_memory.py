@@ -40,10 +40,12 @@ def test_a_stream_says_what_its_memory_is(stream, memory, dtype):
     assert producer.stats().memory == consumer.stats().memory == memory
 
 
-@pytest.mark.parametrize("memory", ["shm", "", 5])
-def test_another_kind_of_memory_is_a_value_error(path, memory):
+@pytest.mark.parametrize(
+    ("memory", "error"), [("shm", ValueError), ("", ValueError), (5, TypeError)]
+)
+def test_another_kind_of_memory_is_an_error(path, memory, error):
     for use in (ringbell.connect, ringbell.produce):
-        with pytest.raises(ValueError, match="memory is 'memfd', 'posix' or None"):
+        with pytest.raises(error, match="memory is 'memfd', 'posix' or None"):
             use(path, memory=memory)
 
 

@@ -182,7 +182,7 @@ def test_a_stream_and_a_device_under_one_name_tell_each_other(start, connect, pa
     device.run(WITH_A_LOG)
     device.run("listener = ringbell.listen(path)")
     device.begin("device = listener.accept()")
-    why = "a device serves requests under this name, which a (producer|consumer) cannot meet"
+    why = "a device serves requests under this name, and a (producer|consumer) cannot meet a device"
     with pytest.raises(ringbell.LayoutMismatch, match=f"^{why}; use ringbell.connect, or another"):
         side(path)
     connect()
@@ -625,7 +625,7 @@ def test_nothing_works_after_close(stream, kind):
         uses += [consumer.read, consumer.read]
     for use in uses:
         with pytest.raises(
-            ringbell.ChannelClosed, match="this side has closed the channel; open another one"
+            ringbell.ChannelClosed, match="this side has closed the channel; open a new channel"
         ):
             use()
     assert producer.stats().driver.producer.entries == 1

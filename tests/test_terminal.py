@@ -10,9 +10,12 @@ import subprocess
 import sys
 import termios
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
+
+import ringbell
 
 COMMAND = [sys.executable, "-m", "ringbell"]
 
@@ -48,32 +51,40 @@ class Terminal:
 
 
 @pytest.fixture
-def exchange(path, tmp_path):
-    """Run both commands; give the exit code and what was written to the consumer's terminal."""
+def exchange(path):
+    """Run `ringbell consume`; give its exit code, and what it wrote to its terminal."""
 
-    def run_both(content, which, *, produce=(), consume=(), **settings):
+    def consume_here(content, which, *, dtype=None, consume=(), **settings):
         terminal = Terminal()
         environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
         environment |= {"TERM": "xterm-256color"} | settings
-        (tmp_path / "content").write_bytes(content)
-        with open(tmp_path / "content", "rb") as source:
-            producer = subprocess.Popen(
-                [*COMMAND, "produce", str(path), *produce],
-                stdin=source,
-                stderr=subprocess.PIPE,
-            )
-            consumer = subprocess.run(
-                [*COMMAND, "consume", str(path), *consume],
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                check=False,
-                **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, which: terminal.far},
-            )
-            producer.communicate()
+        producer = threading.Thread(target=produced, args=(path, content, dtype))
+        producer.start()
+        consumer = subprocess.run(
+            [*COMMAND, "consume", str(path), *consume],
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            check=False,
+            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, which: terminal.far},
+        )
+        producer.join()
         terminal.close()
         return consumer, terminal.text
 
-    return run_both
+    return consume_here
+
+
+def produced(path, content, dtype=None):
+    """Send it, whether the consumer takes it or not."""
+    with (
+        suppress(ringbell.EndOfStream, ringbell.PeerLost),
+        ringbell.produce(path, dtype, timeout=50) as stream,
+    ):
+        if dtype is None:
+            for begin in range(0, len(content), 1 << 16):
+                stream.send(content[begin : begin + (1 << 16)])
+        else:
+            stream.write(np.frombuffer(content, dtype))
 
 
 def test_a_bar_without_a_total_shows_bytes_and_rate_in_one_line(exchange):
@@ -102,12 +113,12 @@ def test_text_may_be_seen_on_a_terminal(exchange):
     assert (consumer.returncode, text.split()) == (0, ["one", "two"])
 
 
-@pytest.mark.parametrize("dtype", [[], ["--dtype", "f8"]], ids=["bytes", "records"])
+@pytest.mark.parametrize("dtype", [None, "f8"], ids=["bytes", "records"])
 def test_what_is_binary_is_not_written_to_a_terminal(exchange, dtype):
-    consumer, text = exchange(np.arange(8.0).tobytes(), "stdout", produce=dtype)
+    consumer, text = exchange(np.arange(8.0).tobytes(), "stdout", dtype=dtype)
     assert (consumer.returncode, text) == (2, "")
     assert re.fullmatch(
-        rb"ringbell: .* shown on a terminal; name a FILE, or - to .*\n",
+        rb"ringbell: .* go to a terminal; name a FILE, or - to .*\n",
         without_waiting(consumer.stderr),
     )
 
@@ -118,19 +129,14 @@ def test_what_is_binary_is_written_to_a_terminal_on_demand(exchange):
 
 
 def test_a_full_output_is_named(path):
-    with (
-        open("/dev/full", "wb") as full,
-        subprocess.Popen(
-            [*COMMAND, "produce", str(path)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as producer,
-    ):
-        consumer = subprocess.Popen(
-            [*COMMAND, "consume", str(path)], stdout=full, stderr=subprocess.PIPE
+    producer = threading.Thread(target=produced, args=(path, b"some"))
+    producer.start()
+    with open("/dev/full", "wb") as full:
+        consumer = subprocess.run(
+            [*COMMAND, "consume", str(path)], stdout=full, stderr=subprocess.PIPE, check=False
         )
-        producer.stdin.write(b"some")
-        producer.stdin.close()
-        _, messages = consumer.communicate()
-    assert (consumer.returncode, without_waiting(messages)) == (
+    producer.join()
+    assert (consumer.returncode, without_waiting(consumer.stderr)) == (
         2,
         b"ringbell: standard output: No space left on device\n",
     )
@@ -138,11 +144,14 @@ def test_a_full_output_is_named(path):
 
 def test_an_input_that_cannot_be_read_is_named(path):
     # A file open for writing only.
-    with open(os.devnull, "wb") as unreadable:
-        producer = subprocess.Popen(
+    with (
+        open(os.devnull, "wb") as unreadable,
+        subprocess.Popen(
             [*COMMAND, "produce", str(path)], stdin=unreadable, stderr=subprocess.PIPE
-        )
-        subprocess.run([*COMMAND, "consume", str(path)], capture_output=True, check=False)
+        ) as producer,
+    ):
+        with pytest.raises(ringbell.PeerLost), ringbell.consume(path, timeout=50) as stream:
+            stream.recv()
         _, messages = producer.communicate()
     assert (producer.returncode, without_waiting(messages)) == (
         2,

@@ -83,7 +83,7 @@ REFUSED = {
         [("a", "i4")],
         [np.ones(1, [("a", "f8")])[0]],
         TypeError,
-        "a record of dtype",
+        "a record is of dtype",
     ),
     "lists of two lengths": (np.dtype(("i4", (2,))), [[1, 2], [3]], ValueError, "inhomogeneous"),
     "masked record": (

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a caller passes: arguments by position and by name, counts, timeouts.
+ * The arguments of a call: by position and by name, counts, timeouts.
  */
 #include <math.h>
 
 #include "python.h"
 
 #define NS_PER_S 1e9
-/* Seconds; a longer timeout is for ever, as its nanoseconds would not fit. */
+/* Seconds. A longer timeout counts as for ever, because its nanoseconds would not fit. */
 #define LONGEST_TIMEOUT 4e9
 
 static int parameter_named(const struct signature *signature, PyObject *name)
@@ -20,8 +20,8 @@ static int parameter_named(const struct signature *signature, PyObject *name)
 	return -1;
 }
 
-/* Puts the arguments of a call into `values`, which holds NULLs before and where nothing is given.
- * False with a TypeError, as a Python function would raise it. */
+/* Puts the arguments of a call into `values`, which is all NULL before; a missing argument stays
+ * NULL. False with the TypeError that a Python function would raise. */
 bool arguments_read(const struct signature *signature, PyObject *const *args, Py_ssize_t nargs,
 		    PyObject *kwnames, PyObject **values)
 {
@@ -76,7 +76,7 @@ static bool refuse_number(PyObject *kind, const char *complaint, const uint64_t 
 	return false;
 }
 
-/* NULL with an exception when it is no integer. */
+/* Returns the integer, or NULL with an exception when the value is none. */
 static PyObject *integer_from(PyObject *value, const char *complaint, const uint64_t *most)
 {
 	PyObject *integer = PyNumber_Index(value);
@@ -129,8 +129,8 @@ bool one_or_more(PyObject *value, const char *complaint, uint64_t *number)
 
 #define NO_TIMEOUT "timeout is a number of seconds or None, not "
 
-/* Reads a timeout in seconds; None, or no argument, is for ever. Refuses nonsense whether or not
- * the call will have to wait. */
+/* Reads a timeout in seconds; None, or no argument, is for ever. Refuses nonsense even if the call
+ * will not have to wait. */
 bool patience_from(struct patience *patience, PyObject *timeout)
 {
 	*patience = (struct patience){.for_ever = true};
@@ -177,9 +177,9 @@ int64_t patience_left(struct patience *patience)
 	return now < patience->over_ns ? (int64_t)(patience->over_ns - now) : 0;
 }
 
-/* Whether one who has taken something that it does not wait for may take more. Once the time is
- * over it takes what had arrived by then, and nothing that came later: or a peer that keeps sending
- * would keep it for ever. */
+/* Whether a call that has taken something else than it waits for may take more. Once the time is
+ * over it may take what had arrived by then, but nothing later. Otherwise a peer that keeps sending
+ * would keep the call for ever. */
 bool patience_goes_on(struct patience *patience, rb_channel *core)
 {
 	if (patience->for_ever)

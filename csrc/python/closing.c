@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * Closing a side, whoever is inside of it: for Channel.close of Python.
+ * Channel.close of Python: closing a side while threads may be inside.
  */
 #include "python.h"
 
 #include "../life.h"
 
-/* How long a handler of a signal may have to wait for a thread that waits for others to leave. */
+/* How long a thread that waits for others to leave may delay a signal handler. */
 #define TURN (20 * RB_MS)
 
 PyDoc_STRVAR(
 	close_side_doc,
 	"close_side(address, goodbye, patience_ns, /)\n--\n\n"
-	"Close a side: True once nobody is inside any longer.\n\n"
-	"False when the one inside is this thread, or others are after so long; then the last to "
-	"leave closes.");
+	"Close a side; True once no thread is inside a call of it.\n\n"
+	"False when the calling thread itself is inside, or when another thread still is after\n"
+	"`patience_ns`. Then the last thread to leave closes.");
 
 static PyObject *close_side(PyObject *self, PyObject *arguments)
 {
@@ -28,7 +28,7 @@ static PyObject *close_side(PyObject *self, PyObject *arguments)
 	rb_channel *core = PyLong_AsVoidPtr(address);
 	if (!core)
 		return NULL;
-	/* With the GIL held, as rb_leave wants it. */
+	/* The GIL is held here, as rb_leave requires. */
 	rb_channel_stop(core, goodbye);
 	uint64_t over_ns = rb_now_ns() + patience_ns;
 	do {
@@ -55,12 +55,13 @@ static int close_later(void *channel)
 	return none ? 0 : -1;
 }
 
-/* The last one has left. Whoever wanted to close may not wait for it, so the main thread gives the
- * descriptors back as soon as it is between two steps: that is Python code, in which a handler of a
- * signal may raise, and this may be inside of anything. */
+/* The last thread has left and the side is closed. The thread that called close may have given up
+ * waiting, so somebody else has to close the descriptors. That is Python code, in which a signal
+ * handler may raise, and this function may run inside any call. So the main thread does it later,
+ * between two steps. */
 void closing_done(PyObject *channel)
 {
 	Py_INCREF(channel);
 	if (Py_AddPendingCall(close_later, channel))
-		Py_DECREF(channel); /* it gives them back when it goes */
+		Py_DECREF(channel); /* it closes them when it is dropped */
 }

@@ -47,7 +47,7 @@ static PyObject *coalescing_enter(PyObject *self, PyObject *unused)
 				    coalescing->max_delay_ns);
 	if (status == -EALREADY)
 		PyErr_SetString(PyExc_RuntimeError,
-				"this end coalesces already; one coalesce() block at a time");
+				"this end is inside a coalesce() block already; use one at a time");
 	else if (status)
 		end_fail(end, status);
 	end_leave(end);
@@ -72,7 +72,8 @@ static PyObject *coalescing_exit(PyObject *self, PyObject *unused)
 	return Py_NewRef(Py_None);
 }
 
-/* Its block has ended by now; or it began, and a handler that raised kept `with` from going on. */
+/* Usually the block has ended by now. But a signal handler may have raised after the block began
+ * and before `with` went on. */
 static void coalescing_dealloc(PyObject *self)
 {
 	struct coalescing *coalescing = (struct coalescing *)self;
@@ -87,15 +88,15 @@ static void coalescing_dealloc(PyObject *self)
 
 static PyMethodDef coalescing_methods[] = {
 	{"__enter__", coalescing_enter, METH_NOARGS,
-	 "Begin to hold kicks back. Raises RuntimeError inside another such block."},
+	 "Begin to hold kicks back. Raises RuntimeError inside another `coalesce` block."},
 	{"__exit__", coalescing_exit, METH_VARARGS,
-	 "Send the one kick, if the other side sleeps; also when an exception passes."},
+	 "Send one kick, if the other side sleeps; also when an exception leaves the block."},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot coalescing_slots[] = {
-	{Py_tp_doc, "Holds back the kicks of a producer while its `with` block runs; made by "
-		    "`coalesce`."},
+	{Py_tp_doc,
+	 "Holds back the kicks of a producer until its `with` block ends; made by `coalesce`."},
 	{Py_tp_new, coalescing_new},
 	{Py_tp_dealloc, coalescing_dealloc},
 	{Py_tp_methods, coalescing_methods},

@@ -62,7 +62,7 @@ static PyObject *result_of(PyObject *payload, bool ok)
 	return NULL;
 }
 
-/* The same of an answer that somebody waited for, which is no longer needed then. */
+/* The same for an answer that a call waited for; frees the answer. */
 PyObject *driver_result(struct answer *answer)
 {
 	PyObject *result = result_of(answer->payload, answer->ok);
@@ -100,9 +100,9 @@ static PyMemberDef completion_members[] = {
 	{"token", T_ULONGLONG, offsetof(struct completion, token), READONLY,
 	 "The token that `submit` returned for the request."},
 	{"payload", T_OBJECT_EX, offsetof(struct completion, payload), READONLY,
-	 "The answer; if `ok` is false, what the device said went wrong, as UTF-8."},
+	 "The answer. If `ok` is false: the text of the failure, as UTF-8."},
 	{"ok", T_BOOL, offsetof(struct completion, ok), READONLY,
-	 "Whether the device completed the request; false if it failed it."},
+	 "True if the device completed the request, false if it failed it."},
 	{NULL, 0, 0, 0, NULL},
 };
 

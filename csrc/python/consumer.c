@@ -6,11 +6,12 @@
 
 #include "python.h"
 
-/* What recv_many takes at most. */
+/* The most messages that recv_many takes. */
 #define MANY 1024
 /* How many it looks for before it copies them. */
 #define AT_ONCE 64
-/* Bytes; whether there is memory for less than this nobody looks, as looking takes as long. */
+/* Bytes. For less than this nothing checks the available memory, because the check takes as
+ * long. */
 #define LOOKED_FOR (16ULL << 20)
 #define GROWTH 16
 
@@ -54,7 +55,7 @@ static bool look_for_memory(struct consumer *consumer)
 	return !PyErr_Occurred();
 }
 
-/* A message begins. Its first piece says how long it is, and nothing is made on its word alone. */
+/* A message begins. Its first piece claims a length; no memory is made for that claim alone. */
 static bool pieces_begin(struct consumer *consumer, const rb_frame *frame)
 {
 	Py_CLEAR(consumer->pieces); /* its sender gave it up half-way */
@@ -69,9 +70,9 @@ static bool pieces_begin(struct consumer *consumer, const rb_frame *frame)
 	return true;
 }
 
-/* Makes room for so many bytes: the whole message, or a sixteenth of that, and so on, as much as
- * they fit into. So what is made is never more than 16 times what has arrived, but for small
- * messages, and no more than a fifteenth of a message is copied a second time. */
+/* Makes room for `needed` bytes: the smallest of the whole message, a sixteenth of it, a sixteenth
+ * of that and so on that holds them. So, except for small messages, the room is at most 16 times
+ * what has arrived, and at most a fifteenth of a message is copied a second time. */
 static bool pieces_grow(struct consumer *consumer, uint64_t needed)
 {
 	uint64_t size = consumer->whole;
@@ -103,21 +104,21 @@ static void pieces_add(struct consumer *consumer, const rb_frame *frame)
 	consumer->filled += length;
 }
 
-/* Says why a message is refused; `what` is what it is, with its article. */
+/* Says why a message is refused; `what` names it, as in "a message". */
 PyObject *consumer_refusal(const struct consumer *consumer, const char *what)
 {
 	unsigned long long whole = consumer->whole, most = consumer->most;
 
 	if (consumer->refusal == OVER_LIMIT)
-		return PyUnicode_FromFormat("%s of %llu bytes is too long: the side that gets it "
+		return PyUnicode_FromFormat("%s of %llu bytes is too long: the receiving side "
 					    "takes at most %llu (its max_message)",
 					    what, whole, most);
 	if (consumer->refusal == OVER_MEMORY)
-		return PyUnicode_FromFormat("%s of %llu bytes is too long: the side that gets it "
+		return PyUnicode_FromFormat("%s of %llu bytes is too long: the receiving side "
 					    "has %llu bytes of memory available",
 					    what, whole, most);
 	return PyUnicode_FromFormat(
-		"%s of %llu bytes is too long: the side that gets it has no memory for it", what,
+		"%s of %llu bytes is too long: the receiving side has no memory for it", what,
 		whole);
 }
 
@@ -141,8 +142,8 @@ static void describe(struct message *message, const rb_frame *frame)
 	message->ok = frame->kind == RB_MESSAGE;
 }
 
-/* Adds the piece that was peeked at to those before it, or skips it if the message is refused. The
- * last one can be left held. */
+/* Adds the peeked piece to the pieces before it, or skips it if the message is refused. With
+ * `hold_last` the last piece stays held. */
 enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last)
 {
 	rb_channel *core = consumer->end.core;
@@ -155,7 +156,7 @@ enum took consumer_take_piece(struct consumer *consumer, struct message *message
 	if (!consumer->refusal)
 		pieces_add(consumer, &frame);
 	if (!more && hold_last && !consumer->refusal) {
-		rb_hold(core); /* what was peeked at: a second look might see another frame */
+		rb_hold(core); /* the peeked frame; a second look might see another one */
 	} else {
 		rb_skip(core);
 		rb_give_back(core);
@@ -199,8 +200,8 @@ enum took consumer_take(struct consumer *consumer, struct message *message)
 	return TOOK_MESSAGE;
 }
 
-/* After a piece: whether to go on. False with RingEmpty once the time is over; the pieces that have
- * come are kept for the next call. */
+/* After a piece: whether to go on. False with RingEmpty once the time is over; the next call goes
+ * on with the pieces that have come. */
 bool consumer_goes_on(struct consumer *consumer, struct patience *patience)
 {
 	rb_channel *core = consumer->end.core;
@@ -216,7 +217,7 @@ bool consumer_goes_on(struct consumer *consumer, struct patience *patience)
 		return end_fail(&consumer->end, status);
 	PyErr_SetString(
 		errors.ring_empty,
-		"no whole message arrived within the timeout; what has come of one is kept");
+		"no whole message arrived within the timeout; the pieces of one that did are kept");
 	return false;
 }
 
@@ -267,7 +268,7 @@ static PyObject *lend(struct consumer *consumer, PyObject *view, bool in_ring)
 	return Py_NewRef(view);
 }
 
-/* Lends the message that was peeked at; it is skipped when it is taken back. */
+/* Lends the peeked message; it is skipped when the loan ends. */
 static PyObject *lend_frame(struct consumer *consumer)
 {
 	rb_channel *core = consumer->end.core;
@@ -282,7 +283,7 @@ static PyObject *lend_frame(struct consumer *consumer)
 	return lend(consumer, view, true);
 }
 
-/* Lends one that was put together in memory of its own, where whoever looks at it does no harm. */
+/* Lends a message that lies in private memory. A view that stays alive does no harm there. */
 static PyObject *lend_bytes(struct consumer *consumer, PyObject *bytes)
 {
 	PyObject *view = PyMemoryView_FromObject(bytes);
@@ -319,7 +320,7 @@ static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
 
 /* ---- many ---- */
 
-/* Puts what was found into the list, from `filled` on; returns how many of it, fewer when memory
+/* Copies the found messages into the list, from `filled` on; returns how many: fewer when memory
  * ran out. */
 static uint64_t fill_list(PyObject *list, Py_ssize_t filled, const struct rb_payload *found,
 			  uint64_t count)
@@ -333,8 +334,8 @@ static uint64_t fill_list(PyObject *list, Py_ssize_t filled, const struct rb_pay
 	return count;
 }
 
-/* Takes what has arrived of whole messages, but not more than `most`, and gives all of their room
- * back at once. A message is skipped when its bytes are in the list; an exception leaves it and
+/* Takes the whole messages that have arrived, at most `most`, and gives all of their room back at
+ * once. A message is skipped when its bytes are in the list; an exception leaves that message and
  * those behind it in the ring. */
 static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 {
@@ -364,7 +365,7 @@ static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 	return NULL;
 }
 
-/* One that comes in pieces. */
+/* Takes a message that comes in pieces, as a list of one. */
 static PyObject *take_alone(struct consumer *consumer, struct patience *patience)
 {
 	PyObject *message = take_bytes(consumer, patience);
@@ -391,7 +392,7 @@ static PyObject *take_many(struct consumer *consumer, uint64_t most, struct pati
 	return messages || PyErr_Occurred() ? messages : take_alone(consumer, patience);
 }
 
-/* ---- the subscriptions behind the methods of Python ---- */
+/* ---- the subscripts behind the methods of Python ---- */
 
 static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
 {

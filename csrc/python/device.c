@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The side that does: take, iteration, and the plain loop of serve.
+ * The side that takes requests and answers them: take, iteration, and the loop of serve.
  */
 #include "request.h"
 
@@ -79,8 +79,9 @@ static bool wait_to_refuse(PyObject *who, struct patience *patience)
 	int ready = end_wait(&((struct side *)who)->producer->end, RB_SPACE, patience);
 
 	if (!ready)
-		PyErr_SetString(errors.ring_empty, "nothing arrived within the timeout, but for a "
-						   "request that is too long");
+		PyErr_SetString(errors.ring_empty,
+				"nothing arrived within the timeout, except for a "
+				"request that is too long");
 	return ready > 0;
 }
 
@@ -112,9 +113,9 @@ static bool send_refusal(struct device *device, struct patience *patience)
 	return true;
 }
 
-/* Fails the request that is too long; its other pieces are skipped when they come. Both sides are
- * told: the driver by the answer, this one by its log. False with an exception; unless the driver
- * has been told the next call does it. */
+/* Fails the request that is too long; its other pieces are skipped when they come. The answer tells
+ * the driver, and the log tells this side. False with an exception; if the driver has not been told
+ * then, the next call tells it. */
 static bool answer_refusal(struct device *device, struct patience *patience)
 {
 	/* A message without a token wants no answer. */
@@ -157,7 +158,7 @@ static PyObject *take_for_ever(PyObject *self)
 
 /* ---- serving ---- */
 
-/* Makes bytes of what a handler returned: it may lie in the request, which is about to end. */
+/* Copies a handler's result to bytes: it may lie in the request, which is about to end. */
 static PyObject *as_bytes(PyObject *result)
 {
 	if (!result || PyBytes_CheckExact(result))
@@ -314,7 +315,7 @@ static PyMemberDef device_members[] = {
 };
 
 static PyType_Slot device_slots[] = {
-	{Py_tp_doc, "The side that does."},
+	{Py_tp_doc, "The side that takes requests and answers them."},
 	{Py_tp_new, device_new},
 	{Py_tp_dealloc, device_dealloc},
 	{Py_tp_methods, device_methods},

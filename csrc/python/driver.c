@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The side that asks: submit, reserve, reap, call, map.
+ * The side that sends requests and takes the answers: submit, reserve, reap, call, map.
  */
 #include "python.h"
 
-/* An event loop is told of what a later call would give at once. */
+/* Tells an event loop of answers that a later call would give at once. */
 static void tell_of_what_is_in_hand(struct driver *driver)
 {
 	rb_channel *core = driver->side.consumer->end.core;
@@ -35,10 +35,10 @@ PyDoc_STRVAR(
 	submit_doc,
 	"submit($self, /, payload, timeout=None)\n--\n\n"
 	"Copy one request (any contiguous buffer, of any size) into the ring; return its token.\n\n"
-	"Blocks while the doorbell ring is full; completions that arrive meanwhile are set\n"
-	"aside for `reap`, so that a device which waits for room itself goes on. Raises\n"
+	"Blocks while the doorbell ring is full. Meanwhile it takes completions that arrive and\n"
+	"keeps them for `reap`, so that a device which waits for room itself can go on. Raises\n"
 	"RingFull after `timeout` seconds (the request was not sent), EndOfStream or PeerLost\n"
-	"when the device is gone, TypeError for what is not a buffer, ChannelClosed after\n"
+	"when the device is gone, TypeError when the payload is no buffer, ChannelClosed after\n"
 	"close.");
 
 static PyObject *driver_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -60,14 +60,14 @@ static PyObject *driver_submit(PyObject *self, PyObject *const *args, Py_ssize_t
 
 static const struct signature reserve_signature = {"reserve", 1, 2, {"size", "timeout"}};
 
-PyDoc_STRVAR(
-	reserve_doc,
-	"reserve($self, /, size, timeout=None)\n--\n\n"
-	"Give room for a request of up to `size` bytes, to be written in place.\n\n"
-	"`with driver.reserve(4096) as frame: frame.payload[:] = ...` submits it at the end of\n"
-	"the block as `frame.token`; an exception abandons it. Set `frame.length` to send fewer\n"
-	"bytes. Blocks as `submit` does. Raises ValueError when `size` is larger than\n"
-	"`max_payload`, and what `submit` raises.");
+PyDoc_STRVAR(reserve_doc,
+	     "reserve($self, /, size, timeout=None)\n--\n\n"
+	     "Give room for a request of up to `size` bytes, to be written in place.\n\n"
+	     "`with driver.reserve(4096) as frame: frame.payload[:] = ...` submits the request at\n"
+	     "the end of the block, with `frame.token` as its token. If an exception leaves the\n"
+	     "block, nothing is sent. Set `frame.length` to send fewer bytes. Blocks as `submit`\n"
+	     "does. Raises ValueError when `size` is larger than `max_payload`, and what `submit`\n"
+	     "raises.");
 
 static PyObject *driver_reserve(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				PyObject *kwnames)
@@ -89,12 +89,13 @@ static PyObject *driver_reserve(PyObject *self, PyObject *const *args, Py_ssize_
 
 static const struct signature call_signature = {"call", 1, 2, {"payload", "timeout"}};
 
-PyDoc_STRVAR(call_doc,
-	     "call($self, /, payload, timeout=None)\n--\n\n"
-	     "Submit one request and wait for its answer, at most `timeout` seconds in all.\n\n"
-	     "Raises RequestFailed with the device's text when it failed the request, RingFull or\n"
-	     "RingEmpty when the time is over (an answer that comes later is dropped), and what\n"
-	     "`submit` raises.");
+PyDoc_STRVAR(
+	call_doc,
+	"call($self, /, payload, timeout=None)\n--\n\n"
+	"Submit one request and wait for its answer, at most `timeout` seconds in all.\n\n"
+	"Raises RequestFailed with the device's text when the device failed the request;\n"
+	"RingFull or RingEmpty when the time is over (an answer that comes later is dropped);\n"
+	"and what `submit` raises.");
 
 static PyObject *driver_call(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 			     PyObject *kwnames)
@@ -123,10 +124,10 @@ PyDoc_STRVAR(
 	map_doc,
 	"map($self, /, payloads, depth=128, timeout=None)\n--\n\n"
 	"Submit each payload and yield the answers in the same order, `depth` in flight.\n\n"
-	"Payloads are drawn from the iterable as room is there, so it may be endless. `timeout`\n"
-	"is for each step, in seconds. Raises, at the place of the answer, what `call` raises;\n"
-	"what is still in flight then, or when the iterator is dropped, is dropped when it\n"
-	"arrives.");
+	"It takes a payload from the iterable only when there is room, so the iterable may be\n"
+	"endless. `timeout` is in seconds, for each step. Where `call` would raise, the step of\n"
+	"that answer raises the same. After an exception, or when the iterator is dropped,\n"
+	"answers still in flight are dropped when they arrive.");
 
 static PyObject *driver_map(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 			    PyObject *kwnames)
@@ -146,7 +147,7 @@ static PyObject *nothing_to_reap(struct driver *driver)
 
 	if (status < 0)
 		return end_fail(interrupt, status);
-	/* What nobody waits for is dropped, or the descriptor stays readable. */
+	/* Drops answers that nobody waits for; otherwise the descriptor would stay readable. */
 	if (rb_load_relaxed_bool(&interrupt->core->consumer.pollable) && !driver_set_aside(driver))
 		return NULL;
 	driver_settle(driver);
@@ -244,9 +245,8 @@ static PyMemberDef driver_members[] = {
 	 "The producing end of the doorbell ring, for messages that want no completion."},
 	{"interrupt", T_OBJECT_EX, offsetof(struct driver, side.consumer), READONLY,
 	 "The consuming end of the interrupt ring.\n\n"
-	 "What it lent by `borrow` is released when this driver takes a completion; BufferError "
-	 "then\n"
-	 "while a part of it is in use."},
+	 "When this driver takes a completion, it releases what `borrow` of this end has lent.\n"
+	 "It raises BufferError while a part of that is in use."},
 	{NULL, 0, 0, 0, NULL},
 };
 
@@ -257,7 +257,7 @@ static PyGetSetDef driver_attributes[] = {
 };
 
 static PyType_Slot driver_slots[] = {
-	{Py_tp_doc, "The side that asks."},
+	{Py_tp_doc, "The side that sends requests and takes the answers."},
 	{Py_tp_new, driver_new},
 	{Py_tp_dealloc, driver_dealloc},
 	{Py_tp_methods, driver_methods},

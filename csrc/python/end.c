@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What all ends of a ring have in common: one thread at a time, waiting, failing, taking.
+ * The base of all ends of a ring: one thread at a time, waiting, failing, taking.
  */
 #include "python.h"
 
@@ -8,7 +8,7 @@
 
 /* ---- one thread at a time ---- */
 
-/* False with an exception: somebody is inside; or was when this process was forked off. */
+/* False with an exception: a thread is inside, or was inside when this process was forked. */
 static bool refuse(PyObject *owner, struct end *end)
 {
 	if (rb_channel_closed(end->core))
@@ -166,8 +166,8 @@ static void end_dealloc(PyObject *self)
 	end_clear((struct end *)self);
 }
 
-/* Calls a function with this end entered; what is not done for each message uses it. ChannelClosed
- * after close. */
+/* Calls a function while this thread is inside of the end; for work that is not done for each
+ * message. Raises ChannelClosed after close. */
 static PyObject *end_guarded(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
 	struct end *end = (struct end *)self;
@@ -237,7 +237,7 @@ PyType_Spec end_spec = {
 	.slots = end_slots,
 };
 
-/* ---- taking by subscription ---- */
+/* ---- taking by subscript ---- */
 
 PyObject *taking_new(PyObject *end, PyObject *(*take)(PyObject *end, PyObject *key))
 {
@@ -250,7 +250,7 @@ PyObject *taking_new(PyObject *end, PyObject *(*take)(PyObject *end, PyObject *k
 	return (PyObject *)taking;
 }
 
-/* For an end that goes; somebody may still hold what takes from it. */
+/* For an end that is dropped while others may still refer to its taking. */
 void taking_forget(PyObject **taking)
 {
 	if (*taking)
@@ -264,7 +264,7 @@ static PyObject *taking_subscript(PyObject *self, PyObject *key)
 	PyObject *end = taking->end;
 
 	if (!end) {
-		PyErr_SetString(PyExc_ReferenceError, "the end that this took from has gone");
+		PyErr_SetString(PyExc_ReferenceError, "the end of the ring no longer exists");
 		return NULL;
 	}
 	Py_INCREF(end);
@@ -282,7 +282,7 @@ static void taking_dealloc(PyObject *self)
 }
 
 static PyType_Slot taking_slots[] = {
-	{Py_tp_doc, "Takes something from an end when it is subscribed."},
+	{Py_tp_doc, "Takes something from an end; `taking[key]` takes."},
 	{Py_tp_dealloc, taking_dealloc},
 	{Py_mp_subscript, taking_subscript},
 	{0, NULL},
@@ -334,7 +334,7 @@ static void iterator_dealloc(PyObject *self)
 }
 
 static PyType_Slot iterator_slots[] = {
-	{Py_tp_doc, "What arrives, until the other side has closed."},
+	{Py_tp_doc, "Gives everything that arrives, until the other side has closed."},
 	{Py_tp_dealloc, iterator_dealloc},
 	{Py_tp_iter, PyObject_SelfIter},
 	{Py_tp_iternext, iterator_next},

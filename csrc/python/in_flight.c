@@ -31,8 +31,8 @@ struct answer *answers_pop(struct answers *answers)
 	return answer;
 }
 
-/* Where a token belongs: Fibonacci hashing (Knuth, volume 3), as tokens that follow each other
- * would make one long run, which each removal has to go through. */
+/* Where a token belongs: Fibonacci hashing (Knuth, volume 3), because consecutive tokens would make
+ * one long run, which each removal has to walk. */
 static uint64_t home_of(uint64_t token, uint64_t size)
 {
 	return (token * 0x9e3779b97f4a7c15ULL >> 32) & (size - 1);
@@ -47,8 +47,7 @@ static void put(struct answer **slots, uint64_t size, struct answer *answer)
 	slots[slot] = answer;
 }
 
-/* Makes sure that one more has room, and that half of the slots stay empty. False with
- * MemoryError. */
+/* Makes room for one more request, with half of the slots empty. False with MemoryError. */
 bool in_flight_make_room(struct in_flight *in_flight)
 {
 	if (in_flight->count < in_flight->size / 2)
@@ -74,8 +73,8 @@ void in_flight_add(struct in_flight *in_flight, struct answer *answer)
 	in_flight->count++;
 }
 
-/* Moves those behind a slot that became empty forward, as far as they may go, so that no search
- * ends at it too early. */
+/* Closes the gap of an emptied slot: moves the entries behind it forward as far as they may go, so
+ * that no search ends too early. */
 static void close_gap(struct in_flight *in_flight, uint64_t gap)
 {
 	uint64_t mask = in_flight->size - 1;

@@ -2,10 +2,10 @@
  *
  * Memory of a ring that is lent out, and taken back.
  *
- * What the user gets is a memoryview of a loan. To release that view does not tell whether a slice
- * of it, or an array made from it, is still alive; but the loan counts how often its memory has
- * been exported, and all that came from the view hangs on its one export. So memory is taken back
- * when the view has been released and nothing is exported any longer.
+ * The user gets a memoryview of a loan. Releasing that view does not tell whether a slice of it, or
+ * an array made from it, is still alive. But the loan counts the exports of its memory, and
+ * everything made from the view hangs on one export. So memory is taken back when the view has been
+ * released and no export is left.
  */
 #include "python.h"
 
@@ -31,7 +31,7 @@ struct loan *loan_new(PyObject *memory)
 	return loan;
 }
 
-/* Whether nobody else knows it. */
+/* Whether nobody else refers to the loan. */
 static bool is_ours(struct loan *loan)
 {
 #ifdef Py_GIL_DISABLED
@@ -42,7 +42,8 @@ static bool is_ours(struct loan *loan)
 #endif
 }
 
-/* Makes `*loan` one that can lend that memory: the same again, if nobody else knows it. */
+/* Makes `*loan` one that can lend that memory; uses the old one again if nobody else refers to
+ * it. */
 bool loan_renew(struct loan **loan, PyObject *memory)
 {
 	struct loan *old = *loan;
@@ -64,7 +65,7 @@ PyObject *loan_lend(struct loan *loan, void *start, uint64_t length, bool read_o
 	return PyMemoryView_FromObject((PyObject *)loan);
 }
 
-/* Puts another view in the place of one that was released in vain. */
+/* Replaces a view that was released although its memory could not be taken back. */
 void loan_lend_again(struct loan *loan, PyObject **view)
 {
 	PyObject *kind, *error, *traceback;
@@ -91,8 +92,8 @@ bool view_release(PyObject *view)
 	return none != NULL;
 }
 
-/* Takes the memory back. False, with an exception if it is no BufferError, while somebody still
- * looks at it. */
+/* Takes the memory back. False while it is still in use; any error but BufferError stays set as an
+ * exception. */
 bool loan_end(struct loan *loan, PyObject *view)
 {
 	if (!view_release(view)) {
@@ -123,7 +124,7 @@ void still_in_use(const char *what)
 	if (!PyErr_Occurred())
 		PyErr_Format(PyExc_BufferError,
 			     "the payload of %s is still in use: a slice of it, or an array made "
-			     "from it, is alive; delete that first, or make it from a copy, "
+			     "from it, is alive; delete it first, or make it from a copy, "
 			     "bytes(payload)",
 			     what);
 }
@@ -133,7 +134,7 @@ void loan_drop(struct loan **loan)
 	Py_CLEAR(*loan);
 }
 
-/* Any thread that has a view may look at it, and stop to. */
+/* Any thread that has a view may export it and release the export. */
 static void count_export(struct loan *loan, Py_ssize_t more)
 {
 #ifdef Py_GIL_DISABLED
@@ -148,7 +149,7 @@ static int loan_getbuffer(PyObject *self, Py_buffer *view, int flags)
 	struct loan *loan = (struct loan *)self;
 
 	if (loan->over) {
-		PyErr_SetString(PyExc_ValueError, "this memory has been taken back");
+		PyErr_SetString(PyExc_ValueError, "this memory has been given back to the ring");
 		return -1;
 	}
 	if (PyBuffer_FillInfo(view, self, loan->start, loan->length, loan->read_only, flags))
@@ -171,6 +172,34 @@ static void loan_dealloc(PyObject *self)
 	PyObject_Free(self);
 	Py_DECREF(type);
 }
+
+PyDoc_STRVAR(memory_at_doc,
+	     "memory_at(keeper, address, size, read_only, /)\n--\n\n"
+	     "Give a view of memory that exists as long as `keeper` does.\n\n"
+	     "Everything made from the view keeps `keeper` alive. No Python code runs\n"
+	     "when the last of it is dropped.");
+
+static PyObject *memory_at(PyObject *module, PyObject *args)
+{
+	PyObject *keeper;
+	unsigned long long address, size;
+	int read_only;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "OKKp", &keeper, &address, &size, &read_only))
+		return NULL;
+	struct loan *loan = loan_new(keeper);
+	if (!loan)
+		return NULL;
+	PyObject *view = loan_lend(loan, (void *)(uintptr_t)address, size, read_only);
+	loan_drop(&loan); /* the view keeps it */
+	return view;
+}
+
+PyMethodDef loan_methods[] = {
+	{"memory_at", memory_at, METH_VARARGS, memory_at_doc},
+	{NULL, NULL, 0, NULL},
+};
 
 static PyType_Slot loan_slots[] = {
 	{Py_tp_doc, "Memory of a ring that is lent out."},

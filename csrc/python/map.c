@@ -8,14 +8,14 @@ struct map {
 	PyObject_HEAD struct driver *driver;
 	PyObject *payloads; /* an iterator; NULL when it is exhausted */
 	PyObject *payload;  /* drawn and not sent yet */
-	PyObject *gone[3];  /* that the device is: raised after what it answered before */
+	PyObject *gone[3];  /* the error that the device is gone; its answers come before */
 	PyObject *timeout;
 	struct answers in_order; /* in flight, or arrived before the first one */
 	uint64_t depth;
-	bool inside; /* somebody takes the next answer */
+	bool inside; /* a thread takes the next answer */
 };
 
-/* Whether the next step would give something at once. */
+/* Whether the next step would give an answer at once. */
 static bool is_ready(const struct map *map)
 {
 	return map->in_order.first && map->in_order.first->payload;
@@ -35,7 +35,7 @@ static struct answer *pop(struct map *map)
 	return answer;
 }
 
-/* What is still in flight is dropped when it arrives; nothing more is sent. */
+/* Ends the map: sends nothing more, and answers still in flight are dropped when they arrive. */
 static void give_up(struct map *map)
 {
 	struct answer *answer;
@@ -48,12 +48,13 @@ static void give_up(struct map *map)
 		Py_CLEAR(map->gone[i]);
 }
 
-/* Draws the next payload, if none waits. In no end: it is the user's code that runs here. */
+/* Draws the next payload, if none waits. The thread is inside of no end, because the user's code
+ * runs here. */
 static bool draw(struct map *map)
 {
 	if (map->payload || !map->payloads)
 		return true;
-	/* Kept, as that code may end us. */
+	/* A reference, because that code may end this map. */
 	PyObject *payloads = Py_NewRef(map->payloads);
 	map->payload = PyIter_Next(payloads);
 	Py_DECREF(payloads);
@@ -62,7 +63,7 @@ static bool draw(struct map *map)
 	return !PyErr_Occurred();
 }
 
-/* Notes that the device is gone; what it answered before comes first. */
+/* Notes that the device is gone; the map gives the answers that came before first. */
 static bool keep_for_later(struct map *map)
 {
 	if (!is_end_of_stream() && !PyErr_ExceptionMatches(errors.peer_lost))
@@ -107,7 +108,7 @@ static PyObject *next_answer(struct map *map)
 	return result;
 }
 
-/* The answer, or NULL with an exception, or without one at the end. */
+/* The next answer; NULL with an exception, or at the end without one. */
 static PyObject *step(struct map *map)
 {
 	for (;;) {
@@ -125,7 +126,7 @@ static PyObject *step(struct map *map)
 	return NULL;
 }
 
-/* As a generator would, it ends with its first exception, and runs in one place at a time. */
+/* Like a generator, it ends with its first exception, and only one thread at a time may run it. */
 static PyObject *map_next(PyObject *self)
 {
 	struct map *map = (struct map *)self;
@@ -133,12 +134,12 @@ static PyObject *map_next(PyObject *self)
 
 	if (!rb_flag_take(&map->inside)) {
 		struct end *doorbell = &map->driver->side.producer->end;
-		/* Also where this process was forked off meanwhile. */
+		/* Also if this process was forked while another thread was inside. */
 		if (rb_channel_closed(doorbell->core))
 			return end_fail(doorbell, -EBADF);
 		PyErr_SetString(PyExc_RuntimeError,
 				"this map is in use: another thread, or the code that gives its "
-				"payloads, takes the next answer of it");
+				"payloads, is taking its next answer");
 		return NULL;
 	}
 	PyObject *answer = step(map);
@@ -176,7 +177,7 @@ PyObject *map_new(struct driver *driver, PyObject *payloads, PyObject *depth, Py
 	return (PyObject *)map;
 }
 
-/* The payloads may come from code that holds the iterator itself. */
+/* For the garbage collector: the source of the payloads may refer to this iterator. */
 static int map_traverse(PyObject *self, visitproc visit, void *arg)
 {
 	struct map *map = (struct map *)self;

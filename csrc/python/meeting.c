@@ -62,7 +62,7 @@ static PyObject *readable_ones(const struct crowd *crowd)
 	return readable;
 }
 
-/* Signal handlers run in here, whenever their signal came. */
+/* Signal handlers run in here, even if the signal came before. */
 static bool wait_among(struct crowd *crowd, struct patience *patience)
 {
 	for (;;) {
@@ -82,12 +82,11 @@ static bool wait_among(struct crowd *crowd, struct patience *patience)
 	}
 }
 
-PyDoc_STRVAR(
-	wait_readable_doc,
-	"wait_readable(descriptors, timeout, /)\n--\n\n"
-	"Wait until one of the descriptors is readable, or at its end; give those that are.\n\n"
-	"Gives none when `timeout` seconds are over; None is for ever. Negative descriptors are "
-	"passed over.");
+PyDoc_STRVAR(wait_readable_doc,
+	     "wait_readable(descriptors, timeout, /)\n--\n\n"
+	     "Wait until a descriptor is readable or at its end; give all that are.\n\n"
+	     "Gives an empty list after `timeout` seconds; None waits for ever. Ignores negative\n"
+	     "descriptors.");
 
 static PyObject *wait_readable(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -100,7 +99,7 @@ static PyObject *wait_readable(PyObject *module, PyObject *const *args, Py_ssize
 		PyErr_SetString(PyExc_TypeError, "wait_readable() takes a list and a timeout");
 		return NULL;
 	}
-	/* In advance, also of the first sleep in the channel that is opened here. */
+	/* In advance: the first sleep in the channel that is opened here needs this, too. */
 	if (patience_from(&patience, args[1]) && prepare_to_sleep() &&
 	    read_crowd(&crowd, args[0]) && wait_among(&crowd, &patience))
 		readable = readable_ones(&crowd);

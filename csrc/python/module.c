@@ -11,7 +11,7 @@ struct names names;
 
 static PyTypeObject *side_type;
 
-/* In this order: a base before those that stand on it. `name` is NULL for what only C makes. */
+/* A base comes before its subclasses. `name` is NULL for a type that only C makes. */
 static const struct {
 	PyType_Spec *spec;
 	PyTypeObject **base;
@@ -90,6 +90,7 @@ static int find_names(void)
 static int execute(PyObject *module)
 {
 	if (PyModule_AddFunctions(module, closing_methods) ||
+	    PyModule_AddFunctions(module, loan_methods) ||
 	    PyModule_AddFunctions(module, meeting_methods))
 		return -1;
 	return find_errors() || find_names() || add_types(module) ? -1 : 0;
@@ -98,7 +99,7 @@ static int execute(PyObject *module)
 static PyModuleDef_Slot slots[] = {
 	{Py_mod_exec, execute},
 #ifdef Py_GIL_DISABLED
-	/* Who is inside of an end is an atomic flag, and all else belongs to whom that is. */
+	/* An atomic word says which thread is inside of an end; everything else belongs to it. */
 	{Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
 	{0, NULL},
@@ -107,7 +108,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
 	PyModuleDef_HEAD_INIT,
 	.m_name = "ringbell._ends",
-	.m_doc = "The ends of a ring: what is done for each message or batch.",
+	.m_doc = "The ends of a ring: the work for each message or batch.",
 	.m_slots = slots,
 };
 

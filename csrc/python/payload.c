@@ -64,17 +64,18 @@ static bool may_go_out(PyObject *object)
 	if (!PyObject_HasAttrString(object, "dtype"))
 		return true;
 	if (has_references(object))
-		PyErr_SetString(PyExc_TypeError,
-				"the elements of this array are references to objects, which mean "
-				"nothing to another process; send numbers or fixed-length strings "
-				"(astype('S16')), or encode it first, for instance with pickle");
+		PyErr_SetString(
+			PyExc_TypeError,
+			"the elements of this array are references to objects, which mean "
+			"nothing in another process; send numbers or fixed-length strings "
+			"(astype('S16')), or encode the array first, for instance with pickle");
 	else if (has_mask(object))
 		PyErr_SetString(PyExc_TypeError, "this is a masked array, and a mask is not sent; "
 						 "use filled()");
 	return !PyErr_Occurred();
 }
 
-/* Whether a view of objects is what a memoryview looks at: its format says so. */
+/* Whether a memoryview shows references to objects; its format says so. */
 static bool views_references(PyObject *object)
 {
 	PyObject *format =
@@ -88,7 +89,7 @@ static bool views_references(PyObject *object)
 	return views;
 }
 
-/* Gives the array that NumPy makes of a tensor, without a copy; NULL with an exception. */
+/* Has NumPy make an array of a tensor, without a copy; NULL with an exception. */
 static PyObject *through_dlpack(PyObject *object)
 {
 	PyObject *numpy = PyImport_ImportModule("numpy");
@@ -105,8 +106,7 @@ static PyObject *through_dlpack(PyObject *object)
 	return array;
 }
 
-/* Whether an object gives its memory to one who takes it however it lies. With an exception if
- * not. */
+/* Whether an object has a buffer that is not contiguous. If not, with an exception. */
 static bool is_scattered(PyObject *object)
 {
 	Py_buffer view;
@@ -129,7 +129,7 @@ static bool view_of(struct payload *payload, PyObject *object, PyObject *named)
 	}
 	if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError))
 		return false;
-	/* Or it has no memory any longer: a view that was released, a map that was closed. */
+	/* If it is not scattered, it has no memory any more: a released view, a closed map. */
 	return is_scattered(object) && not_contiguous(named);
 }
 

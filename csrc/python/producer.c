@@ -11,11 +11,11 @@
 
 void ring_full(void)
 {
-	PyErr_SetString(errors.ring_full, "the ring stayed full for the whole timeout: the other "
-					  "side takes nothing; nothing was sent");
+	PyErr_SetString(errors.ring_full, "the ring stayed full for the whole timeout, because the "
+					  "other side takes nothing; nothing was sent");
 }
 
-/* Blocks until there is room for what was turned away. */
+/* Blocks until there is room for the message that did not fit. */
 bool producer_wait(PyObject *producer, struct patience *patience)
 {
 	int ready = end_wait((struct end *)producer, RB_SPACE, patience);
@@ -51,8 +51,8 @@ static int64_t send_piece(rb_channel *core, const struct payload *payload, uint6
 	return sent;
 }
 
-/* Between two pieces of a message: whether to go on. Once the time is over that is for as much as
- * the ring holds, or a quick reader would keep us beyond it. */
+/* Between two pieces of a message: whether to go on. Once the time is over, at most as much as the
+ * ring holds is still sent. Otherwise a quick reader would keep us longer. */
 static bool may_go_on(struct producer *producer, uint64_t done, uint64_t *most,
 		      struct patience *patience, struct room room)
 {
@@ -109,10 +109,10 @@ PyDoc_STRVAR(
 	send_doc,
 	"send($self, /, payload, token=0, timeout=None)\n--\n\n"
 	"Copy one message (any contiguous buffer, of any size) into the ring.\n\n"
-	"Blocks while the ring is full, whatever arrives meanwhile (`Driver.submit` takes that\n"
-	"in); a message larger than half the ring goes through it in pieces.\n"
-	"Raises RingFull after `timeout` seconds (then nothing of the message arrives),\n"
-	"EndOfStream or PeerLost when nobody will take it, TypeError for what is not a buffer,\n"
+	"Blocks while the ring is full. It takes nothing from the other ring meanwhile\n"
+	"(`Driver.submit` does). A message larger than half the ring is sent in pieces. Raises\n"
+	"RingFull after `timeout` seconds (nothing of the message arrives then), EndOfStream or\n"
+	"PeerLost when the other side is gone, TypeError when the payload is no buffer,\n"
 	"ChannelClosed after close.");
 
 static bool token_from(PyObject *value, uint64_t *token)
@@ -148,7 +148,7 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
 
 /* ---- many ---- */
 
-/* What of a list is offered to the ring at a time. */
+/* The part of a list that is offered to the ring at a time. */
 struct batch {
 	struct payload *payloads;
 	struct rb_payload *offered;
@@ -226,11 +226,12 @@ static const struct signature send_many_signature = {"send_many", 1, 2, {"payloa
 PyDoc_STRVAR(
 	send_many_doc,
 	"send_many($self, /, payloads, timeout=None)\n--\n\n"
-	"Copy many messages into the ring, as many at a time as it has room for.\n\n"
-	"The other side sees those at once, and is kicked at most once for them. Blocks while\n"
-	"the ring is full. Returns how many were sent: all of them, or those that were sent\n"
-	"when `timeout` seconds are over. Raises RingFull when none was, TypeError for what is\n"
-	"not a buffer, and what `send` raises; what was sent before an exception arrives.");
+	"Copy many messages into the ring, as many at a time as fit.\n\n"
+	"The other side sees a group that fits at once, and gets at most one kick for it.\n"
+	"Blocks while the ring is full. Returns how many messages were sent: all, or fewer when\n"
+	"`timeout` seconds are over. Raises RingFull when none was sent, TypeError for a\n"
+	"payload that is no buffer, and what `send` raises. Messages sent before an exception\n"
+	"do arrive.");
 
 static PyObject *producer_send_many(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				    PyObject *kwnames)
@@ -242,7 +243,7 @@ static PyObject *producer_send_many(PyObject *self, PyObject *const *args, Py_ss
 	if (!arguments_read(&send_many_signature, args, nargs, kwnames, values) ||
 	    !patience_from(&patience, values[1]))
 		return NULL;
-	/* A list of our own, which nobody changes meanwhile. */
+	/* A copy of the list, so that nobody changes it meanwhile. */
 	PyObject *list = PySequence_List(values[0]);
 	if (!list)
 		return NULL;
@@ -271,14 +272,15 @@ static PyObject *producer_send_many(PyObject *self, PyObject *const *args, Py_ss
 
 static const struct signature reserve_signature = {"reserve", 1, 3, {"size", "token", "timeout"}};
 
-PyDoc_STRVAR(reserve_doc,
-	     "reserve($self, /, size, token=0, timeout=None)\n--\n\n"
-	     "Give room for a message of up to `size` bytes, to be written in place.\n\n"
-	     "Use it in a `with` block: `with producer.reserve(4096) as frame:\n"
-	     "frame.payload[:] = ...` publishes at its end, or abandons the message when an\n"
-	     "exception leaves the block. Blocks while the ring is full. Raises ValueError when\n"
-	     "`size` is larger than `max_payload`, RingFull after `timeout` seconds, RuntimeError\n"
-	     "when a frame is reserved already, and what `send` raises.");
+PyDoc_STRVAR(
+	reserve_doc,
+	"reserve($self, /, size, token=0, timeout=None)\n--\n\n"
+	"Give room for a message of up to `size` bytes, to be written in place.\n\n"
+	"`with producer.reserve(4096) as frame: frame.payload[:] = ...` publishes the message\n"
+	"at the end of the block. If an exception leaves the block, nothing is sent. Blocks\n"
+	"while the ring is full. Raises ValueError when `size` is larger than `max_payload`,\n"
+	"RingFull after `timeout` seconds, RuntimeError when a frame is reserved already, and\n"
+	"what `send` raises.");
 
 static PyObject *producer_reserve(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				  PyObject *kwnames)

@@ -1,42 +1,42 @@
 /* SPDX-License-Identifier: MIT
  *
- * The ends of a ring as methods of CPython's own: what is done for each message or batch. What the
- * C files in this folder offer each other. The core beside it knows nothing of Python.
+ * The ends of a ring as C methods: the work for each message or batch. This header has what the C
+ * files in this folder offer each other. The core in the folder above knows nothing of Python.
  *
  * Every method here follows the same steps: read the arguments, enter the end, do the work, leave.
  * It looks once with the GIL held, and gives the GIL up only to wait or to copy much.
  *
  * The hand-over. A signal handler may raise (Ctrl-C) wherever the interpreter looks for signals:
- * when a Python function begins, at a jump back, and after a call into C. So inside of a method
- * here no handler comes between taking a message and returning it; they run only in end_wait, in
- * end_fail and between the pieces of a long message, when nothing is in hand. What is left is the
- * step from a method to its caller: after a call the interpreter looks for signals before it stores
- * what the call returned. It does not after a subscription, or when a `for` loop takes its next
- * item. So what takes something is a subscription, `self._recv[timeout]`, inside of a Python method
- * that returns it at once; see struct taking. What only sends has nothing to hand over and is a
- * plain method.
+ * when a Python function begins, at a jump back, and after a call into C. Inside a method here no
+ * handler runs between taking a message and returning it. Handlers run only in end_wait, in
+ * end_fail and between the pieces of a long message, and the method holds no message then. The
+ * step from a method to its caller is left: after a call the interpreter looks for signals before
+ * it stores the result. It does not look after a subscript, nor when a `for` loop takes its next
+ * item. So everything that takes is a subscript, `self._recv[timeout]`, in a Python method that
+ * returns the result at once; see struct taking. A method that only sends has nothing to hand over,
+ * and is a plain method.
  */
 #ifndef RB_PYTHON_H
 #define RB_PYTHON_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-/* Only it has the kinds of members in the limited API of 3.11. */
+/* In the limited API of 3.11 only this header has the kinds of members. */
 #include <structmember.h>
 
 #ifndef Py_GIL_DISABLED
-/* An end is left, and a side is closed, with the GIL held; see rb_leave. */
+/* Threads hold the GIL when they leave an end or close a side; see rb_leave. */
 #define RB_LEAVES_WITH_LOCK
 #endif
 #include "../channel.h"
 
 /* ---- arguments.c ---- */
 
-/* What a method takes, in the order of its parameters. */
+/* The parameters of a method, in their order. */
 struct signature {
 	const char *name;
-	int required;   /* the first ones */
-	int positional; /* those that may come without a name */
+	int required;   /* how many of the first are required */
+	int positional; /* how many of the first may come without a name */
 	const char *parameters[6];
 };
 
@@ -63,10 +63,10 @@ bool patience_goes_on(struct patience *patience, rb_channel *core);
 
 /* ---- end.c ---- */
 
-/* One end of a ring; what all of them have in common. */
+/* One end of a ring: the base of all ends. */
 struct end {
 	PyObject_HEAD PyObject *channel; /* the Channel of Python, which owns the descriptors */
-	PyObject *memory; /* what keeps the mapping alive, however long after a close */
+	PyObject *memory;                /* keeps the mapping alive, even after a close */
 	rb_channel *core;
 	uint64_t *inside; /* in the core: the thread that is in one of its methods */
 };
@@ -83,8 +83,8 @@ void end_clear(struct end *end);
 PyObject *refuse_copy(PyObject *self, PyObject *unused);
 bool is_end_of_stream(void);
 
-/* Takes something when it is subscribed, `taking[key]`; see the page above. It belongs to `end`,
- * which forgets it when it goes. */
+/* `taking[key]` takes something; see the page above. A taking belongs to its `end`. An end that
+ * goes clears the pointer. */
 struct taking {
 	PyObject_HEAD PyObject *end; /* borrowed; NULL once that has gone */
 	PyObject *(*take)(PyObject *end, PyObject *key);
@@ -114,10 +114,10 @@ extern PyMethodDef meeting_methods[];
 
 /* ---- payload.c ---- */
 
-/* Bytes; other threads run while so much is copied. */
+/* Bytes. A copy of this size or more lets other threads run meanwhile. */
 #define MUCH (128U << 10)
 
-/* A buffer of the caller's, for the time of a call. */
+/* The caller's buffer, during a call. */
 struct payload {
 	const void *start;
 	uint64_t length;
@@ -140,6 +140,7 @@ bool loan_end(struct loan *loan, PyObject *view);
 void loan_lend_again(struct loan *loan, PyObject **view);
 bool loan_is_of(struct loan *loan, PyObject *view);
 void loan_drop(struct loan **loan);
+extern PyMethodDef loan_methods[];
 bool view_release(PyObject *view);
 void still_in_use(const char *what);
 
@@ -149,8 +150,8 @@ struct producer {
 	struct end end;
 };
 
-/* How to wait for room: a driver takes what arrives meanwhile. Returns false with RingFull, or with
- * another exception; or without one when the request was answered before all of it was sent. */
+/* How to wait for room: a driver takes completions meanwhile. `wait` returns false with RingFull or
+ * another exception; or without one if the request was answered before all of it was sent. */
 struct room {
 	bool (*wait)(PyObject *who, struct patience *patience);
 	PyObject *who;
@@ -180,8 +181,8 @@ struct reservation_kind {
 	bool (*publish)(struct reservation *reservation);
 };
 
-/* Room in a ring that is written in place: published when its `with` block ends, abandoned when an
- * exception leaves it, or when it is dropped. */
+/* Room in a ring that is written in place. The end of its `with` block publishes it; an exception
+ * that leaves the block, or the last reference, abandons it. */
 struct reservation {
 	PyObject_HEAD const struct reservation_kind *kind;
 	struct end *end;
@@ -204,15 +205,15 @@ PyObject *frame_new(struct producer *producer, struct driver *driver, PyObject *
 struct consumer {
 	struct end end;
 	struct loan *loan; /* of what borrow lends */
-	PyObject *lent;    /* the view that it lent, or NULL */
-	bool lent_in_ring; /* it lies in the ring; else it was put together elsewhere */
-	PyObject *pieces;  /* of a message that comes in pieces: bytes, which grow; or NULL */
-	uint64_t filled;   /* how many of them have come */
-	uint64_t whole;    /* how many that message has */
-	/* Why it is not taken, but skipped as it comes, and what it may have at most. */
+	PyObject *lent;    /* the view that borrow lent, or NULL */
+	bool lent_in_ring; /* the lent message lies in the ring, not in private memory */
+	PyObject *pieces;  /* bytes, which grow, of a message that comes in pieces; or NULL */
+	uint64_t filled;   /* how many of these bytes have come */
+	uint64_t whole;    /* how many bytes the message has */
+	/* Why this message is refused and its pieces are skipped, and the bound that it exceeds. */
 	enum { NOT_REFUSED, OVER_LIMIT, OVER_MEMORY, OUT_OF_MEMORY } refusal;
 	uint64_t most;
-	bool told;            /* somebody has been told of that */
+	bool told;            /* the user has been told of the refusal */
 	PyObject *takings[3]; /* recv, recv_many, borrow */
 };
 
@@ -221,7 +222,7 @@ struct message {
 	uint64_t token;
 	uint64_t index; /* of its last frame */
 	bool ok;
-	/* Of one that is refused: its token is known; this was its last piece. */
+	/* For a refused message: its token is known; this was its last piece. */
 	bool named, ended;
 };
 
@@ -275,7 +276,7 @@ void in_flight_free(struct in_flight *in_flight);
 
 /* ---- side.c ---- */
 
-/* Both ends of one side; what a driver and a device have in common. */
+/* Both ends of one side: the base of a driver and a device. */
 struct side {
 	PyObject_HEAD struct producer *producer;
 	struct consumer *consumer;
@@ -293,9 +294,9 @@ struct driver {
 	uint64_t next_token; /* 0 is for messages that want no completion */
 	struct in_flight in_flight;
 	struct answers ready;   /* what reap gives next */
-	uint64_t for_reap;      /* how many in flight are for it */
+	uint64_t for_reap;      /* how many requests in flight are for reap */
 	uint64_t maps_ready;    /* maps whose next answer has arrived */
-	PyObject *reap;         /* what takes the next completion */
+	PyObject *reap;         /* the taking of the next completion */
 	struct answer *sending; /* the request that is going out in pieces, or NULL */
 };
 

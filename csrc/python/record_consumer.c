@@ -15,8 +15,8 @@ struct record_consumer {
 
 enum { TAKE_BORROW, TAKE_READ };
 
-/* Tells a checked consumer's user that what was lent is over. False with an exception, which a
- * signal handler may raise here; then it is still lent. */
+/* Ends the step of a checked consumer. False with an exception, which a signal handler may raise
+ * here; then the records are still lent. */
 static bool end_step(struct record_consumer *consumer)
 {
 	if (!consumer->lent || !consumer->steps)
@@ -101,7 +101,7 @@ static PyObject *read_rows(struct record_consumer *consumer, uint64_t most,
 	return NULL;
 }
 
-/* ---- the subscriptions behind the methods of Python: the key is `(max, timeout)` ---- */
+/* ---- the subscripts behind the methods of Python: the key is `(max, timeout)` ---- */
 
 static PyObject *take(PyObject *self, PyObject *key,
 		      PyObject *(*how)(struct record_consumer *, uint64_t, struct patience *))
@@ -199,7 +199,7 @@ static PyMemberDef record_consumer_members[] = {
 	{"_read", T_OBJECT_EX, offsetof(struct record_consumer, takings[TAKE_READ]), READONLY,
 	 NULL},
 	{"dtype", T_OBJECT_EX, offsetof(struct record_consumer, dtype), READONLY,
-	 "Of one record; the producer chose it."},
+	 "The dtype of one record; the producer chose it."},
 	{NULL, 0, 0, 0, NULL},
 };
 

@@ -19,7 +19,7 @@ struct block {
 	uint64_t count; /* of those that will be published */
 };
 
-/* Makes the array read-only; views of it that exist already are beyond reach. */
+/* Makes the array read-only. Views of it that exist already stay writable. */
 static bool block_take_back(struct reservation *reservation)
 {
 	PyObject *rows = ((struct block *)reservation)->rows;
@@ -105,17 +105,17 @@ static PyMethodDef block_methods[] = {
 	{"__enter__", block_begin, METH_NOARGS,
 	 "Give the array to write to. Raises RuntimeError when the block was used before."},
 	{"__exit__", (PyCFunction)(void (*)(void))reservation_exit, METH_FASTCALL,
-	 "Publish, or abandon when an exception passes."},
+	 "Publish the records; if an exception leaves the block, abandon them."},
 	{"abandon", reservation_abandon, METH_NOARGS,
 	 "abandon($self, /)\n--\n\n"
-	 "Give it up, so that nothing is published. Doing that twice does nothing."},
+	 "Give the room back without publishing. A second call does nothing."},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef block_members[] = {
 	{"rows", T_OBJECT_EX, offsetof(struct block, rows), READONLY,
-	 "Writable array of the reserved records; what was there before is undefined. Writing to\n"
-	 "it after the `with` block raises ValueError."},
+	 "Writable array of the reserved records, with undefined content at first. Writing to it\n"
+	 "after the `with` block raises ValueError."},
 	{NULL, 0, 0, 0, NULL},
 };
 
@@ -126,8 +126,8 @@ static PyGetSetDef block_attributes[] = {
 };
 
 static PyType_Slot block_slots[] = {
-	{Py_tp_doc, "Room in the ring for records; made by `reserve`, published when its `with` "
-		    "block ends."},
+	{Py_tp_doc,
+	 "Room in the ring for records; made by `reserve`, published when its `with` block ends."},
 	{Py_tp_dealloc, block_dealloc},
 	{Py_tp_methods, block_methods},
 	{Py_tp_members, block_members},
@@ -149,10 +149,10 @@ PyDoc_STRVAR(
 	"reserve($self, /, count, timeout=None)\n--\n\n"
 	"Give room for `count` records, to be written in place.\n\n"
 	"`with producer.reserve(1000) as rows: rows[\"price\"] = ...` gives a writable array of\n"
-	"the stream's dtype, publishes it at the end of the block and abandons it when an\n"
-	"exception leaves the block. To publish fewer, keep the block:\n"
-	"`block = producer.reserve(1000)`, `with block as rows: ...; block.count = 10`. Blocks\n"
-	"while there is no room for all of them. Raises ValueError unless `count` is from 1 to\n"
+	"the stream's dtype and publishes it at the end of the block. If an exception leaves\n"
+	"the block, nothing is published. To publish fewer records, keep the block: `block =\n"
+	"producer.reserve(1000)`, `with block as rows: ...; block.count = 10`. Blocks while\n"
+	"there is no room for all of them. Raises ValueError unless `count` is from 1 to\n"
 	"`capacity`, RingFull after `timeout` seconds, RuntimeError when a block is reserved\n"
 	"already, and what `write` raises.");
 
@@ -204,7 +204,7 @@ static int64_t write_once(rb_channel *core, const char *records, uint64_t count)
 	return written;
 }
 
-/* Writes records as far as the time goes; returns how many, or -1 with an exception. */
+/* Writes records until the time is over; returns how many, or -1 with an exception. */
 static int64_t write_all(struct record_producer *producer, const char *records, uint64_t count,
 			 struct patience *patience)
 {
@@ -231,8 +231,8 @@ static int64_t write_all(struct record_producer *producer, const char *records, 
 	}
 }
 
-/* Whether rows are an array of the stream's dtype, and view its records: false without an exception
- * when they are not as they have to be for that. */
+/* Views rows as records. False without an exception when they are no contiguous array of the
+ * stream's dtype. */
 static bool view_rows(struct record_producer *producer, PyObject *rows, Py_buffer *view)
 {
 	if (Py_TYPE(rows) != Py_TYPE(producer->rows))
@@ -255,16 +255,16 @@ static const struct signature write_signature = {"write", 1, 2, {"rows", "timeou
 PyDoc_STRVAR(
 	write_doc,
 	"write($self, /, rows, timeout=None)\n--\n\n"
-	"Copy records into the ring, as many at a time as it has room for; return how many.\n\n"
-	"`rows` is a one-dimensional array of the stream's dtype; or a record, a tuple of its\n"
-	"fields, or lists of them, whose values become records if nothing in them changes by that\n"
-	"(a float may be rounded). The consumer sees them at once, and is kicked at most once for\n"
-	"those that fit. Blocks while the ring is full. That is all of them, or those that were\n"
-	"written when `timeout` seconds are over. Raises RingFull when none was, TypeError for an\n"
-	"array of another dtype, a masked array, a table, or values of another kind,\n"
-	"OverflowError for numbers that do not fit, ValueError for text that does not and for\n"
-	"another shape, EndOfStream or PeerLost when nobody will take them, ChannelClosed after\n"
-	"close; what was written before an exception arrives.");
+	"Copy records into the ring, as many at a time as fit; return how many.\n\n"
+	"`rows` is a one-dimensional array of the stream's dtype, one record (a tuple of its\n"
+	"fields), or lists of records. Python values become records only if that changes none\n"
+	"of them (a float may be rounded). The consumer sees a group that fits at once, and\n"
+	"gets at most one kick for it. Blocks while the ring is full. Returns less than all\n"
+	"when `timeout` seconds are over; raises RingFull when none was written.\n\n"
+	"Raises TypeError for an array of another dtype, a masked array, a table, or values of\n"
+	"another kind; OverflowError for numbers that do not fit; ValueError for text that does\n"
+	"not fit and for another shape; EndOfStream or PeerLost when the consumer is gone;\n"
+	"ChannelClosed after close. Records written before an exception do arrive.");
 
 static PyObject *record_producer_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				       PyObject *kwnames)
@@ -341,13 +341,14 @@ static PyMethodDef record_producer_methods[] = {
 };
 
 static PyMemberDef record_producer_members[] = {
-	{"dtype", T_OBJECT_EX, offsetof(struct record_producer, dtype), READONLY, "Of one record."},
+	{"dtype", T_OBJECT_EX, offsetof(struct record_producer, dtype), READONLY,
+	 "The dtype of one record."},
 	{NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef record_producer_attributes[] = {
 	{"capacity", record_producer_capacity, NULL,
-	 "How many records the ring holds; `reserve` can give all of it.", NULL},
+	 "How many records the ring holds; `reserve` can give all of them.", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -56,7 +56,8 @@ struct request *request_in_pieces(struct side *device, const struct message *mes
 	return request;
 }
 
-/* False with BufferError, and the payload is the user's again, while he looks at a part of it. */
+/* Takes the payload back. False with BufferError while the user still uses a part of it; then the
+ * payload is usable again. */
 static bool take_back(struct request *request)
 {
 	char what[40];
@@ -93,8 +94,8 @@ static bool send_in_pieces(struct request *request, const struct payload *answer
 				       (struct room){wait_for_room, (PyObject *)device, NULL});
 }
 
-/* Finishes an answer that one call could not send, as `status` says. If the driver has closed it
- * wants no answer, and all that is left to do is to release the request. */
+/* Finishes an answer that one call could not send, as `status` says. If the driver has closed, it
+ * wants no answer, and the request is only released. */
 static bool complete_on(struct request *request, int status, const struct payload *answer, int kind,
 			struct patience *patience)
 {
@@ -123,7 +124,7 @@ static bool complete_on(struct request *request, int status, const struct payloa
 	return true;
 }
 
-/* Answers with a buffer that stays as it is, not with one that lies in the request. */
+/* Answers with a buffer that does not lie in the request. */
 static bool complete_with(struct request *request, PyObject *object, int kind,
 			  struct patience *patience)
 {
@@ -143,7 +144,7 @@ static bool complete_with(struct request *request, PyObject *object, int kind,
 	return good;
 }
 
-/* A piece of the request itself has to end with it: copied, and released. */
+/* If the answer is a slice of the request, copies it and releases the slice. */
 static PyObject *own_copy(struct request *request, PyObject *payload)
 {
 	if (!loan_is_of(request->loan, payload))
@@ -179,15 +180,15 @@ static const struct signature complete_signature = {"complete", 0, 2, {"payload"
 PyDoc_STRVAR(
 	complete_doc,
 	"complete($self, /, payload=b'', timeout=None, *, ok=True)\n--\n\n"
-	"Answer with any contiguous buffer, of any size; also with the request's own payload.\n\n"
-	"A piece of the payload that is the answer is released with it. A message that was sent\n"
-	"without a token wants no completion: it is only released.\n"
-	"Blocks while the interrupt ring is full. With `ok=False` the answer is a failure, see\n"
-	"`fail`. Raises BufferError while a slice of the payload or an array made from it is\n"
-	"alive, RuntimeError when the request has been answered before, RingFull after\n"
-	"`timeout` seconds (the request is still to be completed then), PeerLost when the\n"
-	"driver died. If the driver closed the channel it wants no answers, and this one is\n"
-	"dropped.");
+	"Answer with any contiguous buffer, of any size; the request's own payload will do.\n\n"
+	"If the answer is a slice of the request's payload, this call releases the slice. A\n"
+	"message that was sent without a token wants no completion: it is only released. With\n"
+	"`ok=False` the answer is a failure, see `fail`. Blocks while the interrupt ring is\n"
+	"full. If the driver has closed the channel, it wants no answers, and this one is\n"
+	"dropped.\n\n"
+	"Raises BufferError while a slice of the payload, or an array made from it, is alive;\n"
+	"RuntimeError when the request has been answered before; RingFull after `timeout`\n"
+	"seconds (the request can still be completed); PeerLost when the driver died.");
 
 static PyObject *complete(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 			  PyObject *kwnames)
@@ -268,18 +269,17 @@ static PyMemberDef request_members[] = {
 	{"token", T_ULONGLONG, offsetof(struct request, token), READONLY,
 	 "The driver's name for the request, 64 bits."},
 	{"payload", T_OBJECT_EX, offsetof(struct request, payload), READONLY,
-	 "Read-only view of the request's bytes, where they lie in shared memory.\n\n"
+	 "Read-only view of the request's bytes in shared memory.\n\n"
 	 "Valid until the request is completed; using it after that raises ValueError. A request\n"
-	 "larger than half the ring was put together in private memory, and this is a view of "
-	 "that."},
+	 "larger than half the ring lies in private memory instead."},
 	{NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot request_slots[] = {
 	{Py_tp_doc,
 	 "A request that a device has taken and has to complete or fail, in any order.\n\n"
-	 "Until then its slots stay in use; the ring goes round only as far as the oldest of "
-	 "them."},
+	 "Its slots stay in use until then. A producer can write again only up to the oldest\n"
+	 "request that is not completed."},
 	{Py_tp_dealloc, request_dealloc},
 	{Py_tp_repr, request_repr},
 	{Py_tp_methods, request_methods},

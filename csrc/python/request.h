@@ -9,10 +9,10 @@
 
 struct request {
 	PyObject_HEAD struct side *device;
-	uint64_t index; /* of its (last) frame */
+	uint64_t index; /* of its last frame */
 	uint64_t token;
 	struct loan *loan;
-	PyObject *payload; /* the view of it */
+	PyObject *payload; /* the view that the loan lends */
 };
 
 struct request *request_in_ring(struct side *device);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * How a driver's requests go out and their answers come in. Each request has a `struct answer`,
- * which says who waits for it. Whoever gives up says so there, and the answer is dropped when it
- * arrives.
+ * which says which call waits for it. A call that gives up writes FOR_NOBODY there, and the answer
+ * is dropped when it arrives.
  */
 #include "python.h"
 
@@ -35,7 +35,7 @@ static void file(struct driver *driver, const struct message *message)
 {
 	struct answer *answer = in_flight_remove(&driver->in_flight, message->token);
 
-	/* The device may answer before all of a request has come, if it wants none so long. */
+	/* The device may answer before all of a request has come, if the request is too long. */
 	if (driver->sending && driver->sending->token == message->token &&
 	    !driver->sending->payload) {
 		driver->sending->payload = message->payload;
@@ -57,7 +57,7 @@ static void file(struct driver *driver, const struct message *message)
 	}
 }
 
-/* An answer that is too long fails its request, once it has gone by. */
+/* An answer that is too long fails its request, once all of the answer has been skipped. */
 static enum took refuse_answer(struct driver *driver, struct message *message)
 {
 	if (!message->ended)
@@ -69,8 +69,8 @@ static enum took refuse_answer(struct driver *driver, struct message *message)
 	return message->payload ? TOOK_MESSAGE : TOOK_FAILED;
 }
 
-/* Takes one completion, if one is there, and puts it where the one who waits for it will look. One
- * that nobody asked for is dropped. */
+/* Takes one completion, if one is there, and stores it for the call that waits for it. Drops a
+ * completion that nobody waits for. */
 static enum took take_one(struct driver *driver)
 {
 	struct message message;
@@ -85,7 +85,7 @@ static enum took take_one(struct driver *driver)
 	return took;
 }
 
-/* Adds to an exception that says the device is gone how many requests that leaves unanswered. */
+/* If the exception says that the device is gone, adds a note: how many requests have no answer. */
 static void note_unanswered(struct driver *driver)
 {
 	PyObject *kind, *error, *traceback;
@@ -110,9 +110,9 @@ static bool wait_for_completion(struct driver *driver, struct patience *patience
 	return end_wait_for_data(&driver->side.consumer->end, patience);
 }
 
-/* A last look: if the ring is empty now, the descriptor of an event loop is readable no longer. It
- * is not while a message of the ring is lent; and that one is skipped as it was when it was lent.
- */
+/* A last look: if the ring is empty now, an event loop's descriptor is no longer readable. It does
+ * not look while a message of the ring is lent, because that message has to be skipped as it was
+ * peeked. */
 int driver_settle(struct driver *driver)
 {
 	struct consumer *interrupt = driver->side.consumer;
@@ -122,7 +122,7 @@ int driver_settle(struct driver *driver)
 	return rb_peek(interrupt->end.core, 0);
 }
 
-/* After something else has come than what is waited for: whether to take more. */
+/* After a completion that this call does not wait for: whether to take more. */
 bool driver_may_take_more(struct driver *driver, struct patience *patience)
 {
 	struct end *interrupt = &driver->side.consumer->end;
@@ -134,8 +134,9 @@ bool driver_may_take_more(struct driver *driver, struct patience *patience)
 		end_fail(interrupt, status);
 		note_unanswered(driver);
 	} else {
-		PyErr_SetString(errors.ring_empty,
-				"nothing that this call waits for arrived within the timeout");
+		PyErr_SetString(
+			errors.ring_empty,
+			"the answer that this call waits for did not arrive within the timeout");
 	}
 	return false;
 }
@@ -180,7 +181,7 @@ bool driver_wait_for_room(PyObject *who, struct patience *patience)
 {
 	struct driver *driver = (struct driver *)who;
 
-	/* Also before the wait: what is there already is no news that would end it. */
+	/* Also before the wait: completions that are there already do not end a wait. */
 	if (!set_aside_unanswered(driver))
 		return false;
 	int ready = patience->last_try
@@ -188,12 +189,12 @@ bool driver_wait_for_room(PyObject *who, struct patience *patience)
 			    : end_wait(&driver->side.producer->end, RB_SPACE | RB_DATA, patience);
 	if (!ready)
 		ring_full();
-	/* What woke us may be data each time, so the time has to be looked at here as well. */
+	/* Data may end each wait, so the time has to be checked here, too. */
 	patience->last_try = !patience_left(patience);
 	return ready > 0 && set_aside_unanswered(driver);
 }
 
-/* Between two pieces of a request. What the user has borrowed stays his. */
+/* Between two pieces of a request. Does not end a loan of the user's. */
 static bool look_for_answer(PyObject *who)
 {
 	struct driver *driver = (struct driver *)who;
@@ -201,8 +202,8 @@ static bool look_for_answer(PyObject *who)
 	return driver->side.consumer->lent || set_aside_unanswered(driver);
 }
 
-/* Sends what one call could not send. Returns true also when it was answered before all of it was
- * sent. */
+/* Sends the rest of a request that one call could not send. Also returns true when the request was
+ * answered before all of it was sent. */
 static bool send_on(struct driver *driver, struct answer *answer, int status,
 		    const struct payload *payload, struct patience *patience)
 {
@@ -215,8 +216,8 @@ static bool send_on(struct driver *driver, struct answer *answer, int status,
 	return sent || !PyErr_Occurred();
 }
 
-/* Sends a request; `answer` is in flight from then on, or has its payload already. Without that it
- * is freed. */
+/* Sends a request. On success `answer` is in flight, or has its payload already; otherwise it is
+ * freed. */
 bool driver_send(struct driver *driver, struct answer *answer, PyObject *object,
 		 struct patience *patience)
 {
@@ -264,7 +265,7 @@ bool driver_publish(struct driver *driver, struct answer *answer, uint64_t reser
 
 /* ---- waiting ---- */
 
-/* Waits for one answer; false with an exception, and it is still in flight. */
+/* Waits for one answer. False with an exception; the request is still in flight then. */
 bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience)
 {
 	while (!answer->payload) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Room in a ring that is written in place. A handler that raises finds it either published or not:
- * `__exit__` is one call, and inside of it no handler runs. One that raises before it makes `with`
- * call it with the exception; one that raises before the block begins drops the object.
+ * Room in a ring that is written in place. A signal handler that raises finds it either published
+ * or not, because `__exit__` is one call and no handler runs inside of it. If a handler raises
+ * earlier, `with` calls `__exit__` with the exception; if it raises before the block begins, the
+ * object is dropped.
  */
 #include "python.h"
 
@@ -16,16 +17,16 @@ void reservation_end_leave(struct reservation *reservation)
 	end_leave(reservation->end);
 }
 
-/* Before its block: RuntimeError when it has been used before. */
+/* Before the block begins: RuntimeError when the reservation has been used before. */
 bool reservation_begin(struct reservation *reservation)
 {
 	if (reservation->ended)
 		PyErr_SetString(PyExc_RuntimeError,
-				"this was published or abandoned before; reserve once more");
+				"this room was published or abandoned before; reserve again");
 	return !reservation->ended;
 }
 
-/* Gives it up, so that nothing is published; keeps the exception that is set, if there is one. */
+/* Gives the room back without publishing; keeps the exception that is set, if there is one. */
 static void give_up(struct reservation *reservation)
 {
 	PyObject *kind, *error, *traceback;
@@ -35,15 +36,16 @@ static void give_up(struct reservation *reservation)
 	PyErr_Fetch(&kind, &error, &traceback);
 	reservation->ended = true;
 	rb_unreserve(reservation->end->core, reservation->number);
-	/* Nobody writes into room that is no longer reserved, if that can be helped. */
+	/* Keeps the user from writing into room that is no longer reserved, as far as possible. */
 	if (!reservation->kind->take_back(reservation))
 		PyErr_Clear();
 	PyErr_Restore(kind, error, traceback);
 }
 
-PyDoc_STRVAR(exit_doc, "Publish, or abandon when an exception passes.\n\n"
-		       "Raises BufferError, and publishes nothing, when what was lent is still in\n"
-		       "use; EndOfStream or PeerLost when nobody will take it.");
+PyDoc_STRVAR(exit_doc,
+	     "Publish the message; if an exception leaves the block, abandon it.\n\n"
+	     "Raises BufferError, and publishes nothing, while a slice of the payload is still in\n"
+	     "use; EndOfStream or PeerLost when the other side is gone.");
 
 PyObject *reservation_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -63,9 +65,8 @@ PyObject *reservation_exit(PyObject *self, PyObject *const *args, Py_ssize_t nar
 	return good ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(abandon_doc,
-	     "abandon($self, /)\n--\n\n"
-	     "Give it up, so that nothing is published. Doing that twice does nothing.");
+PyDoc_STRVAR(abandon_doc, "abandon($self, /)\n--\n\n"
+			  "Give the room back without publishing. A second call does nothing.");
 
 PyObject *reservation_abandon(PyObject *self, PyObject *unused)
 {
@@ -81,8 +82,8 @@ PyObject *reservation_abandon(PyObject *self, PyObject *unused)
 	return Py_NewRef(Py_None);
 }
 
-/* For an object that goes. While room is reserved nobody else can reserve or send, so nobody is
- * disturbed, whoever is inside of the end. */
+/* For an object that is dropped. While room is reserved nobody else can reserve or send. So this
+ * disturbs nobody, even if another thread is inside of the end. */
 void reservation_drop(struct reservation *reservation)
 {
 	give_up(reservation);
@@ -259,9 +260,10 @@ static PyMethodDef frame_methods[] = {
 
 static PyMemberDef frame_members[] = {
 	{"token", T_ULONGLONG, offsetof(struct frame, token), READONLY,
-	 "Of the message: what `submit` would have returned, or what `reserve` was given."},
+	 "The token of the message: the one that `submit` would have returned, or that `reserve`\n"
+	 "was given."},
 	{"payload", T_OBJECT_EX, offsetof(struct frame, payload), READONLY,
-	 "Writable view of the reserved bytes; what was there before is undefined. Using it after\n"
+	 "Writable view of the reserved bytes, with undefined content at first. Using it after\n"
 	 "the `with` block raises ValueError."},
 	{NULL, 0, 0, 0, NULL},
 };

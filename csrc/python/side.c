@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a driver and a device have in common: two ends, for one thread at a time.
+ * The base of a driver and a device: two ends, for one thread at a time.
  */
 #include "python.h"
 

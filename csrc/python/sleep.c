@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * A sleep that a signal ends, whenever it comes: for data, for room, or for a partner.
+ * A sleep for data, for room, or for a partner, which a signal ends at any moment.
  *
- * A signal between the interpreter's last look and the system call would go unnoticed until the
- * next one, and blocking signals around the call does not help where another thread may catch them.
- * So for the time of the sleep Python's wake-up descriptor (signal.set_wakeup_fd) is the write end
- * of a pipe whose read end is slept on with the rest. What an event loop had set there is put back,
- * and told of what came meanwhile. Only the main thread handles signals, so one pipe is enough for
- * a process; a child of fork makes its own.
+ * A signal that comes between the interpreter's last look and the system call would not end the
+ * call. Blocking signals around the call does not help, because another thread may take them. So
+ * during the sleep Python's wake-up descriptor (signal.set_wakeup_fd) is the write end of a pipe,
+ * and the sleep watches the read end, too. After the sleep the descriptor that an event loop had
+ * set is put back, and gets the signals that came meanwhile. Only the main thread handles signals,
+ * so one pipe is enough for a process. A child of fork makes its own.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -17,7 +17,7 @@
 #include "../owned.h"
 #include "python.h"
 
-/* What signals of one sleep are passed on at most; more of them say nothing new. */
+/* The most signals of one sleep that are passed on; more of them would say nothing new. */
 #define SIGNALS 512
 
 static struct {
@@ -42,7 +42,7 @@ static int set_wakeup_fd(int descriptor)
 	return previous;
 }
 
-/* In the child: its copies are the parent's pipe, which no signal of ours may write to. */
+/* In the child: forgets the parent's pipe, because signals of the child must not write to it. */
 static PyObject *forget(PyObject *self, PyObject *unused)
 {
 	(void)self;
@@ -126,7 +126,7 @@ static bool make_pipe(void)
 	return true;
 }
 
-/* Tells whoever watched for signals before of those that came meanwhile. */
+/* Passes the signals that came meanwhile on to the descriptor that was set before. */
 static void pass_on(int descriptor)
 {
 	char signals[SIGNALS];
@@ -136,7 +136,8 @@ static void pass_on(int descriptor)
 		return; /* it is full, so its reader wakes up in any case */
 }
 
-/* Puts back what was there before the sleep; keeps the exception that is set, if there is one. */
+/* Puts back the descriptor from before the sleep; keeps the exception that is set, if there is one.
+ */
 static void put_back(int descriptor)
 {
 	PyObject *kind, *error, *traceback;
@@ -162,7 +163,7 @@ static int sleep_unwatched(int (*sleep)(void *what, int signal_fd), void *what)
 	return status;
 }
 
-/* Makes what a sleep needs, so that one that comes later cannot lack a descriptor. */
+/* Makes the pipe of the sleeps in advance, so that a later sleep cannot lack a descriptor. */
 bool prepare_to_sleep(void)
 {
 	return pipe_of_signals.process == getpid() || make_pipe();
@@ -192,7 +193,7 @@ int sleep_watching_signals(int (*sleep)(void *what, int signal_fd), void *what)
 		put_back(previous);
 		return 0;
 	}
-	/* From here on no handler runs until what was there before is there again. */
+	/* From here on no handler runs until the descriptor from before is put back. */
 	PyThreadState *thread = PyEval_SaveThread();
 	status = sleep(what, pipe_of_signals.reader);
 	PyEval_RestoreThread(thread);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The side that does."""
+"""The side that takes requests and answers them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from ringbell.ring.producer import Producer
 class Device(Side, _ends.Device):
     """Takes requests and completes them; made by `Listener.accept`.
 
-    `for request in device` takes one after the other until the driver closes the channel, and
-    raises PeerLost when it dies. Requests may be completed in any order; slots become free in
-    theirs. For one thread at a time: a second one gets RuntimeError. A context manager; leaving it
-    closes the channel. An exception that leaves it gives the channel up: the driver gets PeerLost.
+    `for request in device` takes one request after the other until the driver closes the channel.
+    It raises PeerLost when the driver dies. Requests may be completed in any order; their slots
+    become free in the order of arrival. For one thread at a time: a second thread gets
+    RuntimeError. A context manager: the end of the block closes the channel. If an exception leaves
+    the block, the driver gets PeerLost.
     """
 
     __slots__ = ()
@@ -26,16 +27,17 @@ class Device(Side, _ends.Device):
     def take(self, timeout: float | None = None) -> Request:
         """Take the next request.
 
-        Blocks while there is none. A request that is longer than this side takes (`max_message`, or
-        the memory there is) is answered with a failure, logged, and passed over. Raises RingEmpty
-        after `timeout` seconds; EndOfStream when the driver has closed, PeerLost when it died, both
-        after all that it sent has been taken; RuntimeError when every slot of the ring is held by
-        requests that were taken and not completed, as then nothing can arrive; BufferError while a
-        part of what `doorbell.borrow` lent is in use; ChannelClosed after close. Beside held
-        requests only what fits into the rest of the ring can arrive: complete them before you wait
-        for more.
+        Blocks while there is none. A request that is too long (for `max_message`, or for the memory
+        available) is answered with a failure, logged and skipped. Requests that you have taken and
+        not completed keep their slots, so only what fits into the rest of the ring can arrive:
+        complete them before you wait for more.
+
+        Raises RingEmpty after `timeout` seconds. When all that was sent has been taken, raises
+        EndOfStream if the driver closed, PeerLost if it died. Raises RuntimeError when requests not
+        yet completed hold every slot, so that nothing can arrive; BufferError while a part of the
+        view that `doorbell.borrow` lent is in use; ChannelClosed after close.
         """
-        # A subscription and no call: see csrc/python/python.h.
+        # A subscript, not a call: csrc/python/python.h says why.
         return self._take[timeout]
 
     def __repr__(self) -> str:

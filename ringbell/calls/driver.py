@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The side that asks."""
+"""The side that sends requests and takes the answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ringbell.ring.producer import Producer
 class Driver(Side, _ends.Driver):
     """Submits requests to a device and takes its completions; made by `connect`.
 
-    For one thread at a time: a second one gets RuntimeError. A context manager; leaving it closes
-    the channel. An exception that leaves it gives the channel up: the device gets PeerLost.
+    For one thread at a time: a second thread gets RuntimeError. A context manager: the end of the
+    block closes the channel. If an exception leaves the block, the device gets PeerLost.
 
-    If a signal handler raises in the middle of a call (Ctrl-C), the channel stays usable: what was
-    asked for by `call` or `map` and not yet answered is dropped when its answer arrives, and what
-    `submit` sent without being able to return its token comes out of `reap`.
+    If a signal handler raises in the middle of a call (Ctrl-C), the channel stays usable. Answers
+    to an interrupted `call` or `map` are dropped when they arrive. If `submit` was interrupted
+    after it had sent the request, `reap` gives the completion.
     """
 
     __slots__ = ()
@@ -34,10 +34,10 @@ class Driver(Side, _ends.Driver):
         """Take the next completion of a request made by `submit` or `reserve`, in any order.
 
         Blocks while there is none. Raises RingEmpty after `timeout` seconds, and at once when no
-        such request is in flight; EndOfStream or PeerLost when the device is gone and all that it
-        completed has been taken; ChannelClosed after close.
+        such request is in flight. When all completions have been taken, raises EndOfStream if the
+        device closed, PeerLost if it died. Raises ChannelClosed after close.
         """
-        # A subscription and no call: see csrc/python/python.h.
+        # A subscript, not a call: csrc/python/python.h says why.
         return self._reap[timeout]
 
     def __repr__(self) -> str:

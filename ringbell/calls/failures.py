@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of a handler's exceptions: an answer to the driver, a warning to the operator."""
+"""A handler's exception becomes an answer to the driver and a warning to the operator."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Failures:
         if count == 1:
             # As text, because a record that keeps the exception would keep the payload in use.
             _log.warning(
-                "the handler raised, and the driver gets RequestFailed; what %s raises from now "
-                "on is counted\n%s",
+                "the handler raised, and the driver gets RequestFailed; further exceptions from "
+                "%s are only counted\n%s",
                 place,
                 _shortened(_traceback_of(error)),
             )
@@ -42,7 +42,7 @@ class Failures:
 
 
 def _place_of(error: Exception) -> str:
-    """Say which line raised it; without a traceback it is the handler's answer that is wrong."""
+    """Say which line raised it; without a traceback the handler's answer was wrong."""
     trace = error.__traceback__
     if trace is None:
         return "an answer of this kind"
@@ -64,7 +64,7 @@ def _describe(error: Exception) -> str:
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
-        return f"{_name_of(error)}, whose text cannot be made"
+        return f"{_name_of(error)}, which has no text"
 
 
 def _name_of(error: Exception) -> str:

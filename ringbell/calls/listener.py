@@ -16,7 +16,7 @@ from ringbell.policy import Policy
 
 
 class Listener(Closing):
-    """Listens under a name; made by `listen`. A context manager; leaving it frees the name."""
+    """Listens under a name; made by `listen`. A context manager: the block's end frees the name."""
 
     __slots__ = ("__weakref__", "_host", "_reception")
 
@@ -36,13 +36,13 @@ class Listener(Closing):
     def accept(self, timeout: float | None = None) -> Device:
         """Wait for a driver and open the channel that it brings.
 
-        Blocks while none comes. Whoever else connects ends no wait and holds nobody up: one that
-        says nothing, or what no ringbell of this version says, that brings other memory, that is no
-        driver, or another user's. It is told so, if it listens, and the log of this side as well.
+        Blocks while none comes. Any other process that connects is refused, and the wait goes on:
+        one that says nothing for two seconds, is of another version, brings unusable memory, is no
+        driver, or belongs to another user. It is told the reason, and the log gets the reason, too.
 
         Raises TimeoutError after `timeout` seconds; ChannelClosed after close, also by another
         thread or a signal handler; OSError (EMFILE, ENFILE) when there is no file descriptor left
-        for the channel: its driver is told, and the listener can accept the next one.
+        for the channel. Then the driver is told, and the listener can accept the next one.
         """
         channel = self._reception.receive(self._host, deadline_after(timeout))
         assert channel is not None, "a listener keeps its name"
@@ -78,4 +78,4 @@ class _Host:
 
 def _check_messages(description: bytes, _slot_size: int) -> None:
     if description:
-        raise LayoutMismatch("the driver brought a ring of records, and requests are messages")
+        raise LayoutMismatch("the driver brought a ring of records, but requests are messages")

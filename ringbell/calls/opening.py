@@ -20,10 +20,10 @@ from ringbell.pinning import pin
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
 
 CONNECT_SECONDS = 10.0
-"""How long `connect` waits for the device to take the channel, unless asked for otherwise."""
+"""How long `connect` waits by default for the device to accept."""
 
-# Seconds. Nothing tells when a name appears in a folder that may not be there yet. A look takes
-# 10 us; a signal that comes just before a pause waits for its end, so no pause is long.
+# Seconds. No event says that a name has appeared, as its folder may not be there yet. A look takes
+# 10 us. A signal that comes just before a pause is handled after the pause, so pauses are short.
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05
 
@@ -50,31 +50,32 @@ def connect(
     Makes the shared memory: two rings of `ring_size` bytes, a power of two. Blocks until the
     device accepts. Options:
 
-    - `timeout`: seconds to wait for that, None for ever. A device serves one driver after the
-      other, so it may be busy.
-    - `wait`: within that time also wait for the device to listen, as whoever starts both
-      processes at once has to.
+    - `timeout`: seconds to wait until the device accepts, None for ever. A device serves one driver
+      after the other, so it may be busy.
+    - `wait`: also wait, within that time, until the device listens. Use it where both processes
+      start at the same time.
     - `cpu`: pins the calling thread to this CPU; it stays pinned.
     - `polling`: how this side waits. `"adaptive"` looks at shared memory before it sleeps, for at
       most `max_poll` seconds, and learns how long that pays (the scheme of QEMU's AioContext);
       `"never"` sleeps at once; `"always"` never sleeps and takes a whole CPU.
-    - `max_share`: how much of the time adaptive polling may take, from 0 to 1, in each end of this
-      side; a wait that has nothing left of it sleeps at once.
-    - `kick`: `"asleep"` wakes the device when it sleeps (VIRTIO's event index); `"always"` writes
-      to its eventfd for every entry, to show what that costs.
-    - `moderation`: when this side wants to be woken once it sleeps; None is at once.
-    - `max_message`: bytes of the longest message that this side takes; None is as much as the
-      machine has memory available when the message comes. A request or an answer that is longer
-      fails with RequestFailed, which says so; any other message raises MessageTooLong where it
-      would be taken.
-    - `memory`: `"memfd"` is memory without a place in the file system, sealed so that nobody can
-      shorten it; `"posix"` is a file on /dev/shm, within its size. None takes a memfd, and /dev/shm
-      only where the system has no memfd. `stats().memory` says which it is.
+    - `max_share`: the share of the time, from 0 to 1, that adaptive polling may take in each end of
+      this side. When the share is used up, a wait sleeps at once.
+    - `kick`: `"asleep"` wakes the device only when it sleeps (VIRTIO's event index). `"always"`
+      writes to its eventfd for every entry, to show the cost.
+    - `moderation`: when to wake this side once it sleeps; None is at once.
+    - `max_message`: bytes of the longest message that this side takes. None is the memory that the
+      machine has available when the message comes. A longer request or answer fails with
+      RequestFailed; any other longer message raises MessageTooLong from the call that takes it.
+    - `memory`: `"memfd"` is memory outside the file system, sealed so that nobody can shorten it.
+      `"posix"` is a file on /dev/shm, and the size of /dev/shm bounds it. None takes a memfd, and
+      /dev/shm only where the system has no memfd. `stats().memory` says which it is.
 
-    Raises ConnectionRefusedError when nobody listens (with `wait`, TimeoutError when nobody
-    did in time), TimeoutError when the device did not accept in time, PeerLost when the device goes
-    away meanwhile, PermissionError when it is another user's, LayoutMismatch when it is of another
-    version, OSError (ENOSPC) when there is too little memory, ValueError for bad options.
+    Raises ConnectionRefusedError when nobody listens (with `wait`: TimeoutError when nobody did in
+    time), or when the device has no file descriptor left; TimeoutError when the device did not
+    accept in time; PeerLost when the device went away meanwhile; PermissionError when the device is
+    another user's; LayoutMismatch when it is of another version; OSError (ENOSPC) when there is too
+    little memory, (EMFILE, ENFILE) when there is no file descriptor left; TypeError or ValueError
+    for bad options.
     """
     policy = Policy(polling, max_poll, max_share, kick, moderation, max_message)
     path = socket_path(name)
@@ -90,7 +91,7 @@ def connect(
                 try:
                     return drive(handshake.offer(owned, "driver", made, policy, deadline))
                 except BlockingIOError:
-                    continue  # it had too many guests at once
+                    continue  # the device had too many guests at once
                 except TimeoutError:
                     raise TimeoutError(
                         f"somebody listens on {path} but did not accept within {timeout} seconds; "
@@ -111,7 +112,7 @@ def _reach(path: Path, deadline: float | None) -> Descriptor:
 
 
 def _wait_for(path: Path, deadline: float | None) -> Descriptor:
-    """Connect to the device as soon as it is there."""
+    """Connect to the device as soon as it listens."""
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -138,13 +139,13 @@ def listen(
     moderation: Moderation | None = None,
     max_message: int | None = None,
 ) -> Listener:
-    """Listen for drivers under `name`; what has a slash is the path of the Unix socket itself.
+    """Listen for drivers under `name`; a name with a slash is the path of the Unix socket.
 
-    Does not block; `Listener.accept` does. The options are those of `connect`, for this side. A
-    name that a killed process left behind is taken over.
+    Does not block; `Listener.accept` does. The options are those of `connect`, for this side. If a
+    killed process left the name behind, this one takes it over.
 
-    Raises OSError (EADDRINUSE) when somebody listens there, PermissionError when the socket folder
-    is not this user's alone, ValueError for bad options.
+    Raises OSError (EADDRINUSE) when another process listens there, PermissionError when the socket
+    folder is not this user's alone, TypeError or ValueError for bad options.
     """
     policy = Policy(polling, max_poll, max_share, kick, moderation, max_message)
     path = socket_path(name)

@@ -39,17 +39,17 @@ def serve(
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
-    The handler gets a read-only view of the request where it lies in shared memory, valid until
-    the handler returns; it copies what it wants to keep. It returns any buffer. If it raises, the
-    driver gets RequestFailed with the exception's text and the device goes on. The logger
-    "ringbell" gets the first exception of each place in the code with its traceback, as a warning,
-    and is told again when 10, 100, 1,000 and so on have come from there. Drivers are served one
-    after the other; when one closes or dies, the next one is accepted.
+    The handler gets a read-only view of the request in shared memory. The view is valid until the
+    handler returns; to keep bytes, the handler copies them. It returns any buffer. If it raises an
+    Exception, the driver gets RequestFailed with the exception's text, and the device goes on. The
+    logger "ringbell" gets a warning with the traceback of the first exception from each line of
+    code, and then one for the 10th, the 100th, the 1,000th and so on. The device serves one driver
+    after the other: when a driver closes or dies, it accepts the next one.
 
-    Blocks until an exception ends it, such as KeyboardInterrupt (Ctrl-C) or SystemExit, also one
-    that the handler raises. A driver with requests in flight gets PeerLost then, any other one
-    EndOfStream. Options and errors are those of `listen`; TypeError when the handler cannot be
-    called, BufferError when it kept a view of its payload.
+    Blocks until an exception ends it, such as KeyboardInterrupt (Ctrl-C) or SystemExit, which the
+    handler may raise as well. Then a driver with requests in flight gets PeerLost, and any other
+    driver EndOfStream. Options and errors are those of `listen`. Also raises TypeError when the
+    handler cannot be called, BufferError when the handler kept a view of its payload.
     """
     check_handler(handler)
     with listen(
@@ -66,7 +66,7 @@ def serve(
 
 
 def check_handler(handler: Handler) -> None:
-    """Refuse what cannot be called, before anybody connects."""
+    """Raise TypeError if the handler cannot be called, before any driver connects."""
     if not callable(handler):
         raise TypeError(
             "the handler is a function that takes a request's payload and returns the answer, not "
@@ -75,7 +75,7 @@ def check_handler(handler: Handler) -> None:
 
 
 def serve_on(listener: Listener, handler: Handler) -> None:
-    """Serve on a listener that is there already, for ever; see `serve`."""
+    """Serve on an existing listener, for ever; see `serve`."""
     check_handler(handler)
     failures = Failures()
     while True:
@@ -98,9 +98,9 @@ def _serve_driver(device: Device, handler: Handler, failures: Failures) -> None:
         device.close()
         _log.warning("%s", error)
     except BaseException:
-        # This device ends. A driver that has no answer yet must not take that for a polite end.
+        # This device ends. A driver that waits for an answer must get PeerLost, not EndOfStream.
         if device._idle():
             device.close()
         raise
     finally:
-        device._give_up()  # what has not been closed
+        device._give_up()  # does nothing if it has been closed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a driver and a device have in common and is not done for each message."""
+"""What a driver and a device share, apart from the work for each message."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Side(_Side):
     def close(self) -> None:
         """Say goodbye. The other side takes what was sent, then gets EndOfStream.
 
-        Does not wait for requests in flight: a device drops its answers to a driver that closed,
-        and a driver is told how many requests a device that closed has not answered. Never waits
-        for the other side. Any thread may close, and a signal handler: a call that waits, or is at
-        work, ends with ChannelClosed. Closing twice does nothing.
+        Never waits for the other side or for requests in flight. If the driver closes, the device
+        drops the answers. If the device closes, the driver's EndOfStream says how many requests
+        have no answer. Any thread and any signal handler may close. A call of this side that is
+        running then ends with ChannelClosed. Closing twice does nothing.
         """
         self._channel.close()
 

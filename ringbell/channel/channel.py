@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
@@ -28,8 +28,8 @@ _log = logging.getLogger("ringbell")
 class Channel:
     """What the producing and the consuming end of one side share.
 
-    The channel owns the descriptors. `handle` owns the memory, which stays mapped as long as a
-    view on it exists, however long after `close`.
+    The channel owns the descriptors. `handle` owns the memory. The memory stays mapped as long as a
+    view of it exists, even after `close`.
     """
 
     __slots__ = (
@@ -57,9 +57,9 @@ class Channel:
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
 
-        If that fails, they stay with whoever had them.
+        If that fails, the caller still owns the descriptors.
         """
-        self._closed = True  # until there is something to close
+        self._closed = True  # there is nothing to close yet
         self._forked = False
         kick_fds = ffi.new("int[]", owned.numbers())
         opened = ffi.new("rb_channel **")
@@ -69,7 +69,7 @@ class Channel:
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
         self.handle: CData = ffi.gc(opened[0], lib.rb_channel_free)
-        self.address: int = int(ffi.cast("uintptr_t", self.handle))  # what the types of _ends take
+        self.address: int = int(ffi.cast("uintptr_t", self.handle))  # for the types of _ends
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         if policy.max_message is not None:
             lib.rb_channel_limit(self.handle, policy.max_message)
@@ -79,7 +79,7 @@ class Channel:
         self._memory: str = "memfd" if sealed else "posix"
         self._owned = owned
         self._pollable: Descriptor | None = None
-        # No call lies between these two, so no signal handler runs there.
+        # There is no call between these two lines, so no signal handler runs there.
         owned.handed_over = True
         self._closed = False
         forks.watch(self)
@@ -90,26 +90,25 @@ class Channel:
 
     @property
     def closed(self) -> bool:
-        """Whether this side has closed it, or is about to."""
+        """Whether this side has closed the channel, or is closing it."""
         return self._closed or bool(lib.rb_channel_closed(self.handle))
 
     def my_slots(self) -> memoryview:
-        """Give the slots that this side writes, twice in a row, as a writable view of bytes."""
+        """Give the slots that this side writes, mapped twice in a row, as writable bytes."""
         lies = lib.rb_channel_memory(self.handle)
-        return memoryview(self.memory(lies.mine, 2 * lies.my_bytes))
+        return self._memory_at(lies.mine, 2 * lies.my_bytes, False)
 
     def their_slots(self) -> memoryview:
-        """Give the slots that the peer writes, twice in a row, as a read-only view of bytes."""
+        """Give the slots that the peer writes, mapped twice in a row, as read-only bytes."""
         lies = lib.rb_channel_memory(self.handle)
-        return memoryview(self.memory(lies.theirs, 2 * lies.their_bytes)).toreadonly()
+        return self._memory_at(lies.theirs, 2 * lies.their_bytes, True)
 
-    def memory(self, start: CData, size: int) -> Any:  # noqa: ANN401  (cffi's buffer has no type)
-        """Give a cffi buffer that keeps the handle, and so the mapping, alive."""
-        handle = self.handle
-        return ffi.buffer(ffi.gc(start, lambda _: handle), size)
+    def _memory_at(self, start: CData, size: int, read_only: bool) -> memoryview:
+        """Give a view that keeps the handle, and so the mapping, alive."""
+        return _ends.memory_at(self.handle, int(ffi.cast("uintptr_t", start)), size, read_only)
 
     def moderate(self, moderation: Moderation | None) -> None:
-        """Say when this side wants to be woken for data, from its next sleep on."""
+        """Set when to wake this side for data, from its next sleep on."""
         lib.rb_channel_moderation(self.handle, *moderation_arguments(moderation))
         self.moderation: Moderation | None = moderation
 
@@ -122,29 +121,29 @@ class Channel:
             self.fail(-errno.EBADF)
         if self._pollable is None:
             epoll = make("an epoll descriptor", lib.rb_owned_epoll, self.handle)
-            # Whatever is wrong, the next take will say so.
+            # An error shows in the next take, so the result is not looked at.
             lib.rb_pollable(self.handle)
-            # Last: a signal handler that raises before it leaves the work to the next call.
+            # Set last: if a signal handler raises before this line, the next call does it again.
             self._pollable = epoll
         return self._pollable.fileno()
 
     def memory_left(self) -> int:
-        """Give the bytes of memory that a message may take: what there is now."""
+        """Give the bytes of memory that a message may take now."""
         return available_memory()
 
     def log_refusal(self, why: str) -> None:
-        """Tell whoever operates this side of a request that was not taken."""
+        """Log that this side has refused a request, for the operator."""
         _log.warning("refused what %s sent: %s", describe(self.peer_pid), why)
 
     def fail(self, status: int) -> NoReturn:
-        """Raise the exception for the -errno that C returned; no other place makes one of it."""
+        """Raise the exception for an -errno that C returned; only this place turns one into it."""
         if status == -errno.EBADF:
             if self._forked:
                 raise ChannelClosed(
                     "this channel belongs to the process that this one was forked from; "
-                    "open another one in this process"
+                    "open another channel in this process"
                 )
-            raise ChannelClosed("this side has closed the channel; open another one to go on")
+            raise ChannelClosed("this side has closed the channel; open a new channel to go on")
         if status == -errno.EPIPE:
             raise EndOfStream(f"the other side ({describe(self.peer_pid)}) closed the channel")
         if status == -errno.ECONNRESET:
@@ -154,13 +153,13 @@ class Channel:
             )
         if status == -errno.EPROTO:
             raise CorruptRing(
-                f"the other side ({describe(self.peer_pid)}) wrote what no ringbell writes into "
-                "the shared memory; close this channel and open another one"
+                f"the other side ({describe(self.peer_pid)}) broke the format of the shared "
+                "memory; close this channel and open a new one"
             )
         if status == -errno.EBUSY:
             raise RuntimeError(
-                "what this end reserved is still being written: leave the with block of reserve() "
-                "before you send or reserve more"
+                "this end has reserved room that is not published yet: leave the with block of "
+                "reserve() before you send or reserve more"
             )
         raise OSError(-status, os.strerror(-status))
 
@@ -173,12 +172,12 @@ class Channel:
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and give back the descriptors. Closing twice does nothing.
 
-        Without a goodbye the other side gets PeerLost: this side has ended half-way. Any thread
-        may close: each call that another one is inside of ends with ChannelClosed, and this waits
-        for that, a second at most. If one is not over then (it may run the caller's code), or if it
-        is of the calling thread itself, the last of them closes as it ends.
+        Without a goodbye the other side gets PeerLost: this side has ended half-way. Any thread may
+        close. Running calls of other threads end with ChannelClosed, and this waits for them, at
+        most one second. If a call still runs then (perhaps in the caller's code), or if the calling
+        thread itself is inside a call, the last call to end does the closing.
         """
-        # A signal handler may end this anywhere. Then it is done again, each step a second time.
+        # A signal handler that raises may end this anywhere, so each step may be done twice.
         if not self._closed and _ends.close_side(self.address, goodbye, _PATIENCE_NS):
             self._close_descriptors()
             self._closed = True
@@ -188,7 +187,7 @@ class Channel:
         self.close(goodbye=False)
 
     def leave_to_parent(self) -> None:
-        """Close the copies of a forked child, without a goodbye: the channel is the parent's."""
+        """Close the copies of a forked child, without a goodbye: the parent owns the channel."""
         if self._closed:
             return
         self._forked = True
@@ -207,8 +206,8 @@ class Channel:
             return
         self._closed = True
         closed = lib.rb_channel_closed(self.handle)
-        # An end in the same cycle may live on, and must not use the descriptors any longer. No
-        # goodbye, if nobody closed the channel: the peer gets PeerLost.
+        # If an end in the same reference cycle lives on, it must not use the descriptors any more.
+        # Without a goodbye the peer gets PeerLost, unless the channel was closed before.
         lib.rb_channel_close(self.handle, False, 0)
         self._close_descriptors()
         if closed:

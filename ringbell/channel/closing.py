@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The base of what a `with` block closes."""
+"""The base class of everything that a `with` block closes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Self
 class Closing:
     """A context manager whose `with` block calls `close` at its end.
 
-    What sends something overrides `_give_up`: an exception that leaves the block must not look to
-    the other side like an end that was meant.
+    A class that sends overrides `_give_up`: if an exception leaves the block, the other side must
+    not take that for a regular end.
     """
 
     __slots__ = ()
 
     def close(self) -> None:
-        """Give back what is held. Closing twice does nothing."""
+        """Release everything. Closing twice does nothing."""
         raise NotImplementedError
 
     def _give_up(self) -> None:
-        """End it because an exception leaves the block."""
+        """Close because an exception leaves the block."""
         self.close()
 
     def __enter__(self) -> Self:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The descriptors of one side of a channel, and who closes them."""
+"""The descriptors of one side of a channel, and their owners, which close them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from ringbell._ffi import CData
 
 A_CHANNEL_TAKES = 8
-"""Descriptors of one side: a socket, three for each ring, and while it is opened the memory."""
+"""Descriptors of one side: a socket, three for each ring, and one for the memory until it is
+mapped."""
 
 LACKING = (errno.EMFILE, errno.ENFILE)
-"""The errors of one who can have no more descriptors."""
+"""The errors that say that there is no descriptor left, for this process or for the system."""
 
 
 class Descriptor(Closing):
-    """A descriptor that is closed by `close`, by a fork in the child, or when nobody refers to it.
+    """A descriptor. `close`, the last reference, or a fork (in the child) closes it.
 
-    C puts the descriptor in here as it makes it, so a signal handler that raises loses none.
+    C stores the descriptor in here when it makes it, so a signal handler that raises loses none.
     """
 
     __slots__ = ("handle",)
@@ -44,7 +45,7 @@ class Descriptor(Closing):
 
 
 class HasDescriptor(Protocol):
-    """What stands for an open file."""
+    """An object that has a descriptor."""
 
     def fileno(self) -> int:
         """Give its number."""
@@ -56,9 +57,9 @@ class HasDescriptor(Protocol):
 
 
 def make(what: str, maker: Callable[..., int], *arguments: object) -> Descriptor:
-    """Make a descriptor by one of the functions of C that do.
+    """Make a descriptor with `maker`, a function of C.
 
-    Raises OSError, which says that it was `what` that could not be made.
+    Raises OSError, which names `what` could not be made.
     """
     made = Descriptor()
     if status := maker(made.handle, *arguments):
@@ -67,7 +68,7 @@ def make(what: str, maker: Callable[..., int], *arguments: object) -> Descriptor
 
 
 def os_error(code: int, text: str) -> OSError:
-    """Make an OSError with that text; where descriptors are lacking, with one that says so."""
+    """Make an OSError with that text, or with the text of `lacking_descriptors` if it is that."""
     return OSError(code, lacking_descriptors(code) if code in LACKING else text)
 
 
@@ -84,22 +85,22 @@ def lacking_descriptors(code: int) -> str:
 
 
 class Descriptors(Closing):
-    """What one side of a channel has open; it closes all of that.
+    """The descriptors of one side of a channel.
 
-    A `with` block closes it until a channel is opened with it. From then on it is the channel's:
-    `Channel` sets `handed_over`, closes it when it is closed itself, and the block leaves it alone.
+    The end of a `with` block closes them, unless a channel has been opened with them. `Channel`
+    sets `handed_over` and owns them from then on: it closes them when it is closed itself.
     """
 
     __slots__ = ("control", "handed_over", "kick_fds", "segment")
 
     def __init__(self, control: HasDescriptor) -> None:
-        """Own the socket to the other side, and whatever is put in here later."""
+        """Own the socket to the other side; the other descriptors are added later."""
         self.control: HasDescriptor = control
         self.kick_fds: list[Descriptor] = []
-        """Those that kick, of both rings, in the order of csrc/api.h."""
+        """The descriptors that kick, of both rings, in the order of csrc/api.h."""
         self.segment: Descriptor | None = None
-        """The shared memory, if the other side made it. Its mapping needs no descriptor, so the
-        end of the block closes it in any case."""
+        """The shared memory, if the other side made it. The mapping needs no descriptor, so the
+        end of the block always closes this one."""
         self.handed_over: bool = False
 
     def numbers(self) -> list[int]:
@@ -107,9 +108,9 @@ class Descriptors(Closing):
         return [descriptor.fileno() for descriptor in self.kick_fds]
 
     def close(self) -> None:
-        """Close all of it. May be done again, also when an exception ended it.
+        """Close all descriptors.
 
-        Two threads may do it at once.
+        May be called again, even after an exception ended it, and by two threads at once.
         """
         self.give_up_memory()
         self.control.close()
@@ -117,7 +118,7 @@ class Descriptors(Closing):
             descriptor.close()
 
     def give_up_memory(self) -> None:
-        """Close the descriptor of the memory; what is mapped of it stays."""
+        """Close the descriptor of the memory; the mapping stays."""
         if self.segment is not None:
             self.segment.close()
 

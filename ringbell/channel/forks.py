@@ -30,7 +30,7 @@ def watch(owner: _Owner) -> None:
 
 
 def forget(owner: _Owner) -> None:
-    """Undo `watch`; without one before it this does nothing."""
+    """Undo `watch`; does nothing if the owner is not watched."""
     _owners.discard(owner)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Array files, `.npy`: read, begun, and refused where they would not be what their name says."""
+"""Array files, `.npy`: read, write, and refuse those that would not be what their name says."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def load(file: Path) -> NDArray[Any]:
-    """Map an array file. Raises ValueError for one that is none, or of objects."""
+    """Map an array file. Raises ValueError if it is none, or holds objects."""
     try:
         rows: Any = np.load(file, mmap_mode="r", allow_pickle=False)
         if not isinstance(rows, np.ndarray):
             rows.close()
-            raise ValueError("it holds several arrays; call it .npz")
+            raise ValueError("it holds several arrays; rename it to .npz")
     except (EOFError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise ValueError(f"{file} cannot be read as an array file: {why}") from None
@@ -32,43 +32,43 @@ def load(file: Path) -> NDArray[Any]:
 
 
 def rows_dtype(rows: NDArray[Any], file: Path) -> np.dtype[Any]:
-    """Say what one row is: a value, or a sub-array where there are more dimensions."""
+    """Give the dtype of one row: a value, or a sub-array if there are more dimensions."""
     if not rows.ndim:
         raise ValueError(
-            f"{file} holds one value and no row of them, and would arrive as an array of one; save "
-            "numpy.atleast_1d(value)"
+            f"{file} holds a single value, not an array of rows; save numpy.atleast_1d(value) "
+            "instead"
         )
     return np.dtype((rows.dtype, rows.shape[1:]))
 
 
 def lost_order(files: Iterable[Path]) -> list[Path]:
-    """Name the array files whose columns lie one after the other: they arrive row by row."""
+    """Name the array files that are in column order; they arrive in row order."""
     arrays = {file: load(file) for file in files if is_array_file(file)}
     return [file for file, rows in arrays.items() if not rows.flags.c_contiguous]
 
 
 def is_array_file(file: Path) -> bool:
-    """Whether the name says that it is one."""
+    """Whether the name says that it is an array file."""
     return file.suffix == ".npy"
 
 
 def check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None:
-    """Refuse a name that says what the stream would not make, before anything is taken."""
+    """Refuse a name that does not fit what the stream carries, before anything is taken."""
     records = isinstance(consumer, RecordConsumer)
     if is_array_file(file) and not records:
         raise ValueError(
-            f"the stream carries bytes and no records, so {file} would be no array file; send an "
-            "array as one, ringbell produce NAME FILE.npy, or name the copy otherwise"
+            f"the stream carries bytes and no records, so {file} would be no array file; send the "
+            "array as one, ringbell produce NAME FILE.npy, or give the copy another name"
         )
     if file.suffix == ".npz" and records:
         raise ValueError(
-            f"the stream carries records, and {file} is a name for several arrays; call it "
+            f"the stream carries records, and {file} would have to hold several arrays; name it "
             f"{file.with_suffix('.npy')}"
         )
 
 
 def says(header: bytes, dtype: np.dtype[Any]) -> bool:
-    """Whether an array file that begins so has records of this dtype."""
+    """Whether an array file with this header has records of this dtype."""
     try:
         return bool(np.load(BytesIO(header)).dtype == dtype.base)
     except ValueError:
@@ -76,9 +76,9 @@ def says(header: bytes, dtype: np.dtype[Any]) -> bool:
 
 
 def npy_header(dtype: np.dtype[Any], rows: int) -> bytes:
-    """Give the header of an array file; as long for any number of rows.
+    """Give the header of an array file; its length does not depend on the number of rows.
 
-    NumPy writes it for none and leaves room for the number to grow.
+    NumPy writes the header of an empty array and leaves room for the number.
     """
     written = BytesIO()
     with warnings.catch_warnings():

@@ -103,7 +103,7 @@ def serve(
     """Answer requests with a function, until Ctrl-C or SIGTERM.
 
     The function gets each payload as a read-only memoryview and returns the answer, any buffer.
-    Its module is looked for in the current folder first: `ringbell serve sums mycode:handle`.
+    Its module may lie in the current folder: `ringbell serve sums mycode:handle`.
     """
     signal.signal(signal.SIGTERM, _end_on_sigterm)
     with shown_errors():
@@ -124,9 +124,9 @@ def _end_on_sigterm(number: int, _frame: object) -> NoReturn:
 
 
 def load_handler(text: str) -> Callable[[memoryview], Any]:
-    """Import `MODULE:FUNCTION`; the current folder is looked in first.
+    """Import `MODULE:FUNCTION`, from the current folder first.
 
-    Raises ValueError that says which part is wrong.
+    Raises ValueError, which says which part is wrong.
     """
     module_name, colon, path = text.partition(":")
     if not (module_name and colon and path):
@@ -153,9 +153,7 @@ def run_produce(
     name: options.Name,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="FILE", help="What to send; - is the standard input, as no FILE is."
-        ),
+        typer.Argument(metavar="FILE", help="What to send; - or no FILE is the standard input."),
     ] = None,
     dtype: options.Dtype = None,
     ring_size: options.RingSize = options.DEFAULT_RING_SIZE,
@@ -165,7 +163,7 @@ def run_produce(
 ) -> None:
     """Send files, or the standard input, to `ringbell consume NAME`.
 
-    Whichever of the two starts first waits for the other. Bytes go as they are, as in
+    Either of the two may start first; it waits for the other. Bytes go as they are, as in
     `tar c src | ringbell produce x`. A .npy file goes as records of its dtype.
 
     Exits with 1 when the consumer goes away before it has taken everything.
@@ -202,7 +200,7 @@ def run_consume(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", help="Where to write it; - is the standard output, as no FILE is."
+            metavar="FILE", help="Where to write it; - or no FILE is the standard output."
         ),
     ] = None,
     dtype: options.Dtype = None,
@@ -212,11 +210,11 @@ def run_consume(
 ) -> None:
     """Write what `ringbell produce NAME` sends to a file, or to the standard output.
 
-    Whichever of the two starts first waits for the other. Records go raw, as in
+    Either of the two may start first; it waits for the other. Records go raw, as in
     `ringbell consume x > raw`, or into a FILE.npy as an array. With --dtype a stream of anything
     else is refused.
 
-    Exits with 1 when the producer gives up or dies before its end.
+    Exits with 1 when the producer gives up or dies before the stream ends.
     """
     from ringbell.command.files import STANDARD, check_target, consume_into, parse_dtype
 
@@ -241,9 +239,9 @@ def run_consume(
 
 @app.command(cls=COMMAND, short_help="Remove what killed processes left.")
 def clean() -> None:
-    """Remove what killed processes of yours left: the sockets of their names, and locks.
+    """Remove the sockets and locks that killed processes of yours left.
 
-    Says what it removed. What is in use, or another user's, is left alone.
+    Prints what it removed. Leaves alone what is in use, or belongs to another user.
     """
     with shown_errors():
         removed = [*sweep_names(), *sweep_old_names()]
@@ -279,8 +277,8 @@ def run_demo(
 ) -> None:
     """Push real files through a device in another process, check its answers, show the figures.
 
-    The work is done with kicks only for a side that sleeps, and with a kick for every entry, to
-    show the difference. Each is done twice, in turn, and the faster run is shown.
+    Does the work with kicks only for a side that sleeps, and with a kick for every entry, to show
+    the difference. Does each twice, in turn, and shows the faster run.
 
     Exits with 1 when an answer is wrong.
     """
@@ -303,7 +301,7 @@ def run_demo(
             for kick in kicks:
                 with bar(demo_shown.TITLES[kick], total, as_json) as advance:
                     runs[kick].append(demo.run(job, kick, cpus, files, advance))
-        # The fastest, but for one with a wrong answer, which is shown rather than hidden.
+        # The fastest run; but a run with a wrong answer comes first, so that nothing hides it.
         results = [min(runs[kick], key=lambda run: (-run.wrong, run.seconds)) for kick in kicks]
     if as_json:
         print(json.dumps(demo_shown.as_json(job, cpus, results), indent=1))

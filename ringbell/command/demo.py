@@ -25,7 +25,7 @@ from ringbell.errors import RequestFailed
 from ringbell.policy import Kick, Polling
 
 BLOCK = 1024
-"""Bytes: small enough that the exchange, not the hashing, is what takes the time."""
+"""Bytes. So small that the exchange takes most of the time, not the hashing."""
 DEPTH = 64
 ROUNDS = 2
 _ALONE = 2000
@@ -71,7 +71,7 @@ class Job:
     def files(self) -> tuple[list[Path], int]:
         """Find the regular files of the source and the sum of their sizes in bytes.
 
-        Installed packages below a standard library are no part of it and are left out.
+        Leaves out packages installed in a standard library: they are no part of it.
         """
         found = [self.source] if self.source.is_file() else sorted(_walk(self.source))
         if not found:
@@ -90,7 +90,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def read_once(files: list[Path], progress: Callable[[int], object]) -> None:
-    """Bring the files into the page cache, or the first run would be slower than the others."""
+    """Read the files into the page cache. Otherwise the first run would be the slowest."""
     for path in files:
         with contextlib.suppress(OSError), path.open("rb") as file:
             while block := file.read(1 << 20):
@@ -119,10 +119,10 @@ class Result:
     latency_p99_us: float
     latency_p999_us: float
     alone_p50_us: float
-    """Of requests that are sent one at a time, after all others."""
+    """Round trips of requests that are sent one at a time, after all others."""
     alone_p99_us: float
     work_p50_us: float
-    """Of the work on a block, without any exchange."""
+    """The work on a block, without any exchange."""
 
     def figures(self) -> dict[str, float]:
         """Give what follows from the counts; kicks are per 1,000 requests."""
@@ -161,7 +161,7 @@ def run(
             # The two have met. So nothing is left even if both processes are killed.
             shutil.rmtree(folder, ignore_errors=True)
             result = _Exchange(driver, job, progress).run(files, kick)
-        # Known once the device process has ended; its start is in it too.
+        # The kernel tells it only once the device process has ended. It includes its start.
         device = _kernel_seconds(resource.RUSAGE_CHILDREN) - children
         return replace(result, device_kernel_seconds=device)
     finally:
@@ -176,6 +176,8 @@ def _kernel_seconds(who: int) -> float:
 def _device(
     folder: Path, work: str, kick: Kick, cpu: int | None, polling: Polling
 ) -> Iterator[Path]:
+    if getattr(sys, "frozen", False):
+        raise RuntimeError("the demo starts Python for its device; a frozen program has none")
     path = folder / "demo.sock"
     command = [sys.executable, "-m", "ringbell.command.demo_device", str(os.getpid()), str(path)]
     command += [work, kick, polling]

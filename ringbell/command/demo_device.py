@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The device process of the demo; it ends with the process that started it, however that ends.
+"""The device process of the demo; it ends when the process that started it ends.
 
 python -m ringbell.command.demo_device PARENT PATH WORK KICK POLLING [CPU]
 """

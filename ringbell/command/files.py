@@ -42,7 +42,7 @@ _LONGEST_READ = 1 << 18
 def parse_dtype(text: str) -> np.dtype[Any]:
     """Read a dtype from the command line: `f8`, `i4,f8`, or a list or dict as NumPy takes it.
 
-    Raises ValueError when it is none, or none for records.
+    Raises ValueError when it is no dtype, or cannot be one of records.
     """
     try:
         wanted = ast.literal_eval(text) if text.rstrip()[-1:] in ("]", "}", ")") else text
@@ -87,8 +87,8 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
         return None
     if len(arrays) != len(files):
         raise ValueError(
-            ".npy files go as records, others as bytes: not both in one stream (with --dtype all "
-            "of them go as raw records)"
+            ".npy files go as records, other files as bytes; one stream cannot carry both (with "
+            "--dtype all files go as raw records)"
         )
     dtypes = {file: rows_dtype(load(file), file) for file in files}
     for file, found in dtypes.items():
@@ -98,7 +98,7 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
 
 
 def _name_of(file: Path, descriptor: int) -> str:
-    """Give the name under which an error is told."""
+    """Give the name of a file for an error text."""
     if file != STANDARD:
         return str(file)
     return "standard input" if descriptor == _STANDARD_INPUT else "standard output"
@@ -106,7 +106,7 @@ def _name_of(file: Path, descriptor: int) -> str:
 
 @contextmanager
 def _named(file: Path, descriptor: int) -> Iterator[None]:
-    """Add to an error of the system which file it is about."""
+    """Add the file's name to an OSError."""
     try:
         yield
     except OSError as error:
@@ -134,7 +134,7 @@ def _opened(file: Path) -> Iterator[int]:
 def produce_files(
     producer: MessageProducer | RecordProducer, files: list[Path], raw: bool, advance: Advance
 ) -> None:
-    """Send the files, one after the other; `raw` when records are read as they lie in memory."""
+    """Send the files, one after the other; `raw` when they hold records without a header."""
     for file in files:
         if isinstance(producer, RecordProducer) and not raw:
             _send_array(producer, load(file), advance)
@@ -148,7 +148,7 @@ def produce_files(
 
 
 def _send_bytes(producer: MessageProducer, source: int, file: Path, advance: Advance) -> None:
-    """Read right into the ring, as much at a time as there is."""
+    """Read right into the ring; each read sends what it got."""
     size = min(_LONGEST_READ, producer.max_payload // _PART)
     while True:
         with producer.reserve(size) as frame:
@@ -173,13 +173,16 @@ def _send_records(producer: RecordProducer, source: int, file: Path, advance: Ad
         advance(got)
         if got % size:
             raise ValueError(
-                f"{_name_of(file, source)} ends with {got % size} bytes that are no whole record "
+                f"{_name_of(file, source)} ends with {got % size} bytes, which are no whole record "
                 f"of {size} bytes"
             )
 
 
 def _read_whole(source: int, file: Path, octets: memoryview, size: int) -> int:
-    """Read whole records, at least one, a part of one only at the end; return the bytes."""
+    """Read whole records, at least one; return the bytes.
+
+    Only at the end of the file may a part of a record be among them.
+    """
     got = 0
     while got == 0 or got % size:
         more = _read(source, file, octets[got:])
@@ -198,7 +201,7 @@ def _send_array(producer: RecordProducer, rows: NDArray[Any], advance: Advance) 
 
 
 def check_target(file: Path) -> None:
-    """Refuse a file that cannot be written, before anybody sends; it is not touched."""
+    """Refuse a file that cannot be written, before the stream begins; do not touch it yet."""
     if file == STANDARD:
         return
     if file.is_dir():
@@ -215,8 +218,8 @@ def consume_into(
 ) -> None:
     """Write what comes to a file, or to the standard output, until the producer closes.
 
-    Raises ValueError, and takes nothing, when the file cannot be what its name says; and before
-    anything binary goes to a terminal, unless it may.
+    Raises ValueError, and takes nothing, when the file cannot be what its name says. Raises
+    ValueError before it would write binary data to a terminal, unless `may_be_binary`.
     """
     check_format(consumer, file)
     if file == STANDARD:
@@ -249,8 +252,8 @@ def _write(target: int, file: Path, octets: memoryview) -> None:
 
 
 def _write_text(consumer: MessageConsumer | RecordConsumer, advance: Advance) -> None:
-    """Write to a terminal, as long as no byte is NUL, which no text has."""
-    binary = "would be shown on a terminal; name a FILE, or - to see them all the same"
+    """Write text to a terminal; refuse bytes with a NUL, which no text has."""
+    binary = "would go to a terminal; name a FILE, or - to see them all the same"
     if isinstance(consumer, RecordConsumer):
         raise ValueError(f"records of {consumer.dtype} {binary}")
     for payload in consumer:
@@ -272,14 +275,14 @@ def _write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None
     header = npy_header(consumer.dtype, 0)
     if not says(header, consumer.dtype):
         raise ValueError(
-            f"an array file cannot say that its records are {consumer.dtype}; name another file, "
-            "which gets them raw"
+            f"an array file cannot describe records of {consumer.dtype}; name a file without "
+            ".npy, which gets them raw"
         )
     with file.open("wb", buffering=0) as target:
         size = target.write(header)
         try:
             _write_all(consumer, target.fileno(), file, count)
-        finally:  # what has come is a whole file, whatever ended the stream
+        finally:  # the file is a valid one, whatever ended the stream
             header = npy_header(consumer.dtype, rows)
             assert len(header) == size, "NumPy leaves room for the number of rows"
             os.pwrite(target.fileno(), header, 0)

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ringbell.command.shown import print_error
 
-# What typer shows and does not raise: a class of its own or of click, as its version has it.
+# The base of all errors of usage. typer has it in a private module, which may move.
 _ShownError = cast(type[Exception], typer.BadParameter.__mro__[2])
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
@@ -64,7 +64,7 @@ class _Command(TyperCommand):
 
 
 class _Commands(TyperGroup):
-    """All commands: what they raise ends in one line on stderr, and an exit code."""
+    """All commands: an error becomes one line on stderr and an exit code."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the commands first."""
@@ -74,7 +74,7 @@ class _Commands(TyperGroup):
         _format_options(self, ctx, formatter)
 
     def main(self, *arguments: Any, **options: Any) -> NoReturn:
-        """Run; exit with 0, or say in one line what was wrong with the words that were given."""
+        """Run a command and exit; say in one line what was wrong with the arguments."""
         always = {"prog_name": "ringbell", "standalone_mode": False}
         try:
             code = super().main(*arguments, **options | always)
@@ -83,7 +83,11 @@ class _Commands(TyperGroup):
         except _ShownError as error:
             print_error(_in_our_words(error))
             code = 2
-        except BrokenPipeError:  # whoever reads our output wants no more, as in `... | head`
+        except BrokenPipeError:  # the reader of our output has ended, as in `... | head`
+            code = 128 + signal.SIGPIPE
+        except SystemExit as end:  # typer makes an exit of a broken pipe that it meets itself
+            if not isinstance(end.__context__, BrokenPipeError):
+                raise
             code = 128 + signal.SIGPIPE
         except OSError as error:
             print_error(f"standard output: {error.strerror}")
@@ -93,7 +97,7 @@ class _Commands(TyperGroup):
         sys.exit(code or 0)
 
 
-# What typer makes a command, and all of them, of.
+# The classes for typer: of one command, and of the group.
 COMMAND: type[Any] = _Command
 COMMANDS: type[Any] = _Commands
 
@@ -105,7 +109,7 @@ def _in_our_words(error: Any) -> str:
 
 
 def _forget_output() -> None:
-    """Keep the interpreter from writing at its end what could not be written."""
+    """Drop output that could not be written, or the interpreter would try again at its end."""
     if sys.stdout is None:
         return
     try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the options of several commands take, and how a wrong value is answered.
+"""The options that several commands share, and the functions that read their values.
 
-Every value arrives as text and is read here, so that a wrong one is answered in our words. Each
-function raises ValueError that says what the option takes.
+Every value arrives as text and is read here, so that the error texts are our own. Each function
+raises ValueError, which says what the option takes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_seconds(option: str, text: str) -> float:
 
 
 def read_number(option: str, what: str, text: str) -> int:
-    """Read a whole number; `what` names what it counts."""
+    """Read a whole number; `what` says in errors what it is."""
     try:
         return int(text)
     except ValueError:
@@ -61,7 +61,7 @@ def read_timeout(text: str | None) -> float | None:
 
 
 def read_ring_size(text: str) -> int:
-    """Read a ring's size; `produce` says which ones there may be."""
+    """Read a ring's size in bytes, a power of two."""
     size = read_size("--ring-size", text)
     if size & (size - 1) or not 4096 <= size <= 1 << 30:
         raise ValueError(f"--ring-size is a power of two from 4K to 1G, not {text!r}")
@@ -99,6 +99,6 @@ Stats = Annotated[bool, typer.Option("--stats", help="Print a line of figures at
 Timeout = Annotated[
     str | None,
     typer.Option(
-        "--timeout", metavar="SECONDS", help="Give up when the other side does not come in time."
+        "--timeout", metavar="SECONDS", help="Give up if the other side does not come in time."
     ),
 ]

@@ -43,7 +43,7 @@ def print_note(message: object) -> None:
 
 
 def _print(text: str, style: str) -> None:
-    # Where stderr is closed or full there is nobody to tell.
+    # If stderr is closed or full, the text is lost.
     with contextlib.suppress(OSError):
         Console(stderr=True).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
@@ -55,7 +55,7 @@ def fail(message: object, code: int = 2) -> NoReturn:
 
 
 def say(text: str) -> None:
-    """Print to stdout at once; an error names it."""
+    """Print to stdout at once; an OSError names it."""
     try:
         print(text, flush=True)
     except OSError as error:
@@ -85,17 +85,17 @@ def _shown_log() -> Iterator[None]:
 
 @contextlib.contextmanager
 def shown_errors() -> Iterator[None]:
-    """Show what is waited for, and end the command with one line about what went wrong.
+    """Show the library's log, and turn an error into one line and an exit code.
 
-    The exit code is then 1 when the other side went away, or did not come in time, and 2 when what
-    was asked for cannot be done.
+    The code is 1 when the other side went away, or did not come in time, and 2 when the command
+    cannot be done as it was given.
     """
     try:
         with _shown_log():
             yield
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
-    except BrokenPipeError:  # whoever reads our output wants no more, as in `... | head`
+    except BrokenPipeError:  # the reader of our output has ended, as in `... | head`
         raise typer.Exit(128 + signal.SIGPIPE) from None
     except (EndOfStream, PeerLost, TimeoutError) as error:
         fail(error, code=1)
@@ -130,13 +130,13 @@ def print_figures(end: ProducerCounters | ConsumerCounters, seconds: float) -> N
 
 
 def bar(title: str, total: int, quiet: bool) -> contextlib.AbstractContextManager[Advance]:
-    """Show how far the work is, on a terminal."""
+    """Show the progress of some work, on a terminal."""
     columns = (BarColumn(bar_width=24), TaskProgressColumn(), TimeRemainingColumn())
     return _progress(title, total, quiet, *columns)
 
 
 def stream_bar(title: str, total: int | None) -> contextlib.AbstractContextManager[Advance]:
-    """Show how much went and how fast; how far it is when the total is known."""
+    """Show the bytes sent and the speed; with a known total, also the progress."""
     columns: tuple[ProgressColumn, ...] = (FileSizeColumn(), TransferSpeedColumn())
     if total is not None:
         columns = (BarColumn(bar_width=24), DownloadColumn(), TransferSpeedColumn())

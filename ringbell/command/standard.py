@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The standard input, output and errors of the command, any of which a shell may have closed."""
+"""The standard input, output and error of the command. A shell may have closed any of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LAST = 2
 
 
 def occupy() -> None:
-    """Put /dev/null where one is closed, so that no file of ours is taken for it.
+    """Open /dev/null in the place of each closed one, so that none of our files gets its number.
 
-    Python has seen by now that it is closed, and has no `sys.stdout` then.
+    Python noticed the closed ones when it started: `sys.stdout`, for instance, is None.
     """
     try:
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST:
@@ -26,12 +26,12 @@ def occupy() -> None:
 
 
 def check_input(files: list[Path]) -> None:
-    """Raise OSError (EBADF) when the input is among the files, and closed."""
+    """Raise OSError (EBADF) when the standard input is among the files, but closed."""
     if _STANDARD in files and sys.stdin is None:
         raise OSError(errno.EBADF, "the standard input is closed; name a file, or open it")
 
 
 def check_output(file: Path) -> None:
-    """Raise OSError (EBADF) when that is the output, and closed."""
+    """Raise OSError (EBADF) when the file is the standard output, but closed."""
     if file == _STANDARD and sys.stdout is None:
         raise OSError(errno.EBADF, "the standard output is closed; name a file, or open it")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where a name is to be found: the path of its Unix socket."""
+"""From a channel's name to the path of its Unix socket."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LONGEST = 107
 
 
 def socket_path(name: str | os.PathLike[str]) -> Path:
-    """Turn a channel's name into the path of its socket; what has a slash is a path already.
+    """Turn a channel's name into the path of its socket; a name with a slash is the path itself.
 
-    A plain name lies in `$XDG_RUNTIME_DIR/ringbell/`, or in `/tmp/ringbell-<uid>/` where that is
-    not set. Raises TypeError for what is no text, ValueError for a text that cannot be a name.
+    A plain name lies in `$XDG_RUNTIME_DIR/ringbell/`, or in `/tmp/ringbell-<uid>/` where that
+    variable is not set. Raises TypeError if it is no text, ValueError if it cannot be a name.
     """
     text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else name
     if not isinstance(text, str):
@@ -26,7 +26,7 @@ def socket_path(name: str | os.PathLike[str]) -> Path:
     if not text or "\0" in text or text in (".", "..") or text.endswith("/"):
         raise ValueError(
             f"{shown(text)} cannot be the name of a channel; a name is any text without a slash, "
-            "and what has one is the path of the Unix socket itself"
+            "or the path of the Unix socket"
         )
     path = Path(text) if "/" in text else names_folder() / f"{text}.sock"
     if len(os.fsencode(path)) > LONGEST:
@@ -45,15 +45,15 @@ def _folder_without_runtime() -> Path:
 
 
 def _folder_of_session() -> Path:
-    """Where the folder of a login shell usually is."""
+    """Say where the folder of a login shell usually is."""
     return Path(f"/run/user/{os.geteuid()}/ringbell")
 
 
 def hint_about(path: Path) -> str:
     """Say why nobody may be found at a path, as the end of a sentence; "" when nothing is known.
 
-    A login shell has `XDG_RUNTIME_DIR`, and a service, `cron` or `sudo` often has not: so the two
-    sides may look into two folders.
+    A login shell has `XDG_RUNTIME_DIR`; a service, `cron` or `sudo` often has not. Then the two
+    sides look in two folders.
     """
     if path.parent != names_folder():
         return "" if path.parent.is_dir() else f"; there is no folder {path.parent}"
@@ -76,11 +76,11 @@ def _is_our_socket(path: Path) -> bool:
 
 
 def prepare_folder(path: Path) -> None:
-    """Make the folder of a plain name if need be; refuse one in which others could meddle.
+    """Make the folder of a plain name if it is missing; refuse a folder that others may enter.
 
-    Raises PermissionError when it belongs to somebody else or others may enter it, and OSError
-    when it cannot be made. The folder of a path that the user gave has to be there, and may be
-    anybody's.
+    Raises PermissionError when the folder belongs to another user or others may enter it, OSError
+    when it cannot be made. If the user gave a path, its folder has to exist, and may belong to
+    anybody.
     """
     if path.parent == names_folder():
         try:

@@ -18,7 +18,7 @@ from ringbell.channel.descriptors import Descriptor, make, os_error
 from ringbell.deadlines import seconds_left
 from ringbell.meeting.address import LONGEST, names_folder
 
-_TURN_MS = 20  # of a wait in the kernel, in which no signal handler runs
+_TURN_MS = 20  # the longest wait in the kernel, because no signal handler runs in it
 _SWEEP_PAUSE = 0.001  # seconds
 _SWEEP_LOOKS = 20
 
@@ -29,16 +29,16 @@ def make_socket() -> Descriptor:
 
 
 def reachable(path: Path) -> bytes:
-    """Give a path as a socket takes it: whole, unless only the relative one is short enough."""
+    """Give a path as a socket takes it: absolute, unless only the relative path is short enough."""
     whole = os.fsencode(path.absolute())
     return whole if len(whole) <= LONGEST else os.fsencode(path)
 
 
 def connect_socket(path: Path, deadline: float | None) -> Descriptor:
-    """Connect to whoever listens on `path`.
+    """Connect to the process that listens on `path`.
 
-    Blocks while so many wait to be accepted that the kernel queues no more. Raises
-    ConnectionRefusedError when nobody listens, and TimeoutError.
+    Blocks while the kernel's queue of processes to be accepted is full. Raises
+    ConnectionRefusedError when nobody listens, TimeoutError when the queue stays full.
     """
     control = make_socket()
     while status := lib.rb_socket_connect(
@@ -49,25 +49,26 @@ def connect_socket(path: Path, deadline: float | None) -> Descriptor:
         if status not in (-errno.EAGAIN, -errno.EINTR):
             raise os_error(-status, f"cannot connect to {path}: {os.strerror(-status)}")
         if seconds_left(deadline) == 0:
-            raise TimeoutError(f"somebody listens on {path}, but too many wait for it already")
+            raise TimeoutError(f"somebody listens on {path}, but too many others wait there")
     return control
 
 
 class ListeningSocket(Closing):
-    """Listens on the socket of a name, and keeps a file beside it locked meanwhile.
+    """Listens on the socket of a name, and keeps a file beside the socket locked meanwhile.
 
-    The kernel frees the lock when the process ends, so a socket without a lock was left behind by
-    a killed process, and is taken over.
+    The kernel frees the lock when the process ends. So a socket without a lock was left behind by
+    a killed process, and the next listener takes it over.
     """
 
     __slots__ = ("__weakref__", "_inode", "_lock", "_socket", "listens", "path")
 
     def __init__(self, path: Path, patient: bool = True) -> None:
-        """Listen on `path`; raises OSError (EADDRINUSE) when somebody does already.
+        """Listen on `path`; raises OSError (EADDRINUSE) when another process does already.
 
-        One who is patient looks a second time: the other one may only have swept the folder.
+        If `patient`, it tries a locked name again: perhaps a sweep of the folder holds the lock for
+        a moment.
         """
-        # Whole, so that what is made here is removed also after a change of the current folder.
+        # Absolute, so that `close` finds the socket even after a change of the current folder.
         self.path: Path = path.absolute()
         self.listens: bool = True
         """Whether it has not been closed."""
@@ -92,23 +93,23 @@ class ListeningSocket(Closing):
 
     @property
     def socket(self) -> Descriptor | None:
-        """What to wait on; None once it has been closed.
+        """The socket to wait on; None once it has been closed.
 
-        Whoever has it here while another thread closes finds it readable, and then None here.
+        If another thread closes it during a wait, the socket becomes readable, and this is None.
         """
         return self._socket if self.listens else None
 
     def close(self) -> None:
         """Stop listening and free the name.
 
-        Whoever waits on it wakes up. Closing twice does nothing.
+        A thread that waits on the socket wakes up. Closing twice does nothing.
         """
-        # A signal handler may end this anywhere. Then it is done again, each step a second time.
+        # A signal handler that raises may end this anywhere, so each step may be done twice.
         self.listens = False
         if (listening := self._socket) is not None:
-            # It wakes who waits on it. The descriptor is closed when nobody refers to it any more.
+            # Wakes the threads that wait on it. Its last reference closes the descriptor.
             lib.rb_socket_shutdown(listening.fileno())
-            # Only our socket: somebody may have removed it and listen on another one by now.
+            # Remove our own socket only: another process may have replaced it with its own.
             with contextlib.suppress(FileNotFoundError):
                 if lib.rb_socket_is_bound(listening.fileno()) == 1 and (
                     self._inode in (0, self.path.lstat().st_ino)
@@ -121,7 +122,7 @@ class ListeningSocket(Closing):
         forks.forget(self)
 
     def leave_to_parent(self) -> None:
-        """Note that the descriptors of a forked child are closed: the name is the parent's."""
+        """Forget the descriptors in a forked child: they are closed; the parent has the name."""
         self.listens = False
         self._socket = self._lock = None
 
@@ -135,7 +136,7 @@ def _bind(listening: Descriptor, path: Path) -> None:
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove the socket that a killed process left; raise OSError for what is anything else."""
+    """Remove the socket that a killed process left; raise OSError if it is anything else."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -145,7 +146,7 @@ def _remove_stale_socket(path: Path) -> None:
             errno.EEXIST, f"{path} is there and is no socket; remove it or use another name"
         )
     with make_socket() as probe:
-        # All but a refusal: alive, but of another kind or busy.
+        # Any answer but a refusal: somebody listens, but on another kind of socket, or is busy.
         if lib.rb_socket_connect(probe.fileno(), reachable(path), 0) != -errno.ECONNREFUSED:
             raise _in_use(path)
     path.unlink()
@@ -166,9 +167,9 @@ def _lock_path(path: Path) -> Path:
 
 
 def _lock(path: Path, looks: int) -> Descriptor:
-    """Lock the name; the kernel frees the lock when the process ends, however it does."""
+    """Lock the name; the kernel frees the lock when the process ends, however it ends."""
     if path.parent != names_folder():
-        looks = 1  # nobody sweeps there
+        looks = 1  # no sweep touches that folder
     while True:
         lock = make(f"the lock of {path}", lib.rb_owned_file, os.fsencode(_lock_path(path)))
         try:
@@ -177,11 +178,11 @@ def _lock(path: Path, looks: int) -> Descriptor:
             looks -= 1
             if not looks:
                 raise _in_use(path) from None
-            time.sleep(_SWEEP_PAUSE)  # somebody who sweeps has it for a moment
+            time.sleep(_SWEEP_PAUSE)  # a sweep may hold the lock for a moment
             continue
         if _is_at(lock, _lock_path(path)):
             return lock
-        # Whoever held it before removed the file between our open and our lock.
+        # The last owner removed the file between our open and our lock.
 
 
 def _is_at(lock: Descriptor, path: Path) -> bool:
@@ -192,7 +193,7 @@ def _is_at(lock: Descriptor, path: Path) -> bool:
 
 
 def _unlock(lock: Descriptor, path: Path) -> None:
-    """Free the name, if the lock is ours: an interrupt may have come before it was."""
+    """Free the name if we have locked it; an interrupt may have come before that."""
     if lock.fileno() < 0:
         return
     with lock, contextlib.suppress(BlockingIOError, FileNotFoundError):
@@ -201,14 +202,14 @@ def _unlock(lock: Descriptor, path: Path) -> None:
             _lock_path(path).unlink()
 
 
-# ---- names that nobody has any longer ----
+# ---- names that killed processes left ----
 
 
 def sweep_names() -> list[Path]:
     """Remove the sockets and locks that killed processes left in the folder of plain names.
 
-    Gives the sockets whose names are free again. Does nothing where the folder is somebody else's,
-    and passes over what it cannot remove. Does not block.
+    Gives the sockets whose names are free again. Does nothing if the folder belongs to another
+    user, and skips what it cannot remove. Does not block.
     """
     folder = names_folder()
     try:
@@ -222,7 +223,7 @@ def sweep_names() -> list[Path]:
 
 
 def _sweep(path: Path) -> bool:
-    """Remove what is left of a name; say whether that was possible."""
+    """Remove the socket and the lock of a name; say whether that was possible."""
     try:
         with make("a lock", lib.rb_owned_file, os.fsencode(_lock_path(path))) as lock:
             fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -231,5 +232,5 @@ def _sweep(path: Path) -> bool:
             _remove_stale_socket(path)
             _lock_path(path).unlink()
     except OSError:
-        return False  # alive, or not ours
+        return False  # a live process has the name, or it is not ours
     return True

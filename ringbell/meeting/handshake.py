@@ -6,17 +6,17 @@
     a consumer that connects    HELLO                   nothing; the producer answers with its HELLO
     a device, a consumer        WELCOME                 nothing; it takes the channel
     a producer that listens     YOURS                   nothing; this consumer has the channel
-    whoever does not take it    REFUSED and why         nothing; the memory, or the words, are wrong
-                                SOMEBODY ELSE and why   nothing; it is no partner of the other one
-                                OTHER RECORDS and why   nothing; two who are right disagree
-                                FAILED, errno and why   nothing; it is not the other one's fault
+    a side that refuses         REFUSED and why         nothing; the memory or the text is wrong
+                                SOMEBODY ELSE and why   nothing; the roles do not fit
+                                OTHER RECORDS and why   nothing; both are right, the dtypes differ
+                                FAILED, errno and why   nothing; the refusing side has a problem
 
-Whoever connects speaks first. The driver or the producer made the memory. Its descriptors are the
-segment, then three for the doorbell ring and three for the interrupt ring: the data eventfd, the
-timer and the space eventfd.
+The side that connects speaks first. The driver or the producer made the memory. Its descriptors are
+the segment, then three for the doorbell ring and three for the interrupt ring: the data eventfd,
+the timer and the space eventfd.
 
-A producer that listens offers its memory to every consumer that connects, and takes the first one
-that says WELCOME. A consumer writes nothing into the memory before it is told that it is the one.
+A producer that listens offers its memory to every consumer that connects. The first consumer that
+says WELCOME gets it. A consumer writes nothing into the memory before the producer says YOURS.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ _REFUSED = b"ringbell refused"
 _SOMEBODY_ELSE = b"ringbell somebody else"
 _OTHER_RECORDS = b"ringbell other records"
 _FAILED = b"ringbell failed "
-# What they are, in the order of csrc/api.h, for each of the two rings.
+# The kinds of the descriptors, in the order of csrc/api.h, for each of the two rings.
 _KICK_FDS = ("eventfd", "timerfd", "eventfd") * 2
 _DESCRIPTORS = 1 + len(_KICK_FDS)
 _LONGEST_TEXT = 2048  # bytes of a datagram
 _LONGEST_REASON = 1024  # bytes of the reason in one
-# What one is that waits for the other, and what to do about it.
+# What each role does here, and the function that meets it.
 _DOES: dict[Role, str] = {
     "driver": "a driver connects",
     "device": "a device serves requests",
@@ -85,15 +85,15 @@ _MEET_BY: dict[Role, str] = {
 
 
 class WrongPartner(Exception):  # noqa: N818  (never seen by users)
-    """Somebody connected who is not what this side waits for. The message is for that one."""
+    """A guest has a role that this side does not wait for. The message is for the guest."""
 
 
 class SameRole(WrongPartner):
-    """Somebody connected who is what this side is: the name is in use."""
+    """A guest has the role of this side: the name is in use."""
 
 
 class OtherRecords(LayoutMismatch):
-    """The other side is right, and carries or wants something else than this one."""
+    """The other side is the right partner, but carries or wants something else."""
 
 
 def make_kick_fds(owner: Descriptors) -> list[int]:
@@ -108,7 +108,7 @@ def make_kick_fds(owner: Descriptors) -> list[int]:
 def peer_of(control: HasDescriptor) -> int:
     """Return the process id of the other side; 0 when it is in another PID namespace.
 
-    Raises PermissionError when that process is another user's: that user could change what this
+    Raises PermissionError when that process belongs to another user, who could change what this
     side reads.
     """
     process, user = ffi.new("int *"), ffi.new("unsigned *")
@@ -126,7 +126,7 @@ def peer_of(control: HasDescriptor) -> int:
 
 
 def say(control: HasDescriptor, text: bytes, descriptors: Sequence[int] = ()) -> None:
-    """Say something; never blocks. Raises PeerLost when nobody hears it any longer."""
+    """Say something; never blocks. Raises PeerLost when the other side has gone."""
     passed = ffi.new("int[]", list(descriptors))
     status = lib.rb_socket_send(control.fileno(), text, len(text), passed, len(descriptors))
     if status in (-errno.EPIPE, -errno.ECONNRESET, -errno.ENOTCONN):
@@ -136,10 +136,10 @@ def say(control: HasDescriptor, text: bytes, descriptors: Sequence[int] = ()) ->
 
 
 def hear(owned: Descriptors) -> bytes | None:
-    """Take what the other side says, if it has said something; b"" is the end of it.
+    """Take what the other side has said, None if it has said nothing; b"" if it has gone.
 
-    The descriptors that came with it are `owned` then. Raises OSError (EMFILE) when there was no
-    place for them.
+    `owned` then has the descriptors that came with the text. Raises OSError (EMFILE) when this
+    process has no room for them.
     """
     ears = _idle.pop() if _idle else _Ears()
     length = lib.rb_socket_receive(owned.control.fileno(), *ears.arguments)
@@ -162,14 +162,14 @@ class _Ears:
 
     def __init__(self) -> None:
         self.text = ffi.new("char[]", _LONGEST_TEXT)
-        # One more than belong there, so that too many are too many.
+        # Room for one more than is expected, so that too many descriptors are noticed.
         self.room = [Descriptor() for _ in range(_DESCRIPTORS + 1)]
         handles = ffi.new("rb_owned *[]", [one.handle for one in self.room])
         self.came = ffi.new("int *")
         self.arguments = (self.text, _LONGEST_TEXT, handles, len(self.room), self.came)
 
 
-# Those that heard no descriptors are used again.
+# Objects that received no descriptors are used again.
 _idle: list[_Ears] = []
 
 
@@ -182,13 +182,13 @@ def wait_to_hear(owned: Descriptors, deadline: float | None) -> bytes:
 
 
 def refuse(control: HasDescriptor, error: Exception) -> None:
-    """Tell the other side why it is not taken, if it still hears it."""
+    """Tell the other side why this side refuses it, unless it has gone."""
     if isinstance(error, OtherRecords):
         text = _OTHER_RECORDS + b" "
     elif isinstance(error, SameRole):
         text = _FAILED + b"%d " % errno.EADDRINUSE
     elif isinstance(error, OSError):
-        # A lack of descriptors is not the other one's.
+        # This side lacks descriptors. As EMFILE the other side would take it for its own lack.
         code = errno.ECONNREFUSED if error.errno in LACKING else error.errno
         text = _FAILED + b"%d " % (code or errno.ECONNREFUSED)
     elif isinstance(error, WrongPartner):
@@ -203,7 +203,7 @@ def refuse(control: HasDescriptor, error: Exception) -> None:
 
 
 def lacking(role: Role, error: OSError) -> OSError:
-    """Make the error that tells the other side of our lack of descriptors."""
+    """Make the error that tells the other side that this side has no descriptor left."""
     whose = "system" if error.errno == errno.ENFILE else role
     return OSError(
         error.errno,
@@ -213,10 +213,10 @@ def lacking(role: Role, error: OSError) -> OSError:
 
 
 def check_answer(text: bytes, partner: Role) -> None:
-    """Raise what a text means that is no hello and no welcome; else do nothing.
+    """Raise the error that a text stands for; do nothing if it stands for none.
 
-    Raises LayoutMismatch with the other side's reason, OSError when it is no fault of this side's
-    (EADDRINUSE when the other one is what this side is), or PeerLost when it went away.
+    Raises LayoutMismatch with the other side's reason, OSError when this side did nothing wrong
+    (EADDRINUSE when the other side has the same role), PeerLost when the other side went away.
     """
     if not text:
         raise PeerLost(f"the {partner} went away before it took the channel; is it still running?")
@@ -233,7 +233,7 @@ def check_answer(text: bytes, partner: Role) -> None:
 
 
 def unknown(text: bytes) -> LayoutMismatch:
-    """Make the error for a text that no ringbell of this version says."""
+    """Make the error for a text that this version does not know."""
     known = b", ".join(_HELLOS).decode()
     return LayoutMismatch(f"the other side said {text[:32]!r}; this ringbell knows {known}")
 
@@ -248,19 +248,19 @@ def offer(
     policy: Policy,
     deadline: float | None,
 ) -> Channel:
-    """Hand a segment to the one that this side connected to, and wait until it has taken it.
+    """Hand a segment to the listener that this side connected to, and wait for its welcome.
 
-    The channel owns the descriptors then. Raises what `receive_welcome` raises, and TimeoutError.
+    Then the channel owns the descriptors. Raises what `receive_welcome` raises, and TimeoutError.
     """
     peer_of(owned.control)
     kick_fds = owned.numbers() or make_kick_fds(owned)
-    # Before the segment is handed over: the other side may look at our indices from then on.
+    # Opened first: the other side may look at our indices as soon as it has the segment.
     channel = open_channel(owned, made, policy)
     try:
         say_hello(owned.control, role, [made.descriptor, *kick_fds])
         receive_welcome(owned.control, PARTNERS[role], deadline)
     except BaseException as error:
-        # A consumer may have taken it already, and must not take this for the end of the stream.
+        # No goodbye to a consumer: it may have the memory, and would take it for an empty stream.
         channel.close(goodbye=role != "producer")
         if isinstance(error, TimeoutError):
             text = f"the {PARTNERS[role]} did not answer within the timeout"
@@ -270,7 +270,7 @@ def offer(
 
 
 def open_channel(owned: Descriptors, made: segment.Segment, policy: Policy) -> Channel:
-    """Open the side of a channel that made the memory."""
+    """Open the channel on the side that made the memory."""
     return Channel(
         lib.RB_DRIVER,
         owned,
@@ -282,9 +282,10 @@ def open_channel(owned: Descriptors, made: segment.Segment, policy: Policy) -> C
 
 
 def say_hello(control: HasDescriptor, role: Role, descriptors: Sequence[int] = ()) -> None:
-    """Say what this side is, and pass the descriptors.
+    """Say the role of this side, and pass the descriptors.
 
-    No error when the other side has gone: it may have said why, and is heard next.
+    Raises nothing when the other side has gone: the caller hears next, and finds the reason if the
+    other side has said one.
     """
     (hello,) = (hello for hello, says in _HELLOS.items() if says == role)
     with suppress(PeerLost):
@@ -303,11 +304,11 @@ def receive_welcome(control: HasDescriptor, partner: Role, deadline: float | Non
 
 
 def check_hello(text: bytes, owned: Descriptors, mine: Role) -> None:
-    """Check what the other side says first, and the descriptors that came with it.
+    """Check the first text of the other side, and the descriptors that came with it.
 
-    Raises LayoutMismatch when no ringbell of this version says that, or when other descriptors came
-    than belong there; WrongPartner when it is not what `mine` waits for, SameRole when it is
-    another one of `mine`.
+    `mine` is the role of this side. Raises LayoutMismatch when this version does not know the text,
+    or the number of descriptors is wrong; SameRole when the other side has the role `mine`;
+    WrongPartner when it has another role that cannot meet `mine`.
     """
     role = _HELLOS.get(text)
     if role is None:
@@ -321,19 +322,19 @@ def check_hello(text: bytes, owned: Descriptors, mine: Role) -> None:
         raise SameRole(f"another {mine} waits for the {PARTNERS[mine]} under this name already")
     if role != PARTNERS[mine]:
         raise WrongPartner(
-            f"{_DOES[mine]} under this name, which a {role} cannot meet; use {_MEET_BY[mine]}, or "
-            "another name"
+            f"{_DOES[mine]} under this name, and a {role} cannot meet a {mine}; use "
+            f"{_MEET_BY[mine]}, or another name"
         )
     if received:
-        # One step, so that each descriptor has one owner all the time.
+        # In one step, so that each descriptor has exactly one owner at any time.
         owned.segment, *owned.kick_fds = owned.kick_fds
 
 
 def check_memory(owned: Descriptors, check: Callable[[bytes, int], None]) -> bytes:
     """Check the segment that came with the other side's hello; give its header.
 
-    `check` gets the text that describes the records of the doorbell ring, b"" for messages, and
-    the size of its slots, and may raise.
+    Calls `check` with the text that describes the records of the doorbell ring (b"" for messages)
+    and the size of its slots. `check` raises if this side does not want them.
     """
     assert owned.segment is not None, "check_hello has been here"
     header, description = segment.check(owned.segment.fileno())
@@ -358,7 +359,7 @@ def take_over(owned: Descriptors, header: bytes, policy: Policy) -> Channel:
 
 
 def welcome(channel: Channel, control: HasDescriptor) -> Channel:
-    """Tell the other side that its channel has been taken."""
+    """Tell the other side that this side has taken the channel."""
     try:
         say(control, WELCOME)
     except BaseException:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Where those who have connected are heard, all at once, until one of them is the partner.
+"""The reception hears all processes that have connected at once, until one is the partner.
 
-Anybody may connect: one who says nothing, or what no ringbell says, or goes away half-way. Nobody
-waits for such a guest. It is told what is wrong, if it can be told, and forgotten. Guests are
-bounded in number and in time: when one too many comes, the one that has been here longest goes.
+Such a process is a guest. Any process may connect, say nothing or garbage, or go away half-way.
+The reception does not wait for a single guest. It tells a wrong guest the reason, and forgets it.
+Guests are bounded in number and in time: when one too many comes, the oldest guest has to go.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _FIRST_WORDS = 2.0  # seconds; a partner speaks as soon as it has connected
 _ANSWER = 10.0  # seconds; a consumer may have to load NumPy before it answers
 _PAUSE = 0.1  # seconds
 _MOST_TEXTS = 20
-# What accept says when nobody is there, or no longer; or when this side does not listen any longer.
+# The errors of accept when no guest is there (any more), or when this side has stopped listening.
 _NOBODY = (errno.EAGAIN, errno.ECONNABORTED, errno.EINVAL, errno.EBADF)
 
 
 class Guest(Descriptors):
-    """One who has connected."""
+    """A process that has connected to this side."""
 
     __slots__ = ("introduced", "over")
 
     def __init__(self, control: Descriptor) -> None:
-        """Expect its first words."""
+        """Give the guest two seconds for its first words."""
         super().__init__(control)
         self.introduced: bool = False
-        """Whether it is of the right kind, and the host has answered."""
+        """Whether the guest has the right role, and the host has answered."""
         self.over: float = time.monotonic() + _FIRST_WORDS
 
     def answered(self) -> None:
@@ -54,14 +54,14 @@ class Guest(Descriptors):
 
 
 class Host(Protocol):
-    """What one does who waits for a partner."""
+    """A side that waits for a partner, and answers guests."""
 
     role: handshake.Role
 
     def meet(self, guest: Guest) -> Channel | None:
-        """Open the channel with a guest that has introduced itself, or answer and wait for more.
+        """Open the channel with a guest of the right role, or answer and wait for its next words.
 
-        Raises what is wrong with the guest, or with this side.
+        Raises an error that says what is wrong with the guest, or with this side.
         """
 
     def go_on(self, guest: Guest, text: bytes, /) -> Channel | None:
@@ -74,7 +74,7 @@ class Reception(Closing):
     __slots__ = ("_closed", "_guests", "_listening", "_spare", "_texts")
 
     def __init__(self, path: Path, patient: bool = True) -> None:
-        """Listen at `path`; raises OSError (EADDRINUSE) when somebody does already."""
+        """Listen at `path`; raises OSError (EADDRINUSE) when another process does already."""
         self._closed = False
         self._listening = ListeningSocket(path, patient)
         self._guests: list[Guest] = []
@@ -82,7 +82,7 @@ class Reception(Closing):
         self._texts: set[str] = set()
         try:
             self._spare = make("a spare descriptor", lib.rb_owned_spare)
-            # What a sleep needs is made now, while there are descriptors.
+            # A sleep makes descriptors the first time. They are made now, while there are some.
             _ends.wait_readable([], 0)
         except OSError as error:
             self.close()
@@ -102,7 +102,7 @@ class Reception(Closing):
         return self._listening.listens
 
     def close(self) -> None:
-        """Free the name, and turn away who is here. Closing twice does nothing."""
+        """Free the name, and drop all guests. Closing twice does nothing."""
         self._closed = True
         self.stop_listening()
         self._guests.clear()
@@ -113,10 +113,11 @@ class Reception(Closing):
         self._listening.close()
 
     def receive(self, host: Host, deadline: float | None) -> Channel | None:
-        """Wait for the partner of `host`; None when the name is free and nobody took the channel.
+        """Wait for the partner of `host`, and give the channel.
 
-        Raises TimeoutError, ChannelClosed when it has been closed, OSError (EMFILE, ENFILE) when
-        there is no descriptor for a guest, and OtherRecords.
+        Gives None when the host has freed the name for a guest, and then that guest failed. Raises
+        TimeoutError; ChannelClosed when this has been closed; OSError (EMFILE, ENFILE) when there
+        is no descriptor for a guest; LayoutMismatch when the partner has other records.
         """
         while True:
             listening = self._listening.socket
@@ -140,7 +141,7 @@ class Reception(Closing):
             self._forget_silent()
 
     def _patience(self, guests: list[Guest], deadline: float | None) -> float | None:
-        """Say how long to wait: until the time is over, or that of the guest who is first."""
+        """Say how long to wait: until the deadline, or until the time of a guest is over."""
         times = [guest.over for guest in guests]
         return seconds_left(min(times if deadline is None else [*times, deadline], default=None))
 
@@ -148,12 +149,12 @@ class Reception(Closing):
         now = time.monotonic()
         for guest in list(self._guests):
             if guest.over <= now and self._claim(guest):
-                self._turn_away(guest, LayoutMismatch("it said nothing for too long"))
+                self._turn_away(guest, LayoutMismatch("the guest said nothing for too long"))
 
     # ---- coming in ----
 
     def _let_in(self, listening: Descriptor, host: Host) -> Channel | None:
-        """Let in all who have connected, and hear who has spoken already."""
+        """Accept all guests that have connected, and hear those that have spoken already."""
         for _ in range(MOST_GUESTS):
             control = self._accept(listening, host)
             if control is None:
@@ -168,18 +169,18 @@ class Reception(Closing):
             if channel := self._hear(guest, host):
                 return channel
             if len(self._guests) > MOST_GUESTS:
-                self._make_room(BlockingIOError(errno.EAGAIN, f"too many wait at {self.path}"))
+                self._make_room(BlockingIOError(errno.EAGAIN, f"too many guests at {self.path}"))
         return None
 
     def _accept(self, listening: Descriptor, host: Host) -> Descriptor | None:
-        """Accept one; None when nobody is there."""
+        """Accept one guest; None when nobody is there."""
         while True:
             control = Descriptor()
             status = lib.rb_socket_accept(control.handle, listening.fileno())
             if not status:
                 return control
             if -status in LACKING:
-                # The kernel says so before it looks whether anybody is there.
+                # The kernel says this even when nobody is there to be accepted.
                 if not _ends.wait_readable([listening.fileno()], 0):
                     return None
                 error = os_error(-status, "")
@@ -193,11 +194,11 @@ class Reception(Closing):
                 return None
 
     def _refuse_one(self, listening: Descriptor, error: OSError) -> None:
-        """Tell one who has connected that there is no descriptor for it."""
+        """Accept one guest with the spare descriptor, and tell it that there is no other one."""
         self._spare.close()
         control = Descriptor()
         if lib.rb_socket_accept(control.handle, listening.fileno()):
-            _pause()  # or whoever listens on would try again and again
+            _pause()  # without a pause the caller's next attempts would be a busy loop
         else:
             handshake.refuse(control, error)
         control.close()
@@ -206,7 +207,7 @@ class Reception(Closing):
     # ---- being heard ----
 
     def _claim(self, guest: Guest) -> bool:
-        """Take a guest in hand; another thread that accepts may have been first."""
+        """Take a guest off the list; False when another thread has taken it."""
         try:
             self._guests.remove(guest)
         except ValueError:
@@ -214,13 +215,13 @@ class Reception(Closing):
         return True
 
     def _hear(self, guest: Guest, host: Host) -> Channel | None:
-        """Hear what a guest says, and act on it. If anything is wrong the guest has to go."""
+        """Hear what a guest says, and answer. If anything is wrong, the guest has to go."""
         if not self._claim(guest):
             return None
         try:
             text = handshake.hear(guest)
             channel = None if text is None else self._act(guest, text, host)
-        except ConnectionError as error:  # it is PeerLost as well
+        except ConnectionError as error:  # PeerLost is one
             guest.close()
             _log.info("a guest at %s went away: %s", self.path, error)
             return None
@@ -250,7 +251,7 @@ class Reception(Closing):
         if guest.introduced:
             return host.go_on(guest, text)
         if not text:
-            raise PeerLost("it said nothing")
+            raise PeerLost("the guest said nothing")
         handshake.check_hello(text, guest, host.role)
         return host.meet(guest)
 
@@ -259,7 +260,7 @@ class Reception(Closing):
         handshake.refuse(guest.control, error)
         guest.close()
         text = str(error)
-        # Whoever comes again and again is told of once.
+        # A guest that comes again and again gives one warning, then only INFO.
         level = logging.INFO
         if text not in self._texts and len(self._texts) < _MOST_TEXTS:
             self._texts.add(text)
@@ -267,7 +268,7 @@ class Reception(Closing):
         _log.log(level, "refused a guest at %s: %s", self.path, text)
 
     def _make_room(self, error: OSError) -> bool:
-        """Send the guest away that has been here longest; False when there is none."""
+        """Turn the oldest guest away; False when there is none."""
         guest = min(list(self._guests), key=lambda guest: guest.over, default=None)
         if guest is None:
             return False

@@ -25,7 +25,7 @@ _FOLDER = "/dev/shm"
 _NO_MEMFD = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
 
 RING_SIZE = 1 << 20
-"""Bytes of slots in each ring, unless asked for otherwise."""
+"""Bytes of slots in each ring, by default."""
 
 FIRST_INDEX = 0
 """Where the indices of new rings start; only tests of wrap-around set it."""
@@ -46,7 +46,7 @@ class Segment(Closing):
     __slots__ = ("_memory", "header")
 
     def __init__(self) -> None:
-        """Own what `make` makes."""
+        """Own nothing yet; `make` makes the memory."""
         self._memory: Descriptor = Descriptor()
         self.header: bytes = b""
 
@@ -56,7 +56,7 @@ class Segment(Closing):
         return self._memory.fileno()
 
     def make(self, memory: Memory | None, size: int, content: bytes) -> None:
-        """Make memory of that size, all of it there, which starts with `content`."""
+        """Make memory of that size, reserve all of it, and write `content` at its start."""
         if size > MUCH_MEMORY and size > (available := available_memory()):
             raise OSError(
                 errno.ENOSPC,
@@ -73,7 +73,7 @@ class Segment(Closing):
             raise OSError(-status, f"cannot seal the memory: {os.strerror(-status)}")
 
     def _open(self, memory: Memory | None) -> Memory:
-        """Make memory of no size, of the kind asked for, or else of the first one there is."""
+        """Make memory of size 0, of the kind asked for; None takes the first kind there is."""
         if memory != "posix":
             status = lib.rb_memory_make(self._memory.handle, lib.RB_MEMORY_MEMFD)
             if not status:
@@ -83,7 +83,7 @@ class Segment(Closing):
                 raise os_error(-status, f"cannot make a memfd ({why}); try memory='posix'")
         status = lib.rb_memory_make(self._memory.handle, lib.RB_MEMORY_POSIX)
         if status:
-            instead = "there is no memfd_create here" if memory is None else "try memory='memfd'"
+            instead = "this system has no memfd" if memory is None else "try memory='memfd'"
             why = os.strerror(-status)
             raise os_error(-status, f"cannot make memory in {_FOLDER} ({why}); {instead}")
         return "posix"
@@ -105,9 +105,9 @@ def _no_room(kind: Memory, size: int, error: OSError) -> str:
 def create(ring_size: int, memory: Memory | None = None) -> Segment:
     """Make a segment with two rings of `ring_size` bytes for messages.
 
-    `memory` says of what kind; None takes a memfd, or else a file on /dev/shm. Raises ValueError
-    for a bad size or kind, and OSError (ENOSPC) when there is too little memory: all of it is
-    reserved here, because a page that is missing later would be a SIGBUS.
+    `memory` is the kind; None takes a memfd, or else a file on /dev/shm. Reserves all of the
+    memory, because a page that is missing later would be a SIGBUS. Raises TypeError or ValueError
+    for a bad size or kind, OSError (ENOSPC) when there is too little memory.
     """
     slots = _check_ring_size(ring_size) // lib.rb_message_slot()
     return _create(slots, lib.rb_message_slot(), slots, b"", memory)
@@ -121,8 +121,8 @@ def create_stream(
 ) -> Segment:
     """Make a segment with one ring in use, the doorbell ring, for messages or for records.
 
-    A ring of records has a power of two of slots: as many as fit into `ring_size` bytes, and at
-    least as many as fill whole pages. Raises what `create` raises.
+    The number of slots in a ring of records is a power of two: as many as fit into `ring_size`
+    bytes, but enough to fill whole pages. Raises what `create` raises.
     """
     ring_size = _check_ring_size(ring_size)
     page = os.sysconf("SC_PAGESIZE")
@@ -174,9 +174,9 @@ def _create(
 
 
 def sweep_old_names() -> list[Path]:
-    """Remove the names of this user's memory that an earlier ringbell left when it was killed.
+    """Remove files of this user on /dev/shm that processes of an earlier version left when killed.
 
-    Its names were to be gone at once, so nobody misses one. Gives what was removed.
+    That version used a name for a moment only, so no process needs it. Gives the removed paths.
     """
     removed = []
     for path in sorted(Path(_FOLDER).glob(f"ringbell.{os.geteuid()}.*")):
@@ -188,10 +188,10 @@ def sweep_old_names() -> list[Path]:
 
 
 def check(segment: int) -> tuple[bytes, bytes]:
-    """Check a segment that somebody else made, before it is mapped.
+    """Check a segment that the other side made, before it is mapped.
 
     Returns its header, and the text that describes the records of its doorbell ring, b"" for
-    messages. Raises LayoutMismatch when it is no segment, or of another version or geometry.
+    messages. Raises LayoutMismatch when it is no segment, or its version or geometry is wrong.
     """
     status = os.fstat(segment)
     if not stat.S_ISREG(status.st_mode):
@@ -199,7 +199,7 @@ def check(segment: int) -> tuple[bytes, bytes]:
     if status.st_uid != os.geteuid():
         raise LayoutMismatch(f"the segment belongs to user {status.st_uid}")
     if lib.rb_memory_kind(segment) < 0:
-        # Whoever shortens it kills its readers.
+        # A process that shortens it would kill its readers.
         raise LayoutMismatch("the other side sent a memfd that is not sealed against shrinking")
     header = os.pread(segment, lib.rb_header_size(), 0)
     if len(header) < lib.rb_header_size():
@@ -208,7 +208,7 @@ def check(segment: int) -> tuple[bytes, bytes]:
     if complaint == lib.RB_BAD_VERSION:
         raise LayoutMismatch(
             f"the segment has layout version {lib.rb_header_version(header)}, which this ringbell "
-            "does not speak; install the same release of ringbell on both sides"
+            "does not know; install the same release of ringbell on both sides"
         )
     if complaint:
         raise LayoutMismatch(f"the segment is not usable: {_COMPLAINTS[complaint]}")

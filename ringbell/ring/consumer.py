@@ -10,22 +10,23 @@ from ringbell.ring.ends import ConsumingEnd
 class Consumer(ConsumingEnd, MessageConsumer):
     """Receives messages from a ring; `device.doorbell` and `driver.interrupt` are consumers.
 
-    `for view in consumer` borrows one message after the other until the other side closes, and
-    raises PeerLost when it dies. For one thread at a time: a second one gets RuntimeError.
+    `for view in consumer` borrows one message after the other until the other side closes. It
+    raises PeerLost when the other side dies. For one thread at a time: a second thread gets
+    RuntimeError.
     """
 
-    # Each method is a subscription and no call, so that a signal handler that raises cannot take
-    # a message away on its way to the caller: see csrc/python/python.h.
+    # Each method is a subscript, not a call, so that no message is lost on its way to the caller
+    # when a signal handler raises: see csrc/python/python.h.
 
     __slots__ = ()
 
     def recv(self, timeout: float | None = None) -> bytes:
         """Take the next message, as a copy.
 
-        Blocks while there is none. Raises RingEmpty after `timeout` seconds; EndOfStream when the
-        other side has closed, PeerLost when it died, both after all that it sent has been taken;
-        MessageTooLong for one that is longer than this side takes (the next call takes the one
-        behind it); ChannelClosed after close.
+        Blocks while there is none. Raises RingEmpty after `timeout` seconds. When all that was sent
+        has been taken, raises EndOfStream if the other side closed, PeerLost if it died. Raises
+        MessageTooLong for a message that is longer than this side takes (the next call takes the
+        message behind it); ChannelClosed after close.
         """
         return self._recv[timeout]
 
@@ -34,19 +35,19 @@ class Consumer(ConsumingEnd, MessageConsumer):
         max: int | None = None,  # noqa: A002  (what it is)
         timeout: float | None = None,
     ) -> list[bytes]:
-        """Take all messages that have arrived, as copies, but at most `max` and 1,024.
+        """Take all messages that have arrived, as copies: at most `max`, and at most 1,024.
 
-        Blocks while there is none, so the list is never empty. The busier the other side, the
-        longer the list. Raises ValueError for a `max` below 1, and what `recv` raises.
+        Blocks while there is none, so the list is never empty. A busy sender makes it longer.
+        Raises ValueError for a `max` below 1, and what `recv` raises.
         """
         return self._recv_many[max, timeout]
 
     def borrow(self, timeout: float | None = None) -> memoryview:
         """Lend the next message where it lies in the ring, as a read-only view.
 
-        Valid until the next call that takes something from this ring, which releases it; using it
-        after that raises ValueError. A message larger than half the ring was put together in
-        private memory. Blocks while there is none. Raises BufferError, and lends nothing, while a
-        slice of the view lent before, or an array made from it, is alive, and what `recv` raises.
+        The next call that takes something from this ring releases the view; using it after that
+        raises ValueError. A message larger than half the ring lies in private memory instead.
+        Blocks while there is none. Raises BufferError, and lends nothing, while a slice of the
+        view lent before, or an array made from it, is alive. Raises what `recv` raises.
         """
         return self._borrow[timeout]

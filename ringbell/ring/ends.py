@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What all ends of a ring have in common and is not done for each message."""
+"""What all ends of a ring share, apart from the work for each message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_DELAY = 3600.0
 
 
 class ProducingEnd(_End):
-    """What every producing end can do beside sending."""
+    """What every producing end can do, apart from sending."""
 
     __slots__ = ()
 
@@ -30,12 +30,13 @@ class ProducingEnd(_End):
         """Send one kick for all that the block sends, at its end.
 
         `with producer.coalesce(): ...` holds kicks back until the block ends, also when an
-        exception ends it. A kick is sent earlier each time that `max_entries` entries (frames, or
-        records) have been published; when it has been held back for `max_delay` seconds (a timer of
-        the kernel sends it, whatever this process does then); when the ring is full; and when a
-        call of this side waits. An event loop that waits is no such call: do not return
-        to it inside the block, or give `max_delay`.
-        Does not block. Raises ValueError for bad bounds, RuntimeError inside another such block.
+        exception ends it. A kick is sent earlier in four cases: `max_entries` entries (frames, or
+        records) have been published since the last kick; the kick has been held back for
+        `max_delay` seconds (a timer of the kernel sends it, whatever this process does then); the
+        ring is full; a call of this side waits. An event loop's own wait is no such call: give
+        `max_delay`, or do not return to the loop inside the block.
+        Does not block. Raises TypeError or ValueError for bad bounds, RuntimeError inside another
+        `coalesce` block of this end.
         """
         entries, delay_ns = 0, 0
         if max_entries is not None:
@@ -51,16 +52,16 @@ class ProducingEnd(_End):
 
 
 class ConsumingEnd(_End):
-    """What every consuming end can do beside receiving."""
+    """What every consuming end can do, apart from receiving."""
 
     __slots__ = ()
 
     @property
     def moderation(self) -> Moderation | None:
-        """When this end wants to be woken once it sleeps; None is at once.
+        """When to wake this end once it sleeps; None is at once.
 
-        May be set at any time by the thread that uses the end; counts from the next sleep on, or,
-        after `fileno`, from the next time that a call finds the ring empty.
+        The thread that uses the end may set it at any time. A new value counts from the next sleep
+        on, or, after `fileno`, from the next call that finds the ring empty.
         """
         return self._channel.moderation
 
@@ -71,11 +72,11 @@ class ConsumingEnd(_End):
     def fileno(self) -> int:
         """Give a descriptor for `select`, `epoll` or an event loop.
 
-        It becomes readable when there is something to take, or when the other side has gone. The
-        other side's kick makes it so; `moderation`, and `coalesce` there, delay that kick. It stays
-        readable until a call finds the ring empty (with `timeout=0` that call raises RingEmpty); so
-        it may be readable once when there is nothing. The channel owns it and closes it. Raises
-        ChannelClosed after close.
+        The descriptor becomes readable when there is something to take, or when the other side has
+        gone. The other side's kick makes it readable; `moderation`, and the other side's
+        `coalesce`, delay that kick. It stays readable until a call finds the ring empty (with
+        `timeout=0` that call raises RingEmpty), so it may be readable once when there is nothing.
+        The channel owns and closes the descriptor. Raises ChannelClosed after close.
         """
         descriptor: Any = self._guarded(self._channel.pollable)
         return int(descriptor)

@@ -10,7 +10,7 @@ from ringbell.ring.ends import ProducingEnd
 class Producer(ProducingEnd, MessageProducer):
     """Sends messages into a ring; `driver.doorbell` and `device.interrupt` are producers.
 
-    For one thread at a time: a second one gets RuntimeError.
+    For one thread at a time: a second thread gets RuntimeError.
     """
 
     __slots__ = ()

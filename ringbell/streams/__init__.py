@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""One way: a producer and a consumer, of messages or of records."""
+"""One-way streams: a producer and a consumer, of messages or of records."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Arrays and tables of other libraries as rows of a stream, and what to do about those that differ.
+"""Arrays and tables of other libraries as rows of a stream, and how to convert those that differ.
 
-An array goes as it is or not at all: its dtype has to be the stream's. NumPy would cast where it
-calls that safe, or of the same kind, and so round, or swap fields, without a word.
+An array is sent as it is or not at all: its dtype has to be the stream's. NumPy would cast it
+where it calls that safe, or of the same kind, and could round values or swap fields silently.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TABLES = {
 
 
 def array_of(rows: Any) -> NDArray[Any] | None:  # noqa: ANN401  (whatever `write` was given)
-    """Give the array that the rows are, in NumPy or another library; None when they are values.
+    """Give rows that are an array of any library as one of NumPy; None when they are plain values.
 
     Raises TypeError for a masked array, and for a table.
     """
@@ -54,7 +54,7 @@ def array_of(rows: Any) -> NDArray[Any] | None:  # noqa: ANN401  (whatever `writ
 
 
 def how_to_convert(found: np.dtype[Any], wanted: np.dtype[Any]) -> str:
-    """Say how rows of one dtype become rows of another one, which differs."""
+    """Say how to convert rows of one dtype into rows of another one."""
     if found.hasobject:
         return (
             "they hold Python objects (so do columns of strings, categories, missing values and "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Streams of messages as binary files, for libraries that read and write such."""
+"""Streams of messages as binary files, for libraries that read and write files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _ReadFile(io.RawIOBase):
             return 0
         while self._read == len(self._message):  # a message may be empty
             try:
-                # As `borrow` does; a handler that raises can take nothing away in between.
+                # As `borrow` does: a signal handler that raises here cannot lose a message.
                 self._message = self._consumer._borrow[None]
             except EndOfStream:
                 self._message = memoryview(b"")
@@ -42,7 +42,7 @@ class _ReadFile(io.RawIOBase):
                 return 0
             self._read = 0
         count = min(len(octets), len(self._message) - self._read)
-        # No slice may be left when the next message is borrowed.
+        # The next message can be borrowed only when no slice of this one is left.
         with self._message[self._read : self._read + count] as part:
             octets[:count] = part
         self._read += count
@@ -65,7 +65,7 @@ class _WriteFile(io.RawIOBase):
         if self.closed:
             raise ValueError("write to a closed file")
         whole = memoryview(data)
-        if not whole.nbytes:  # which has no cast
+        if not whole.nbytes:  # an empty view cannot be cast
             return 0
         octets = whole.cast("B")
         most = self._producer.max_payload // _PART

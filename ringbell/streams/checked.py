@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Borrowed records that say so when they are used after their step; for tests and development.
+"""Borrowed records that raise when they are used after their step; for tests and development.
 
-An array cannot be taken back from its user, as a `memoryview` can. So each step of a checked
-consumer lends a copy, in memory of its own, as an array that looks whether its step is over before
-it is used from Python. What looks at its memory without asking it, such as code in C or a plain
-array made from it before, finds a pattern there: NaN, NaT, or bytes of 0xDB.
+A `memoryview` can be taken back from its user; an array cannot. So each step of a checked consumer
+lends a copy in memory of its own. Before Python uses this array, it checks whether its step is
+over. C code, or a plain array that was made from it, does not ask. It finds a pattern in the
+memory after the step: NaN, NaT, or bytes of 0xDB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PATTERN = 0xDB
-# What an array is asked for where it is not used: by NumPy, by debuggers, by whoever drops it.
+# Attributes that do not use the records. NumPy and debuggers ask for them after the step, too.
 _MAY_BE_ASKED = frozenset({"base", "flags", "shape", "size", "ndim", "dtype", "itemsize", "nbytes"})
 
 
@@ -29,7 +29,7 @@ class Step:
 
     def __init__(self, size: int) -> None:
         self._octets = bytearray(size)
-        # Two arrays of bytes: only from an array does NumPy make no writable one.
+        # An array of bytes comes between, as in rows.py: nobody can make an array of it writable.
         self.octets: NDArray[np.uint8] = np.frombuffer(
             memoryview(self._octets).toreadonly(), np.uint8
         )
@@ -37,7 +37,7 @@ class Step:
         self.is_over: bool = False
 
     def fill(self, rows: NDArray[Any]) -> None:
-        """Copy what was lent."""
+        """Copy the rows to be lent."""
         memoryview(self._octets)[:] = rows.reshape(-1).view(np.uint8).data
 
     def end(self, dtype: np.dtype[Any]) -> None:
@@ -54,7 +54,7 @@ class Step:
 
 
 def _spoil(rows: NDArray[Any]) -> None:
-    """Write what is no number and no time, where there is such a thing."""
+    """Write NaN or NaT into every field that has such a value."""
     if rows.dtype.names:
         for name in rows.dtype.names:
             _spoil(rows[name])
@@ -65,12 +65,12 @@ def _spoil(rows: NDArray[Any]) -> None:
 
 
 class CheckedRows(np.ndarray[Any, np.dtype[Any]]):
-    """Records of one step; RuntimeError when they are used after it."""
+    """Records of one step; raises RuntimeError when they are used after it."""
 
     _step: Step | None
 
     def __array_finalize__(self, origin: Any) -> None:  # noqa: ANN401
-        # A copy is the user's own: it lies elsewhere.
+        # A copy lies in other memory: it belongs to the user and needs no check.
         step = getattr(origin, "_step", None)
         self._step = step if step is not None and step.holds(self) else None
 
@@ -86,7 +86,7 @@ class CheckedRows(np.ndarray[Any, np.dtype[Any]]):
         *inputs: Any,  # noqa: ANN401
         **options: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        """Compute with plain arrays: what comes out is the user's own."""
+        """Compute with plain arrays: the result belongs to the user."""
         if "out" in options:
             options["out"] = tuple(map(_plain, options["out"]))
         return getattr(ufunc, method)(*map(_plain, inputs), **options)
@@ -98,7 +98,7 @@ class CheckedRows(np.ndarray[Any, np.dtype[Any]]):
         args: Iterable[Any],
         options: Mapping[str, Any],
     ) -> Any:  # noqa: ANN401
-        """Let a function of NumPy work, once the step of all its arguments is known to last."""
+        """Check the step of every argument, then let NumPy's function run."""
         for value in (*args, *options.values()):
             for one in value if isinstance(value, (list, tuple)) else (value,):
                 check(one)
@@ -115,7 +115,7 @@ def check(value: object) -> None:
     if isinstance(value, CheckedRows) and value._step is not None and value._step.is_over:
         raise RuntimeError(
             "these records were borrowed, and the step that lent them is over: the producer may "
-            "write others there; keep a copy, rows.copy()"
+            "overwrite them; keep a copy, rows.copy()"
         )
 
 
@@ -129,7 +129,7 @@ def _checked(name: str) -> Any:  # noqa: ANN401
     return method
 
 
-# What Python looks up in the class.
+# Python looks these up in the class, so `__getattribute__` does not see them.
 for _name in ("getitem", "iter", "repr", "str", "format", "float", "int", "bool", "complex"):
     setattr(CheckedRows, f"__{_name}__", _checked(f"__{_name}__"))
 for _name in ("index", "contains", "copy", "deepcopy", "reduce", "reduce_ex"):
@@ -155,7 +155,7 @@ class Steps:
         return lent
 
     def end(self) -> None:
-        """End the step of what was lent last. Doing that twice does nothing more."""
+        """End the step of the rows lent last. A second call does nothing."""
         if self._step is not None:
             self._step.end(self._dtype)
             self._step = None

@@ -15,13 +15,13 @@ from ringbell.errors import LayoutMismatch
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-_PACKAGE = "ml_dtypes"  # whose dtypes can be made again from their names
+_PACKAGE = "ml_dtypes"  # its dtypes can be made again from their names
 
 
 def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
     """Make a dtype whose values can lie in shared memory.
 
-    Raises TypeError for what is no dtype and ValueError for one with objects or of size zero.
+    Raises TypeError if it is no dtype, ValueError for a dtype with objects or of size zero.
     """
     dtype = np.dtype(wanted)
     if dtype.hasobject:
@@ -35,7 +35,7 @@ def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
 
 
 def is_custom(dtype: np.dtype[Any]) -> bool:
-    """Whether another package than NumPy made this dtype, such as ml_dtypes its bfloat16."""
+    """Whether a package other than NumPy made this dtype, as ml_dtypes made bfloat16."""
     if dtype.names or dtype.subdtype:
         return False
     return dtype.isbuiltin == 2 or type(dtype).__module__.partition(".")[0] != "numpy"
@@ -47,9 +47,9 @@ def is_custom(dtype: np.dtype[Any]) -> bool:
 def describe(dtype: np.dtype[Any]) -> bytes:
     """Write a dtype as text, as the header of a `.npy` file does (NumPy Enhancement Proposal 1).
 
-    What a `.npy` file cannot say: `{'aligned': fields}` is a structure made with `align=True`, and
-    `'ml_dtypes.bfloat16'` a dtype of that package. Warns of metadata, which is left out. Raises
-    ValueError for a dtype that cannot be made again from its text.
+    Two things are ours, as a `.npy` file cannot say them: `{'aligned': fields}` is a structure made
+    with `align=True`, and `'ml_dtypes.bfloat16'` is a dtype of that package. Warns that metadata is
+    left out. Raises ValueError for a dtype that cannot be made again from its text.
     """
     if _has_metadata(dtype):
         warnings.warn(
@@ -79,10 +79,10 @@ def _as_description(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401  (a string or 
         field, offset, *title = of_name[name]
         if offset < end:
             raise ValueError(
-                f"the dtype {dtype} cannot be described to another process; fields must not "
-                "overlap and stand in the order of their offsets; "
-                "numpy.lib.recfunctions.repack_fields makes such a dtype, and such an array, of "
-                "one whose fields were picked out, array[['b', 'a']]"
+                f"the dtype {dtype} cannot be described to another process; its fields must not "
+                "overlap, and must be in the order of their offsets; if the fields were picked "
+                "out of an array, array[['b', 'a']], repack the dtype and the array with "
+                "numpy.lib.recfunctions.repack_fields"
             )
         fields += _padding(offset - end)
         fields.append(((title[0], name) if title else name, *_as_field(field)))
@@ -105,8 +105,9 @@ def _name_of_custom(dtype: np.dtype[Any]) -> str:
     package = dtype.type.__module__.partition(".")[0]
     if package != _PACKAGE:
         raise ValueError(
-            f"the dtype {dtype} is made by the package {package}; only NumPy's own and those of "
-            f"{_PACKAGE} can be made again in another process; send its numbers as one of these"
+            f"the dtype {dtype} is made by the package {package}; only NumPy's own dtypes and "
+            f"those of {_PACKAGE} can be made again in another process; convert the numbers to "
+            "one of these"
         )
     return f"{_PACKAGE}.{dtype.name}"
 
@@ -122,21 +123,19 @@ def _has_metadata(dtype: np.dtype[Any]) -> bool:
 # ---- from text ----
 
 
-class _NotInstalledError(Exception):
-    pass
+class NotInstalledError(LayoutMismatch):
+    """The dtype belongs to a package that cannot be imported in this process."""
 
 
 def restore(text: bytes, size: int) -> np.dtype[Any]:
-    """Make the dtype that `describe` wrote; LayoutMismatch when it is no dtype of `size` bytes."""
+    """Make the dtype from the text of `describe`.
+
+    Raises LayoutMismatch when the text gives no dtype of `size` bytes, and NotInstalledError.
+    """
     try:
         dtype = record_dtype(_from_description(ast.literal_eval(text.decode())))
         if dtype.itemsize == size:
             return dtype
-    except _NotInstalledError:
-        raise LayoutMismatch(
-            f"the records are of a dtype of {_PACKAGE}, which cannot be imported here; install it "
-            "on both sides"
-        ) from None
     except (
         ValueError,
         TypeError,
@@ -169,7 +168,10 @@ def _custom(name: str) -> np.dtype[Any]:
     try:
         package = importlib.import_module(_PACKAGE)
     except ImportError:
-        raise _NotInstalledError from None
+        raise NotInstalledError(
+            f"the records are of a dtype of {_PACKAGE}, which cannot be imported here; install it "
+            "on both sides"
+        ) from None
     dtype: np.dtype[Any] = np.dtype(getattr(package, name.partition(".")[2]))
     if not is_custom(dtype):
         raise TypeError(name)

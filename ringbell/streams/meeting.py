@@ -30,9 +30,9 @@ _log = logging.getLogger("ringbell")
 class Meeting:
     """One side of a stream, which looks for the other side.
 
-    Whichever side comes first listens, and the other one connects. Somebody who is no partner is
-    refused and does not end the listening: else whoever tries again and again under a name in use
-    would get it.
+    The side that comes first listens, and the other side connects. A process that is no partner is
+    refused, and this side goes on listening. Otherwise a process that tries again and again could
+    take a name that is in use.
     """
 
     role: handshake.Role
@@ -41,7 +41,7 @@ class Meeting:
     def __init__(
         self, name: str | os.PathLike[str], path: Path, policy: Policy, timeout: float | None
     ) -> None:
-        """Prepare to find somebody at `path` within `timeout` seconds from now on."""
+        """Prepare to find a partner at `path` within `timeout` seconds from now."""
         self.policy = policy
         self.deadline: float | None = deadline_after(timeout)
         self._waits: bool = timeout != 0
@@ -52,8 +52,9 @@ class Meeting:
     def find_partner(self) -> Channel:
         """Find the other side, and open the channel with it.
 
-        Raises TimeoutError when nobody came in time, LayoutMismatch when who is there is no
-        partner or carries something else, and OSError (EADDRINUSE) when it is another one of ours.
+        Raises TimeoutError when nobody came in time; LayoutMismatch when the process there is no
+        partner, or carries something else; OSError (EADDRINUSE) when it has the same role as this
+        side.
         """
         try:
             while True:
@@ -66,15 +67,15 @@ class Meeting:
             ) from None
 
     def approach(self, owned: Descriptors) -> Channel:
-        """Open the channel with the one that this side has connected to."""
+        """Open the channel with the process that this side has connected to."""
         raise NotImplementedError
 
     def meet(self, guest: Guest) -> Channel | None:
-        """Open the channel with one who has connected to this side, or answer; see `Host`."""
+        """Open the channel with a guest, or answer it; see `Host`."""
         raise NotImplementedError
 
     def go_on(self, guest: Guest, text: bytes, /) -> Channel | None:
-        """Hear what that one says next; see `Host`."""
+        """Hear what a guest says next; see `Host`."""
         raise NotImplementedError
 
     def free_name(self) -> None:
@@ -83,7 +84,7 @@ class Meeting:
         self._reception.stop_listening()
 
     def _look_once(self) -> Channel | None:
-        """Connect to who is there, or else listen; None when there was no partner."""
+        """Connect if somebody listens, or else listen; None when that found no partner."""
         if control := self._connect():
             return self._approach(control)
         if reception := self._listen():
@@ -113,7 +114,7 @@ class Meeting:
             except LayoutMismatch as error:
                 handshake.refuse(control, error)
                 raise LayoutMismatch(str(error)) from None
-            except (PeerLost, BlockingIOError):  # it has gone, or has too many guests
+            except (PeerLost, BlockingIOError):  # the other side has gone, or has too many guests
                 if seconds_left(self.deadline) == 0:
                     raise TimeoutError from None
             except OSError as error:
@@ -123,7 +124,7 @@ class Meeting:
         return None
 
     def _listen(self) -> Reception | None:
-        """Listen; None when somebody else has locked the name, who will listen before long."""
+        """Listen; None when another process has locked the name. It will listen soon."""
         try:
             return Reception(self._path, patient=False)
         except OSError as error:
@@ -152,7 +153,7 @@ class ProducerMeeting(Meeting):
         timeout: float | None,
         made: segment.Segment,
     ) -> None:
-        """Prepare to hand `made` over; it stays the caller's."""
+        """Prepare to hand `made` over; the caller still owns it."""
         super().__init__(name, path, policy, timeout)
         self._made = made
         self._offered = Descriptors(Descriptor())  # the descriptors that kick
@@ -162,7 +163,7 @@ class ProducerMeeting(Meeting):
         return handshake.offer(owned, self.role, self._made, self.policy, self.deadline)
 
     def meet(self, guest: Guest) -> None:
-        """Offer the memory; whoever takes it first gets it."""
+        """Offer the memory to a guest; the first consumer that takes it gets it."""
         if not self._offered.kick_fds:
             handshake.make_kick_fds(self._offered)
         descriptors = [self._made.descriptor, *self._offered.numbers()]
@@ -170,7 +171,7 @@ class ProducerMeeting(Meeting):
         guest.answered()
 
     def go_on(self, guest: Guest, text: bytes, /) -> Channel:
-        """Give the memory to a consumer that would take it."""
+        """Give the memory to the consumer that has said welcome."""
         if text != handshake.WELCOME:
             _check_consumer(text)
         guest.kick_fds = self._offered.kick_fds
@@ -186,7 +187,7 @@ class ProducerMeeting(Meeting):
 
 
 def _check_consumer(text: bytes) -> None:
-    """Raise what is wrong with a consumer that did not say welcome."""
+    """Raise the error for a consumer that did not say welcome."""
     try:
         handshake.check_answer(text, "consumer")
     except LayoutMismatch:
@@ -217,7 +218,7 @@ class ConsumerMeeting(Meeting):
         """The dtype of the records of the stream, once it is there; None for messages."""
 
     def approach(self, owned: Descriptors) -> Channel:
-        """Take the memory that a producer offers, once it says that this is the one."""
+        """Take the memory that a producer offers, once the producer has said that it is ours."""
         handshake.peer_of(owned.control)
         handshake.say_hello(owned.control, self.role)
         text = handshake.wait_to_hear(owned, self.deadline)
@@ -239,16 +240,19 @@ class ConsumerMeeting(Meeting):
         return handshake.welcome(channel, guest.control)
 
     def go_on(self, _guest: Guest, text: bytes, /) -> Channel | None:
-        """Refuse; a producer says one thing only."""
+        """Refuse: a producer says one thing only."""
         raise handshake.unknown(text)
 
     def _check(self, description: bytes, slot_size: int) -> None:
-        """Learn what the stream carries; refuse what was not asked for."""
+        """Learn what the stream carries; refuse it if the caller asked for something else."""
         self.found = None
         if description:
             from ringbell.streams import dtypes  # loads NumPy
 
-            self.found = dtypes.restore(description, slot_size)
+            try:
+                self.found = dtypes.restore(description, slot_size)
+            except dtypes.NotInstalledError as error:
+                raise handshake.OtherRecords(str(error)) from None
         if self._wanted is not None and (self.found is None or self.found != self._wanted):
             carried = "messages" if self.found is None else f"records of {self.found}"
             raise handshake.OtherRecords(

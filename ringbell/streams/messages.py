@@ -20,13 +20,13 @@ class MessageProducer(ProducingStream, Producer):
     __slots__ = ()
 
     def as_file(self) -> io.RawIOBase:
-        """Give a binary file: what is written there is sent at once, in messages of any size.
+        """Give a binary file: `write` sends its bytes at once, as messages of any size.
 
-        `with pyarrow.ipc.new_stream(producer.as_file(), schema) as writer: ...`. Nothing is kept
-        back, so `flush` does nothing. `write` blocks while the ring is full, sends all, and raises
-        what `send` raises. Closing the file does not end the stream, as it is closed when it is
-        dropped, also by an exception: the producer's `close` or the end of its block does, and the
-        consumer's file ends there.
+        `with pyarrow.ipc.new_stream(producer.as_file(), schema) as writer: ...`. Nothing is
+        buffered, so `flush` does nothing. `write` blocks while the ring is full, sends all bytes,
+        and raises what `send` raises. Closing the file does not end the stream, because Python
+        also closes a file that an exception dropped. The producer's `close`, or the end of its
+        `with` block, ends the stream, and then the consumer's file ends.
         """
         return write_file(self)
 
@@ -39,11 +39,11 @@ class MessageConsumer(Stream, Consumer):
     def as_file(self) -> io.BufferedReader:
         """Give a binary file: the bytes of all messages, one after the other.
 
-        `pyarrow.ipc.open_stream(consumer.as_file())`. `read(n)` blocks until there are `n` bytes
-        or the producer has closed, which is the end of the file; `read1(n)` gives what has arrived.
-        Raises PeerLost when the producer died or gave up, after all that it sent has been read by
-        `read1`; ValueError when something else has been taken from this end in between. The file
-        reads ahead, and like any such file it loses what an interrupted `read` had gathered.
-        Closing it does not close this end.
+        `pyarrow.ipc.open_stream(consumer.as_file())`. `read(n)` blocks until there are `n` bytes,
+        or until the producer has closed: the file ends there. `read1(n)` gives what has arrived.
+        Raises PeerLost when the producer died or gave up; `read1` first gives all that it sent.
+        Raises ValueError when this end was used directly while the file had a message in use. The
+        file reads ahead. If a signal interrupts `read`, the bytes that it had gathered are lost, as
+        in any buffered file. Closing the file does not close this end.
         """
         return read_file(self)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ringbell.streams.record_producer import RecordProducer
 
     class _EitherConsumer(MessageConsumer, RecordConsumer):
-        """What type checkers see where the producer says which of the two it is."""
+        """For type checkers: only the producer knows which of the two it is."""
 
         __slots__ = ()
 
@@ -77,19 +77,20 @@ def produce(
 ) -> MessageProducer | RecordProducer:
     """Begin a one-way stream to the process that consumes it under `name`.
 
-    With a `dtype` (structured or plain, nested and with sub-arrays; no objects) it carries records
-    of that, which go in and out as NumPy arrays; without, messages. Whichever side starts first
-    waits for the other, `timeout` seconds, None for ever. Once the two have met the name is free
-    again, for the next two.
+    Without a `dtype` the stream carries messages. With one it carries records of that dtype, which
+    go in and out as NumPy arrays. The dtype may be structured, nested and have sub-arrays, but no
+    objects. Either side may start first: it waits `timeout` seconds for the other, None for ever.
+    Once the two have met, the name is free for the next two.
 
-    Makes the shared memory: a ring of `ring_size` bytes, a power of two. A ring of records holds
-    as many as fit there, a power of two, and fills whole pages: where a record has an odd number of
-    bytes, it holds at least 4,096. The other options are those of `connect`.
+    Makes the shared memory: a ring of `ring_size` bytes, a power of two. The number of records in
+    the ring is a power of two, as many as fit; and they fill whole pages, so a ring of records with
+    an odd number of bytes holds at least 4,096. The other options are those of `connect`.
 
-    Raises TimeoutError, LayoutMismatch when the consumer wants another dtype, OSError (EADDRINUSE)
-    when another producer waits under this name, OSError (ENOSPC) when there is too little memory,
-    TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options. Warns
-    (UserWarning) when the ring has room for one record only.
+    Raises TimeoutError when no consumer came in time; LayoutMismatch when the consumer wants
+    something else; OSError (EADDRINUSE) when another producer waits under this name, (ENOSPC) when
+    there is too little memory, (EMFILE, ENFILE) when there is no file descriptor left; TypeError or
+    ValueError for a dtype that cannot lie in shared memory and for bad options. Warns (UserWarning)
+    when the ring has room for one record only.
     """
     policy = Policy(polling, max_poll, max_share, kick)
     path = socket_path(name)
@@ -115,7 +116,7 @@ def produce(
 
 
 def _warn_of_one_record(ring_size: int, record_size: int) -> None:
-    """Say so when producer and consumer will have to wait for each other all the time."""
+    """Warn when the producer and the consumer will wait for each other all the time."""
     if segment.records_in(ring_size, record_size) > 1:
         return
     wanted = min(1 << (4 * record_size - 1).bit_length(), segment.LONGEST_RING)
@@ -169,22 +170,23 @@ def consume(
     checked: bool = False,
     max_message: int | None = None,
 ) -> MessageConsumer | RecordConsumer:
-    """Take the stream that somebody produces under `name`.
+    """Take the stream that another process produces under `name`.
 
-    The producer says what the stream carries, messages or records of some dtype. With a `dtype`
-    this side checks that, without one it takes what comes. Whichever side starts first waits for
-    the other, `timeout` seconds, None for ever. The other options are those of `connect`.
+    The producer decides what the stream carries: messages, or records of some dtype. With a
+    `dtype` this side checks that; without one it takes any stream. Either side may start first: it
+    waits `timeout` seconds for the other, None for ever. The other options are those of `connect`.
 
-    With `checked`, for tests and development, borrowed arrays of records are copies that raise
-    RuntimeError when they are used after their step, and their memory is overwritten then. Messages
-    need no such check: their views raise in any case.
+    `checked=True` is for tests and development. Then borrowed arrays of records are copies. They
+    raise RuntimeError when they are used after their step, and their memory is overwritten.
+    Messages need no such check: their views always raise.
 
-    With a `dtype` the type is RecordConsumer. Without, type checkers let do what either of the two
-    can do, as only the producer knows which it is.
+    With a `dtype` the result is a RecordConsumer. Without one only the producer knows which class
+    it is, so type checkers accept the methods of both.
 
-    Raises TimeoutError, LayoutMismatch when the stream carries something else than `dtype` or is
-    of another version, OSError (EADDRINUSE) when another consumer waits under this name, ValueError
-    for bad options.
+    Raises TimeoutError when no producer came in time; LayoutMismatch when the stream carries
+    something else than `dtype`, or is of another version; OSError (EADDRINUSE) when another
+    consumer waits under this name, (EMFILE, ENFILE) when there is no file descriptor left;
+    TypeError or ValueError for a bad `dtype` and for bad options.
     """
     policy = Policy(polling, max_poll, max_share, moderation=moderation, max_message=max_message)
     path = socket_path(name)

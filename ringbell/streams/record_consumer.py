@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class RecordConsumer(Stream, ConsumingEnd, _ends.RecordConsumer):
     """Takes records of one dtype; made by `consume`. A context manager.
 
-    `for rows in consumer` gives what has arrived, a whole array at a time, until the producer
-    closes, and raises PeerLost when it dies.
+    `for rows in consumer` gives everything that has arrived as one array, again and again, until
+    the producer closes. It raises PeerLost when the producer dies.
     """
 
     __slots__ = ()
@@ -45,14 +45,14 @@ class RecordConsumer(Stream, ConsumingEnd, _ends.RecordConsumer):
         """Lend everything that has arrived, at most `max` records, as one read-only array.
 
         Nothing is copied: the array lies in the ring. The next call that takes something from this
-        end releases it, and from then on its content may change; keep a copy, `rows.copy()`
-        (`consume(..., checked=True)` finds where that was forgotten). Blocks while there is
-        nothing, so the array is never empty. The busier the producer, the longer the array. Raises
-        RingEmpty after `timeout` seconds; EndOfStream when the producer has closed, PeerLost when
-        it died or gave up, both after all that it sent has been taken; ValueError for a `max` below
+        end gives the slots back, and then the content of the array may change. To keep the records,
+        copy them: `rows.copy()`. `consume(..., checked=True)` finds uses after that step. Blocks
+        while there is nothing, so the array is never empty. A busy producer makes it longer. Raises
+        RingEmpty after `timeout` seconds. When all that was sent has been taken, raises EndOfStream
+        if the producer closed, PeerLost if it died or gave up. Raises ValueError for a `max` below
         1; ChannelClosed after close.
         """
-        # A subscription and no call: see csrc/python/python.h.
+        # A subscript, not a call: csrc/python/python.h says why.
         return self._borrow[max, timeout]
 
     def read(

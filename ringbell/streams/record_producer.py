@@ -34,8 +34,8 @@ class RecordProducer(ProducingStream, ProducingEnd, _ends.RecordProducer):
         return super().__new__(cls, channel, dtype, rows_at(channel.my_slots(), slots, dtype))
 
     def _as_rows(self, rows: ArrayLike) -> NDArray[Any]:
-        """Make records of what `write` was given, if it is no array of them already."""
-        # NumPy takes an array of sub-arrays apart: their shape becomes the array's.
+        """Make an array of records of the rows that `write` was given, if they are none yet."""
+        # In an array of sub-arrays, NumPy makes their shape a part of the array's shape.
         base, shape = self.dtype.base, self.dtype.shape
         array = array_of(rows)
         if array is None:

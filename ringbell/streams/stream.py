@@ -39,14 +39,14 @@ class Stream(_Stream):
     def close(self) -> None:
         """Say goodbye: the other side takes what was sent, then gets EndOfStream.
 
-        Never waits for it; what was sent stays in shared memory until the other side has taken it.
-        Any thread may close, and a signal handler: a call that waits, or is at work, ends with
+        Never waits for the other side; what was sent stays in shared memory until it is taken. Any
+        thread and any signal handler may close. A call of this side that is running then ends with
         ChannelClosed. Closing twice does nothing.
         """
         self._channel.close()
 
     def _give_up(self) -> None:
-        """Close, because an exception leaves the block: what was lent counts as not taken."""
+        """Close because an exception leaves the block. Lent entries count as not taken."""
         if not self._channel.closed:
             lib.rb_lend(self._channel.handle, 0)
         self.close()
@@ -64,10 +64,11 @@ class ProducingStream(Stream):
     def close(self) -> None:
         """Say goodbye: the consumer takes what was sent, then gets EndOfStream.
 
-        Never waits for it; what was sent stays in shared memory until the consumer has taken it.
-        Closes, and then raises what `check_consumer` raises, if the consumer went away before it
-        took everything: what it did not take is lost. Any thread may close, and a signal handler: a
-        call that waits, or is at work, ends with ChannelClosed. Closing twice does nothing more.
+        Never waits for the consumer; what was sent stays in shared memory until it is taken. If the
+        consumer went away before it took everything, the rest is lost: the channel is closed, and
+        then this raises what `check_consumer` raises. Any thread and any signal handler may close.
+        A call of this side that is running then ends with ChannelClosed. Closing twice does nothing
+        more.
         """
         lost = self._untold_loss()
         super().close()
@@ -77,8 +78,8 @@ class ProducingStream(Stream):
     def check_consumer(self) -> None:
         """Raise if the consumer went away before it took all that was sent.
 
-        EndOfStream when it closed, PeerLost when it died, if no call has raised that yet. Does not
-        block.
+        Raises EndOfStream when the consumer closed, PeerLost when it died. Does nothing if a call
+        has raised that before. Does not block.
         """
         if lost := self._untold_loss():
             self._channel.fail(lost)
@@ -89,7 +90,7 @@ class ProducingStream(Stream):
     def _give_up(self) -> None:
         """Close without a goodbye.
 
-        Then the consumer gets PeerLost after what was sent, and does not take half a stream for
-        the whole.
+        The consumer takes what was sent and then gets PeerLost, so it does not take half a stream
+        for the whole.
         """
         self._channel.give_up()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Records made of Python values, such as a list of tuples, so that no value changes on the way.
+"""Records made of Python values, such as a list of tuples, without changing any value.
 
-NumPy cuts fractions and strings, lets integers wrap, makes NaN of None and fills all fields of a
-record with one number, most of it without a word. Here each of these is an error.
+NumPy cuts fractions and strings, lets integers wrap, turns None into NaN, and fills all fields of
+a record with one number, mostly silently. Here each of these is an error.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _MOST_DIMENSIONS = 64  # NumPy's own bound; a list that holds itself has no end
 
 
 def from_values(rows: Any, dtype: np.dtype[Any]) -> NDArray[Any]:  # noqa: ANN401
-    """Make an array of what is no array: one record, or lists of them, however they nest.
+    """Make an array of one record, or of lists of records, nested to any depth.
 
-    `dtype` is no sub-array. Raises TypeError for values of another kind, OverflowError and
-    ValueError for those that do not fit, ValueError for lists of unequal lengths.
+    `dtype` is no sub-array. Raises TypeError for values of another kind, OverflowError or
+    ValueError for values that do not fit, ValueError for lists of unequal lengths.
     """
     leaves, shape = _unpack([rows], dtype)
     return _converted(leaves, dtype, "").reshape(shape[1:])
@@ -55,7 +55,7 @@ def _unpack(values: list[Any], dtype: np.dtype[Any]) -> tuple[list[Any], tuple[i
 
 
 def _as_arrays(values: list[Any], kinds: set[type]) -> list[Any]:
-    """Make arrays of NumPy of what are arrays of any library; refuse those with a mask."""
+    """Turn arrays of any library into NumPy's; refuse arrays with a mask."""
     if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
         raise TypeError("a part of the rows is masked, and a mask is not sent; use filled()")
     arrays = [np.asarray(value) if _is_array(type(value)) else value for value in values]
@@ -69,7 +69,7 @@ def _is_array(kind: type) -> bool:
 
 
 def _holds_more(kind: type, dtype: np.dtype[Any]) -> bool:
-    """Whether values of this kind are lists of what the dtype is; a record is a tuple."""
+    """Whether values of this kind are lists of more values; a record is a tuple."""
     if issubclass(kind, np.ndarray):
         return True
     ends = (str, bytes, tuple) if dtype.names else (str, bytes)
@@ -103,7 +103,7 @@ def _converted(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDArray[A
 def _check_record(value: Any, dtype: np.dtype[Any], where: str) -> None:  # noqa: ANN401
     if isinstance(value, np.void):
         if value.dtype != dtype:
-            raise TypeError(f"{where}a record of dtype {value.dtype} is none of {dtype}")
+            raise TypeError(f"{where}a record is of dtype {value.dtype}, not of {dtype}")
     elif not isinstance(value, tuple):
         how = "tuple(row[name] for name in stream.dtype.names)"
         raise TypeError(
@@ -201,7 +201,7 @@ _TAKES: dict[str, Callable[[type, np.dtype[Any]], bool]] = {
 
 
 def _holds_whole(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype has whole numbers only; for one of another package, which does not say."""
+    """Whether a dtype has whole numbers only; other packages do not say, so one value is tried."""
     if not is_custom(dtype):
         return dtype.kind in "biu"
     return bool(np.array(0.5).astype(dtype).astype("f8") != 0.5)
@@ -216,13 +216,13 @@ def _wrong_kind(value: Any, dtype: np.dtype[Any], where: str) -> Exception:  # n
             f"them, np.array(rows, {str(dtype)!r})"
         )
     return TypeError(
-        f"{where}{value!r} is a {type(value).__name__}, of which no {dtype} is made; convert it "
+        f"{where}{value!r} is a {type(value).__name__}, which cannot become a {dtype}; convert it "
         "first"
     )
 
 
 def _are_kept(leaves: list[Any], made: NDArray[Any]) -> bool:
-    """Whether all values are what they were, in one go; False where that needs a look at each."""
+    """Whether all values are unchanged, checked at once; False where each must be checked alone."""
     kinds = set(map(type, leaves))
     if kinds <= {float, np.float64} and made.dtype.kind != "c":
         given, got = np.array(leaves, "f8"), made.astype("f8")
@@ -235,7 +235,7 @@ def _are_kept(leaves: list[Any], made: NDArray[Any]) -> bool:
 
 
 def _check_kept(given: Any, got: Any, dtype: np.dtype[Any], where: str) -> None:  # noqa: ANN401
-    """Refuse a value that is another one as a record's; a float may be rounded."""
+    """Refuse a value that the conversion has changed; a float may be rounded."""
     if dtype.kind in "Mm" and not is_custom(dtype):
         kept = _is_same_time(given, got)
     elif dtype.kind in "SU":
@@ -250,8 +250,8 @@ def _check_kept(given: Any, got: Any, dtype: np.dtype[Any], where: str) -> None:
     if not kept:
         error = ValueError if dtype.kind in "SUV" and not is_custom(dtype) else OverflowError
         raise error(
-            f"{where}{given!r} would be {got!r} as {dtype}, which it does not fit; convert it, or "
-            "make the stream with a larger dtype"
+            f"{where}{given!r} does not fit {dtype}: it would become {got!r}; convert it, or make "
+            "the stream with a larger dtype"
         )
 
 
@@ -265,7 +265,7 @@ def _recoded(given: str | bytes) -> str | bytes:
 
 
 def _is_rounded(given: complex, got: complex) -> bool:
-    """Whether a number is the other one but for its last digits."""
+    """Whether one number is the other one, rounded: both are finite, infinite or NaN."""
     pairs = ((given.real, got.real), (given.imag, got.imag))
     return all(
         math.isnan(one) == math.isnan(other) and math.isinf(one) == math.isinf(other)
@@ -274,7 +274,7 @@ def _is_rounded(given: complex, got: complex) -> bool:
 
 
 def _is_same_time(given: Any, got: Any) -> bool:  # noqa: ANN401
-    """Whether a time, taken back to the unit that it had before, is what it was."""
+    """Whether a time is the same once it is converted back to the unit it was given in."""
     if _whole(type(given), got.dtype):
         return bool(got.view("i8") == given)
     if isinstance(given, str):
