@@ -22,7 +22,7 @@ def wait_readable(descriptors: list[int], timeout: float | None, /) -> list[int]
 
 @final
 class Taking(Generic[_Key, _Taken]):
-    """Takes something from an end when it is subscribed."""
+    """Takes something from an end; `taking[key]` takes."""
     def __getitem__(self, key: _Key, /) -> _Taken: ...
 
 class End:
@@ -40,28 +40,29 @@ class MessageProducer(End):
     def send(self, payload: Payload, token: int = 0, timeout: float | None = None) -> None:
         """Copy one message (any contiguous buffer, of any size) into the ring.
 
-        Blocks while the ring is full, whatever arrives meanwhile (`Driver.submit` takes that
-        in); a message larger than half the ring goes through it in pieces.
-        Raises RingFull after `timeout` seconds (then nothing of the message arrives),
-        EndOfStream or PeerLost when nobody will take it, TypeError for what is not a buffer,
+        Blocks while the ring is full. It takes nothing from the other ring meanwhile
+        (`Driver.submit` does). A message larger than half the ring is sent in pieces. Raises
+        RingFull after `timeout` seconds (nothing of the message arrives then), EndOfStream or
+        PeerLost when the other side is gone, TypeError when the payload is no buffer,
         ChannelClosed after close.
         """
     def send_many(self, payloads: Iterable[Payload], timeout: float | None = None) -> int:
-        """Copy many messages into the ring, as many at a time as it has room for.
+        """Copy many messages into the ring, as many at a time as fit.
 
-        The other side sees those at once, and is kicked at most once for them. Blocks while
-        the ring is full. Returns how many were sent: all of them, or those that were sent
-        when `timeout` seconds are over. Raises RingFull when none was, TypeError for what is
-        not a buffer, and what `send` raises; what was sent before an exception arrives.
+        The other side sees a group that fits at once, and gets at most one kick for it.
+        Blocks while the ring is full. Returns how many messages were sent: all, or fewer when
+        `timeout` seconds are over. Raises RingFull when none was sent, TypeError for a
+        payload that is no buffer, and what `send` raises. Messages sent before an exception
+        do arrive.
         """
     def reserve(self, size: int, token: int = 0, timeout: float | None = None) -> Frame:
         """Give room for a message of up to `size` bytes, to be written in place.
 
-        Use it in a `with` block: `with producer.reserve(4096) as frame:
-        frame.payload[:] = ...` publishes at its end, or abandons the message when an
-        exception leaves the block. Blocks while the ring is full. Raises ValueError when
-        `size` is larger than `max_payload`, RingFull after `timeout` seconds, RuntimeError
-        when a frame is reserved already, and what `send` raises.
+        `with producer.reserve(4096) as frame: frame.payload[:] = ...` publishes the message
+        at the end of the block. If an exception leaves the block, nothing is sent. Blocks
+        while the ring is full. Raises ValueError when `size` is larger than `max_payload`,
+        RingFull after `timeout` seconds, RuntimeError when a frame is reserved already, and
+        what `send` raises.
         """
 
 class MessageConsumer(End):
@@ -80,31 +81,32 @@ class RecordProducer(End):
     def __new__(cls, channel: Channel, dtype: np.dtype[Any], rows: NDArray[Any], /) -> Self: ...
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of one record."""
+        """The dtype of one record."""
     @property
     def capacity(self) -> int:
-        """How many records the ring holds; `reserve` can give all of it."""
+        """How many records the ring holds; `reserve` can give all of them."""
     def write(self, rows: ArrayLike, timeout: float | None = None) -> int:
-        """Copy records into the ring, as many at a time as it has room for; return how many.
+        """Copy records into the ring, as many at a time as fit; return how many.
 
-        `rows` is a one-dimensional array of the stream's dtype; or a record, a tuple of its
-        fields, or lists of them, whose values become records if nothing in them changes by that
-        (a float may be rounded). The consumer sees them at once, and is kicked at most once for
-        those that fit. Blocks while the ring is full. That is all of them, or those that were
-        written when `timeout` seconds are over. Raises RingFull when none was, TypeError for an
-        array of another dtype, a masked array, a table, or values of another kind,
-        OverflowError for numbers that do not fit, ValueError for text that does not and for
-        another shape, EndOfStream or PeerLost when nobody will take them, ChannelClosed after
-        close; what was written before an exception arrives.
+        `rows` is a one-dimensional array of the stream's dtype, one record (a tuple of its
+        fields), or lists of records. Python values become records only if that changes none
+        of them (a float may be rounded). The consumer sees a group that fits at once, and
+        gets at most one kick for it. Blocks while the ring is full. Returns less than all
+        when `timeout` seconds are over; raises RingFull when none was written.
+
+        Raises TypeError for an array of another dtype, a masked array, a table, or values of
+        another kind; OverflowError for numbers that do not fit; ValueError for text that does
+        not fit and for another shape; EndOfStream or PeerLost when the consumer is gone;
+        ChannelClosed after close. Records written before an exception do arrive.
         """
     def reserve(self, count: int, timeout: float | None = None) -> RecordBlock:
         """Give room for `count` records, to be written in place.
 
         `with producer.reserve(1000) as rows: rows["price"] = ...` gives a writable array of
-        the stream's dtype, publishes it at the end of the block and abandons it when an
-        exception leaves the block. To publish fewer, keep the block:
-        `block = producer.reserve(1000)`, `with block as rows: ...; block.count = 10`. Blocks
-        while there is no room for all of them. Raises ValueError unless `count` is from 1 to
+        the stream's dtype and publishes it at the end of the block. If an exception leaves
+        the block, nothing is published. To publish fewer records, keep the block: `block =
+        producer.reserve(1000)`, `with block as rows: ...; block.count = 10`. Blocks while
+        there is no room for all of them. Raises ValueError unless `count` is from 1 to
         `capacity`, RingFull after `timeout` seconds, RuntimeError when a block is reserved
         already, and what `write` raises.
         """
@@ -121,7 +123,7 @@ class RecordConsumer(End):
     ) -> Self: ...
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of one record; the producer chose it."""
+        """The dtype of one record; the producer chose it."""
     @property
     def capacity(self) -> int:
         """How many records the ring holds."""
@@ -137,7 +139,7 @@ class Side:
     def _channel(self) -> Channel: ...
 
 class Driver(Side):
-    """The side that asks."""
+    """The side that sends requests and takes the answers."""
     def __new__(cls, doorbell: Producer, interrupt: Consumer) -> Self: ...
     @property
     def doorbell(self) -> Producer:
@@ -146,8 +148,8 @@ class Driver(Side):
     def interrupt(self) -> Consumer:
         """The consuming end of the interrupt ring.
 
-        What it lent by `borrow` is released when this driver takes a completion; BufferError then
-        while a part of it is in use.
+        When this driver takes a completion, it releases what `borrow` of this end has lent.
+        It raises BufferError while a part of that is in use.
         """
     @property
     def in_flight(self) -> int:
@@ -157,40 +159,41 @@ class Driver(Side):
     def submit(self, payload: Payload, timeout: float | None = None) -> int:
         """Copy one request (any contiguous buffer, of any size) into the ring; return its token.
 
-        Blocks while the doorbell ring is full; completions that arrive meanwhile are set
-        aside for `reap`, so that a device which waits for room itself goes on. Raises
+        Blocks while the doorbell ring is full. Meanwhile it takes completions that arrive and
+        keeps them for `reap`, so that a device which waits for room itself can go on. Raises
         RingFull after `timeout` seconds (the request was not sent), EndOfStream or PeerLost
-        when the device is gone, TypeError for what is not a buffer, ChannelClosed after
+        when the device is gone, TypeError when the payload is no buffer, ChannelClosed after
         close.
         """
     def call(self, payload: Payload, timeout: float | None = None) -> bytes:
         """Submit one request and wait for its answer, at most `timeout` seconds in all.
 
-        Raises RequestFailed with the device's text when it failed the request, RingFull or
-        RingEmpty when the time is over (an answer that comes later is dropped), and what
-        `submit` raises.
+        Raises RequestFailed with the device's text when the device failed the request;
+        RingFull or RingEmpty when the time is over (an answer that comes later is dropped);
+        and what `submit` raises.
         """
     def map(
         self, payloads: Iterable[Payload], depth: int = 128, timeout: float | None = None
     ) -> Iterator[bytes]:
         """Submit each payload and yield the answers in the same order, `depth` in flight.
 
-        Payloads are drawn from the iterable as room is there, so it may be endless. `timeout`
-        is for each step, in seconds. Raises, at the place of the answer, what `call` raises;
-        what is still in flight then, or when the iterator is dropped, is dropped when it
-        arrives.
+        It takes a payload from the iterable only when there is room, so the iterable may be
+        endless. `timeout` is in seconds, for each step. Where `call` would raise, the step of
+        that answer raises the same. After an exception, or when the iterator is dropped,
+        answers still in flight are dropped when they arrive.
         """
     def reserve(self, size: int, timeout: float | None = None) -> Frame:
         """Give room for a request of up to `size` bytes, to be written in place.
 
-        `with driver.reserve(4096) as frame: frame.payload[:] = ...` submits it at the end of
-        the block as `frame.token`; an exception abandons it. Set `frame.length` to send fewer
-        bytes. Blocks as `submit` does. Raises ValueError when `size` is larger than
-        `max_payload`, and what `submit` raises.
+        `with driver.reserve(4096) as frame: frame.payload[:] = ...` submits the request at
+        the end of the block, with `frame.token` as its token. If an exception leaves the
+        block, nothing is sent. Set `frame.length` to send fewer bytes. Blocks as `submit`
+        does. Raises ValueError when `size` is larger than `max_payload`, and what `submit`
+        raises.
         """
 
 class Device(Side):
-    """The side that does."""
+    """The side that takes requests and answers them."""
     def __new__(cls, doorbell: Consumer, interrupt: Producer) -> Self: ...
     @property
     def doorbell(self) -> Consumer:
@@ -214,15 +217,17 @@ class Frame:
     """Room in the ring for one message; made by `reserve`, published when its `with` block ends."""
     @property
     def payload(self) -> memoryview:
-        """Writable view of the reserved bytes; what was there before is undefined. Using it after
+        """Writable view of the reserved bytes, with undefined content at first. Using it after
         the `with` block raises ValueError.
         """
     @property
     def token(self) -> int:
-        """Of the message: what `submit` would have returned, or what `reserve` was given."""
+        """The token of the message: the one that `submit` would have returned, or that `reserve`
+        was given.
+        """
     length: int
     def abandon(self) -> None:
-        """Give it up, so that nothing is published. Doing that twice does nothing."""
+        """Give the room back without publishing. A second call does nothing."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -237,12 +242,12 @@ class RecordBlock:
     """Room in the ring for records; made by `reserve`, published when its `with` block ends."""
     @property
     def rows(self) -> NDArray[Any]:
-        """Writable array of the reserved records; what was there before is undefined. Writing to
-        it after the `with` block raises ValueError.
+        """Writable array of the reserved records, with undefined content at first. Writing to it
+        after the `with` block raises ValueError.
         """
     count: int
     def abandon(self) -> None:
-        """Give it up, so that nothing is published. Doing that twice does nothing."""
+        """Give the room back without publishing. A second call does nothing."""
     def __enter__(self) -> NDArray[Any]: ...
     def __exit__(
         self,
@@ -254,7 +259,7 @@ class RecordBlock:
 
 @final
 class Coalescing:
-    """Holds back the kicks of a producer while its `with` block runs; made by `coalesce`."""
+    """Holds back the kicks of a producer until its `with` block ends; made by `coalesce`."""
     def __new__(cls, end: End, max_entries: int, max_delay_ns: int) -> Self: ...
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -274,10 +279,10 @@ class Completion:
         """The token that `submit` returned for the request."""
     @property
     def payload(self) -> bytes:
-        """The answer; if `ok` is false, what the device said went wrong, as UTF-8."""
+        """The answer. If `ok` is false: the text of the failure, as UTF-8."""
     @property
     def ok(self) -> bool:
-        """Whether the device completed the request; false if it failed it."""
+        """True if the device completed the request, false if it failed it."""
     def result(self) -> bytes:
         """Give the payload, or raise RequestFailed with the device's text."""
 
@@ -285,31 +290,33 @@ class Completion:
 class Request:
     """A request that a device has taken and has to complete or fail, in any order.
 
-    Until then its slots stay in use; the ring goes round only as far as the oldest of them.
+    Its slots stay in use until then. A producer can write again only up to the oldest
+    request that is not completed.
     """
     @property
     def token(self) -> int:
         """The driver's name for the request, 64 bits."""
     @property
     def payload(self) -> memoryview:
-        """Read-only view of the request's bytes, where they lie in shared memory.
+        """Read-only view of the request's bytes in shared memory.
 
         Valid until the request is completed; using it after that raises ValueError. A request
-        larger than half the ring was put together in private memory, and this is a view of that.
+        larger than half the ring lies in private memory instead.
         """
     def complete(
         self, payload: Payload = b"", timeout: float | None = None, *, ok: bool = True
     ) -> None:
-        """Answer with any contiguous buffer, of any size; also with the request's own payload.
+        """Answer with any contiguous buffer, of any size; the request's own payload will do.
 
-        A piece of the payload that is the answer is released with it. A message that was sent
-        without a token wants no completion: it is only released.
-        Blocks while the interrupt ring is full. With `ok=False` the answer is a failure, see
-        `fail`. Raises BufferError while a slice of the payload or an array made from it is
-        alive, RuntimeError when the request has been answered before, RingFull after
-        `timeout` seconds (the request is still to be completed then), PeerLost when the
-        driver died. If the driver closed the channel it wants no answers, and this one is
+        If the answer is a slice of the request's payload, this call releases the slice. A
+        message that was sent without a token wants no completion: it is only released. With
+        `ok=False` the answer is a failure, see `fail`. Blocks while the interrupt ring is
+        full. If the driver has closed the channel, it wants no answers, and this one is
         dropped.
+
+        Raises BufferError while a slice of the payload, or an array made from it, is alive;
+        RuntimeError when the request has been answered before; RingFull after `timeout`
+        seconds (the request can still be completed); PeerLost when the driver died.
         """
     def fail(self, text: str, timeout: float | None = None) -> None:
         """Answer that the request cannot be done, and why; the driver gets RequestFailed.
