@@ -207,7 +207,7 @@ class Device(Side):
     def _serve(
         self,
         handler: Callable[[memoryview], Payload],
-        failed: Callable[[Request, Exception], object],
+        failed: Callable[[Exception], str],
         /,
     ) -> None: ...
     def __iter__(self) -> Iterator[Request]: ...

@@ -73,6 +73,14 @@ def test_a_stream_arrives(start, example, from_side, to_side, expected):
     assert printed(sender) == ""
 
 
+def test_ctrl_c_ends_an_event_loop_that_waits_for_its_producer(start, folder):
+    consumer = start("asyncio_consumer.py", "consumer")
+    wait_until_listening(Path(folder) / "ringbell/events.sock")
+    consumer.send_signal(signal.SIGINT)
+    consumer.communicate()
+    assert consumer.returncode == -signal.SIGINT
+
+
 def test_the_event_loop_is_told_when_the_producer_dies(start, folder):
     names = Path(folder) / "ringbell"
     names.mkdir(0o700)

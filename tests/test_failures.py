@@ -14,22 +14,14 @@ import ringbell
 from ringbell.calls.failures import Failures
 
 
-class Answers:
-    """Stands for a request that is failed."""
-
-    def __init__(self):
-        self.texts = []
-
-    def fail(self, text):
-        self.texts.append(text)
-
-
-def fail_times(failures, function, times, request=None):
+def fail_times(failures, function, times):
+    texts = []
     for _ in range(times):
         try:
             function()
         except Exception as error:
-            failures.answer(request or Answers(), error)
+            texts.append(failures.text_of(error))
+    return texts
 
 
 def one():
@@ -44,9 +36,8 @@ def other():
 
 
 def test_the_operator_sees_the_first_of_each_place_with_its_traceback_and_then_a_count(caplog):
-    failures, request = Failures(), Answers()
-    fail_times(failures, one, 1, request)
-    assert request.texts == ["ValueError: one"]
+    failures = Failures()
+    assert fail_times(failures, one, 1) == ["ValueError: one"]
     assert len(caplog.records) == 1
     assert caplog.records[0].levelno == logging.WARNING
     assert "Traceback (most recent call last):" in caplog.text
@@ -79,11 +70,87 @@ def test_an_exception_without_a_text_is_told_as_well(caplog):
     def speak():
         raise UnspeakableError
 
-    request = Answers()
-    fail_times(Failures(), speak, 10, request)
-    assert request.texts == ["UnspeakableError, which has no text"] * 10
+    texts = fail_times(Failures(), speak, 10)
+    assert texts == ["UnspeakableError, which has no text"] * 10
     assert "Traceback" in caplog.messages[0]
     assert "which has no text" in caplog.messages[1]
+
+
+def test_an_exception_whose_class_raises_is_told_as_well(caplog):
+    class Unnamed(type):
+        def __getattribute__(cls, name):
+            if name == "__name__":
+                raise ZeroDivisionError
+            return super().__getattribute__(name)
+
+    class OddError(Exception, metaclass=Unnamed):
+        pass
+
+    def odd():
+        raise OddError
+
+    texts = fail_times(Failures(), odd, 1)
+    assert texts == ["an exception, which has no text"]
+    assert "the handler raised" in caplog.text
+
+
+def test_a_text_of_any_length_does_not_fill_the_log(caplog):
+    def long():
+        raise ValueError("x" * 1_000_000)
+
+    texts = fail_times(Failures(), long, 10)
+    assert [len(text) for text in texts] == [1_000_012] * 10
+    assert all(len(text) < 20_000 for text in caplog.messages)
+    assert "characters left out" in caplog.messages[1]
+
+
+def boom(part):
+    raise KeyError(len(part))
+
+
+def raises_from_a_cause(part):
+    try:
+        boom(part)
+    except KeyError as error:
+        raise ValueError("a cause") from error
+
+
+def raises_a_group(part):
+    errors = []
+    for _ in range(2):
+        try:
+            boom(part)
+        except KeyError as error:
+            errors.append(error)
+    raise ExceptionGroup("a group", errors)
+
+
+def raises_with_the_payload(part):
+    raise ValueError(part)
+
+
+def raises_a_circle(part):
+    error = ValueError("a circle")
+    error.itself, error.part = error, part
+    raise error
+
+
+@pytest.mark.parametrize(
+    "raises", [raises_from_a_cause, raises_a_group, raises_with_the_payload, raises_a_circle]
+)
+def test_an_exception_that_keeps_the_payload_ends_no_device(pair, raises):
+    driver, device = pair()
+    tokens = [driver.submit(b"one"), driver.submit(b"two")]
+    driver.close()
+    calls = []
+
+    def handler(payload):
+        calls.append(len(payload))
+        raises(payload[1:])
+
+    with pytest.raises(ringbell.EndOfStream):
+        device._serve(handler, Failures().text_of)
+    assert len(calls) == len(tokens)
 
 
 SERVES = """

@@ -354,8 +354,12 @@ def test_no_answer_reaches_another_caller_wherever_a_handler_raises(start, conne
 
     with Alarms() as alarms:
         for loop in (call, call_with_a_timeout, map_):
-            alarms.interrupt(loop, 2 * INTERRUPTS)
-            assert driver.call(answer_of(77, size))[:8] == (77).to_bytes(8, "little")
+            # A busy machine may answer within the pause between two alarms, or hardly ever. So
+            # every few of them the next answer is waited for without one.
+            for _ in range(INTERRUPTS // 2):
+                alarms.interrupt(loop, 4)
+                assert driver.call(answer_of(77, size))[:8] == (77).to_bytes(8, "little")
+                right += 1
             assert driver.in_flight == 0
             with pytest.raises(ringbell.RingEmpty, match="no request is in flight"):
                 driver.reap()

@@ -179,25 +179,40 @@ static PyObject *as_bytes(PyObject *result)
 	return bytes;
 }
 
-/* Calls `failed` with the request and its error. An error that is no Exception ends the serving. */
-static bool answer_failure(PyObject *request, PyObject *failed)
+/* Gives the exception that is set to `failed`, and what that makes of it, a text. NULL with an
+ * exception; what is no Exception stays set and ends the serving. Nobody here refers to the error
+ * afterwards: it may keep the payload, in its frames, its causes or its attributes. */
+static PyObject *text_of_failure(PyObject *failed)
 {
 	PyObject *kind, *error, *traceback;
 
 	if (!PyErr_ExceptionMatches(PyExc_Exception))
-		return false;
+		return NULL;
 	PyErr_Fetch(&kind, &error, &traceback);
 	PyErr_NormalizeException(&kind, &error, &traceback);
 	if (traceback)
 		PyException_SetTraceback(error, traceback);
 	Py_XDECREF(kind);
 	Py_XDECREF(traceback);
-	/* The reference to the error goes with the call, or its frames would keep the payload. */
-	PyObject *arguments = Py_BuildValue("(ON)", request, error);
-	PyObject *none = arguments ? PyObject_Call(failed, arguments, NULL) : NULL;
-	Py_XDECREF(arguments);
-	Py_XDECREF(none);
-	return none != NULL;
+	PyObject *text = PyObject_CallFunctionObjArgs(failed, error, NULL);
+	Py_DECREF(error);
+	return text;
+}
+
+/* Fails the request with the text of what its handler raised. */
+static bool answer_failure(PyObject *request, PyObject *failed)
+{
+	struct patience patience = {.for_ever = true};
+	PyObject *text = text_of_failure(failed);
+	bool good = text && request_fail((struct request *)request, text, &patience);
+
+	if (text && !good && PyErr_ExceptionMatches(PyExc_BufferError)) {
+		PyErr_Clear();
+		PyGC_Collect(); /* the error may refer to itself */
+		good = request_fail((struct request *)request, text, &patience);
+	}
+	Py_XDECREF(text);
+	return good;
 }
 
 /* Takes one request and answers it; false with an exception that ends the serving. */

@@ -207,6 +207,16 @@ static PyObject *complete(PyObject *self, PyObject *const *args, Py_ssize_t narg
 	return good ? Py_NewRef(Py_None) : NULL;
 }
 
+/* Answers with a failure, and why. */
+bool request_fail(struct request *request, PyObject *why, struct patience *patience)
+{
+	PyObject *text = PyUnicode_AsEncodedString(why, "utf-8", "backslashreplace");
+	bool good = text && request_complete(request, text, RB_FAILURE, patience);
+
+	Py_XDECREF(text);
+	return good;
+}
+
 static const struct signature fail_signature = {"fail", 1, 2, {"text", "timeout"}};
 
 PyDoc_STRVAR(fail_doc,
@@ -222,10 +232,8 @@ static PyObject *fail(PyObject *self, PyObject *const *args, Py_ssize_t nargs, P
 	if (!arguments_read(&fail_signature, args, nargs, kwnames, values) ||
 	    !patience_from(&patience, values[1]))
 		return NULL;
-	PyObject *text = PyUnicode_AsEncodedString(values[0], "utf-8", "backslashreplace");
-	bool good = text && request_complete((struct request *)self, text, RB_FAILURE, &patience);
-	Py_XDECREF(text);
-	return good ? Py_NewRef(Py_None) : NULL;
+	return request_fail((struct request *)self, values[0], &patience) ? Py_NewRef(Py_None)
+									  : NULL;
 }
 
 /* ---- the type ---- */

@@ -19,5 +19,6 @@ struct request *request_in_ring(struct side *device);
 struct request *request_in_pieces(struct side *device, const struct message *message);
 bool request_complete(struct request *request, PyObject *payload, int kind,
 		      struct patience *patience);
+bool request_fail(struct request *request, PyObject *why, struct patience *patience);
 
 #endif

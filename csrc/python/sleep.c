@@ -10,6 +10,7 @@
  * so one pipe is enough for a process. A child of fork makes its own.
  */
 #include <fcntl.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -78,6 +79,20 @@ static bool watch_forks(void)
 	return none != NULL;
 }
 
+static void raise_no_pipe(int code)
+{
+	const char *text =
+		code == EMFILE ? "this process has no file descriptor left, and its first sleep "
+				 "takes two: close some files or channels, or raise the limit "
+				 "(ulimit -n)"
+			       : strerror(code);
+	PyObject *error = PyObject_CallFunction(PyExc_OSError, "is", code, text);
+
+	if (error)
+		PyErr_SetObject(PyExc_OSError, error);
+	Py_XDECREF(error);
+}
+
 /* Once, before the first sleep of a process. */
 static bool make_pipe(void)
 {
@@ -93,14 +108,13 @@ static bool make_pipe(void)
 		pipe_of_signals.module = module;
 	}
 	if (pipe2(ends, O_NONBLOCK | O_CLOEXEC)) {
-		PyErr_SetFromErrno(PyExc_OSError);
+		raise_no_pipe(errno);
 		return false;
 	}
 	ends[0] = rb_descriptor_move(ends[0]);
 	ends[1] = rb_descriptor_move(ends[1]);
 	if (ends[0] < 0 || ends[1] < 0) {
-		errno = ends[0] < 0 ? -ends[0] : -ends[1];
-		PyErr_SetFromErrno(PyExc_OSError);
+		raise_no_pipe(ends[0] < 0 ? -ends[0] : -ends[1]);
 		for (int i = 0; i < 2; i++)
 			if (ends[i] >= 0)
 				close(ends[i]);

@@ -3,35 +3,25 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import traceback
 
-from ringbell._ends import Request
-
 _log = logging.getLogger("ringbell")
 _MOST_PLACES = 100
+_MOST_SHOWN = 10_000  # characters of a text in the log; the driver gets all of it
 
 
 class Failures:
-    """Answers requests whose handler raised, and counts them by the place that raised."""
+    """Makes answers of what handlers raise, and counts that by the place that raised."""
 
     def __init__(self) -> None:
         """Begin with no failures."""
         self._counts: dict[str, int] = {}
 
-    def answer(self, request: Request, error: Exception) -> None:
-        """Fail a request with the text of its handler's exception, and tell the operator."""
+    def text_of(self, error: Exception) -> str:
+        """Give the text for the driver, and tell the operator."""
         self._tell(error)
-        text = _describe(error)
-        try:
-            request.fail(text)
-        except BufferError:
-            # The frames of the exception's traceback still use the payload.
-            error.__traceback__ = None
-            del error
-            gc.collect()
-            request.fail(text)
+        return _describe(error)
 
     def _tell(self, error: Exception) -> None:
         place = _place_of(error)
@@ -40,15 +30,15 @@ class Failures:
         count = self._counts[place] = self._counts.get(place, 0) + 1
         if count == 1:
             # As text, because a record that keeps the exception would keep the payload in use.
-            trace = "".join(traceback.format_exception(error)).rstrip()
             _log.warning(
                 "the handler raised, and the driver gets RequestFailed; further exceptions from "
                 "%s are only counted\n%s",
                 place,
-                trace,
+                _shortened(_traceback_of(error)),
             )
         elif _is_power_of_ten(count):
-            _log.warning("%s raised %s times; the last: %s", place, f"{count:,}", _describe(error))
+            last = _shortened(_describe(error))
+            _log.warning("%s raised %s times; the last: %s", place, f"{count:,}", last)
 
 
 def _place_of(error: Exception) -> str:
@@ -67,8 +57,33 @@ def _is_power_of_ten(count: int) -> bool:
     return count == 1
 
 
+# The code of an exception's class may raise as well, wherever it is asked for something.
+
+
 def _describe(error: Exception) -> str:
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
-        return f"{type(error).__name__}, which has no text"
+        return f"{_name_of(error)}, which has no text"
+
+
+def _name_of(error: Exception) -> str:
+    try:
+        return type(error).__name__
+    except Exception:
+        return "an exception"
+
+
+def _traceback_of(error: Exception) -> str:
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except Exception:
+        return _describe(error)
+
+
+def _shortened(text: str) -> str:
+    left_out = len(text) - _MOST_SHOWN
+    if left_out <= 0:
+        return text
+    half = _MOST_SHOWN // 2
+    return f"{text[:half]} ... {left_out:,} characters left out ... {text[-half:]}"

@@ -91,7 +91,7 @@ def serve_on(listener: Listener, handler: Handler) -> None:
 
 def _serve_driver(device: Device, handler: Handler, failures: Failures) -> None:
     try:
-        device._serve(handler, failures.answer)
+        device._serve(handler, failures.text_of)
     except EndOfStream:
         device.close()
     except (PeerLost, CorruptRing) as error:
