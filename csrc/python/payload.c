@@ -43,10 +43,19 @@ static bool has_references(PyObject *object)
 	return has;
 }
 
-/* A masked array, whose buffer is its data without the mask. */
+/* A masked array, whose buffer is its data without the mask. False with the exception of an array
+ * that may not be used any longer, such as checked records whose step is over. */
 static bool has_mask(PyObject *object)
 {
-	return PyObject_HasAttrString(object, "mask") && PyObject_HasAttrString(object, "filled");
+	PyObject *mask = PyObject_GetAttrString(object, "mask");
+
+	if (!mask) {
+		if (PyErr_ExceptionMatches(PyExc_AttributeError))
+			PyErr_Clear();
+		return false;
+	}
+	Py_DECREF(mask);
+	return PyObject_HasAttrString(object, "filled");
 }
 
 static bool may_go_out(PyObject *object);

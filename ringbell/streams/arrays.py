@@ -41,7 +41,10 @@ def array_of(rows: Any) -> NDArray[Any] | None:  # noqa: ANN401  (whatever `writ
     """
     if isinstance(rows, np.ma.MaskedArray):
         raise TypeError("the rows are a masked array, and a mask is not sent; use filled()")
-    if isinstance(rows, (np.ndarray, np.generic)):
+    if isinstance(rows, np.ndarray):
+        array: NDArray[Any] = rows.view(np.ndarray)  # which checked records refuse in time
+        return array
+    if isinstance(rows, np.generic):
         return np.asarray(rows)
     for kind in type(rows).__mro__:
         if how := _TABLES.get((kind.__module__.partition(".")[0], kind.__name__)):
