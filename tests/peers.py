@@ -33,6 +33,13 @@ class UnspeakableError(Exception):
         raise ZeroDivisionError
 
 
+def arrays(payload):
+    """Answer with the array that the request describes."""
+    import numpy as np
+
+    return eval(bytes(payload), {"np": np})
+
+
 def raises_on_bad(payload):
     if bytes(payload) == b"bad":
         raise ValueError("bad is not good")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Array files that a stream carries: equal on the other side, or refused."""
 
+import os
 import re
 import threading
 
@@ -54,6 +55,9 @@ def test_an_array_file_is_equal_on_the_other_side(stream, rows, tmp_path):
         ("several.npy", "it holds several arrays; rename it to .npz"),
         ("objects.npy", "cannot be read as an array file"),
         ("no bytes.npy", "have no bytes"),
+        ("text.npy", "does not begin as one; name it otherwise"),
+        ("two.npy", "136 bytes follow its array"),
+        ("pipe.npy", "is a pipe or a device"),
     ],
 )
 def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
@@ -65,6 +69,11 @@ def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
     np.savez(tmp_path / "many.npz", np.zeros(3))
     np.save(tmp_path / "objects.npy", np.array([{}, None], object), allow_pickle=True)
     np.save(tmp_path / "no bytes.npy", np.zeros((3, 0)))
+    (tmp_path / "text.npy").write_text("no array")
+    with (tmp_path / "two.npy").open("wb") as two:
+        np.save(two, np.zeros(3))
+        np.save(two, np.zeros(1))
+    os.mkfifo(tmp_path / "pipe.npy")
     done = CliRunner().invoke(cli.app, ["produce", str(path), str(tmp_path / name)])
     assert done.exit_code == 2
     assert re.fullmatch(rf"ringbell: .*{message}.*\n", done.stderr)
@@ -92,6 +101,21 @@ def test_a_copy_that_would_be_no_array_file_is_refused_before_anything_is_taken(
         files.consume_into(consumer, tmp_path / copy, nothing)
     assert (tmp_path / copy).read_bytes() == b"what was there"
     assert consumer.read().size == 1 if dtype else consumer.recv() == b"x"
+
+
+def test_an_array_file_into_a_pipe_is_refused_before_anything_is_taken(stream, tmp_path):
+    os.mkfifo(tmp_path / "copy.npy")
+    producer, consumer = stream("f8")
+    producer.write([1.0])
+    with pytest.raises(ValueError, match="a pipe or a device, and an array file gets its length"):
+        files.consume_into(consumer, tmp_path / "copy.npy", nothing)
+    assert consumer.read().tolist() == [1.0]
+
+
+@pytest.mark.parametrize("text", ["M8[s]", "i4,M8[ns]", "(2,)m8[D]", ' [("a", "M8[s]")] '])
+def test_a_dtype_of_the_command_line_may_have_units(text):
+    wanted = [("a", "M8[s]")] if "a" in text else text
+    assert files.parse_dtype(text) == np.dtype(wanted)
 
 
 def test_a_stream_of_bytes_into_an_array_file_is_one_line(path, tmp_path):

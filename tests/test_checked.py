@@ -177,3 +177,16 @@ def test_messages_need_no_check(stream):
         consumer.borrow(timeout=0)
     with pytest.raises(ValueError, match="released"):
         bytes(view)
+
+
+def test_records_kept_too_long_are_not_sent_on(stream):
+    producer, consumer = stream("f8", consume={"checked": True})
+    messages, _ = stream()
+    producer.write([1.0])
+    kept = consumer.borrow()
+    assert producer.write(kept) == 1
+    messages.send(kept)
+    consumer.borrow()
+    for send in (producer.write, messages.send, lambda rows: messages.send_many([rows])):
+        with pytest.raises(RuntimeError, match="the step that lent them is over"):
+            send(kept)

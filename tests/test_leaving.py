@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """How a channel ends: closed, killed, forked, forgotten."""
 
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -177,6 +179,12 @@ def test_a_listener_does_not_accept_after_close(path):
     with pytest.raises(ringbell.ChannelClosed, match="listener has been closed"):
         listener.accept()
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("copied", [copy.copy, lambda one: pickle.dumps(one, 0)])
+def test_a_listener_is_not_copied(path, copied):
+    with ringbell.listen(path) as listener, pytest.raises(TypeError, match="cannot be copied"):
+        copied(listener)
 
 
 def test_a_channel_that_is_forgotten_warns_and_is_lost_to_the_peer(pair):

@@ -2,6 +2,7 @@
 """The ring ends under driver and device: one-way messages, counters, indices that wrap."""
 
 import copy
+import ctypes
 import hashlib
 import pickle
 import random
@@ -156,12 +157,24 @@ def masked(np):
     return np.ma.masked_array([1, 2], [0, 1])
 
 
+def pointers():
+    class Pair(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_int), ("start", ctypes.c_wchar_p))
+
+    return Pair(1, "a")
+
+
 NO_PAYLOADS = {
     "objects": lambda np: np.array(["a", None], dtype=object),
     "a field of objects": lambda np: np.zeros(2, [("a", "O"), ("b", "i4")]),
     "a view of objects": lambda np: memoryview(np.array([1, "x"], dtype=object)),
     "strings of any length": lambda np: np.array(["a", "b"], np.dtypes.StringDType()),
     "a masked array": masked,
+    "objects of ctypes": lambda _: (ctypes.py_object * 2)(1, 2),
+    "pointers": lambda _: (ctypes.c_void_p * 2)(1, 2),
+    "pointers in a structure": lambda _: pointers(),
+    "a view of pointers": lambda _: memoryview((ctypes.c_char_p * 2)(b"a", b"b")),
+    "a pickle's view of a masked array": lambda np: pickle.PickleBuffer(masked(np)),
 }
 
 
@@ -181,17 +194,23 @@ def test_what_would_not_arrive_as_it_is_is_refused_and_nothing_is_sent(pair, kin
         driver.call,
         request.complete,
     ):
-        with pytest.raises(TypeError, match="filled|references to objects"):
+        with pytest.raises(TypeError, match="filled|references to objects|pointers"):
             send(payload)
     assert driver.stats().driver.producer.entries == 1
+    names = np.zeros(2, [("Open", "i4"), ("P", "c8"), ("Z", "f8")])
+    driver.doorbell.send(memoryview(names))  # these are letters of names
+    device.doorbell.recv()
     request.complete(np.array(["2026-11-25"], "M8[D]"))  # has no format of buffers, but bytes
     assert len(driver.reap().payload) == 8
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, pickle.dumps, lambda one: pickle.dumps(one, 0)]
+)
 def test_what_belongs_to_a_channel_is_not_copied(pair, copied):
     driver, device = pair()
     driver.submit(b"x")
-    for one in (driver, device, driver.doorbell, driver.interrupt, device.take()):
+    frame = driver.reserve(1)
+    for one in (driver, device, driver.doorbell, driver.interrupt, device.take(), frame):
         with pytest.raises(TypeError, match="cannot be copied or pickled"):
             copied(one)

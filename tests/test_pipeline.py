@@ -251,6 +251,8 @@ def test_another_dtype_is_refused_on_both_sides(run, produce_here, content):
         ("produce", ["--dtype", "S0"], "have no bytes"),
         ("produce", ["--dtype", "[('a',"], "is no dtype"),
         ("produce", ["--dtype", "nonsense"], "is no dtype"),
+        ("produce", ["--dtype", '{"names": ["a"]}'], "is no dtype"),
+        ("produce", ["--dtype", "[exit()]"], "is no dtype: it is no list or dict"),
         ("produce", ["--dtype", str(HUGE_OFFSET)], "is no dtype"),
         ("produce", ["/nowhere/to/be/found"], "No such file or directory"),
         ("produce", ["/nowhere/to/be/found.npy"], "No such file or directory"),

@@ -240,6 +240,20 @@ def test_a_handler_that_raises_fails_that_request_and_the_device_goes_on(start, 
     assert driver.call(b"good") == b"ok"
 
 
+def test_an_answer_of_a_handler_is_what_a_payload_may_be(start, connect):
+    start("serve", handler="arrays")
+    driver = connect()
+    for answer, why in (
+        (b"np.array(['a', None], dtype=object)", "references to objects"),
+        (b"np.zeros(2, [('a', 'i4'), ('b', 'O')])[::2]", "references to objects"),
+        (b"np.ma.array([1, 2], mask=[0, 1])", "use filled"),
+    ):
+        with pytest.raises(ringbell.RequestFailed, match=f"TypeError: .*{why}"):
+            driver.call(answer)
+    assert driver.call(b"np.array(['2026'], 'M8[Y]')") == (56).to_bytes(8, "little")
+    assert driver.call(b"np.arange(4, dtype='u1')[::-1]") == b"\3\2\1\0"
+
+
 def test_a_failed_request_is_a_completion_that_is_not_ok(pair):
     driver, device = pair()
     token = driver.submit(b"x")

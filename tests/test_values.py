@@ -5,6 +5,7 @@ import array
 import datetime
 import decimal
 import fractions
+import functools
 import math
 import typing
 
@@ -39,6 +40,14 @@ REFUSED = {
     "NaN into a field": ([("a", "i4")], [(math.nan,)], TypeError, "are fractions"),
     "complex into f8": ("f8", [1j], TypeError, "is a complex"),
     "two into bool": ("?", [2], OverflowError, "would be"),
+    "long double too large": ("f8", [np.longdouble("1e4000")], OverflowError, "inf"),
+    "the int that is NaT": ("m8[s]", [-(2**63)], OverflowError, "NaT"),
+    "time into no unit": ("M8", ["2026"], TypeError, "says no unit"),
+    "span into no unit": ([("a", "m8")], [(np.timedelta64(5, "s"),)], TypeError, "field a: "),
+    "text into no length": ([("a", "i4"), ("b", "S0")], [(1, "x")], TypeError, "no unit or length"),
+    "octets into no length": ([("a", "i4"), ("b", "V0")], [(1, b"x")], TypeError, "field b: "),
+    "text of a time in UTC": ("M8[s]", ["2026-03-01T12:00Z"], TypeError, "with a timezone"),
+    "text of a time elsewhere": ("M8[s]", ["2026-03-01 12:00+02"], TypeError, "with a timezone"),
     "int too large": ("u1", [300], OverflowError, "300"),
     "negative into unsigned": ([("a", "u4")], [(-1,)], OverflowError, "field a: "),
     "int of NumPy too large": ("u1", [np.int64(300)], OverflowError, "300"),
@@ -254,7 +263,7 @@ def test_columns_of_pandas_are_type_errors_where_they_would_change(stream, make)
     records, _ = stream("i8")
     messages, _ = stream()
     for write in (records.write, messages.send):
-        with pytest.raises(TypeError, match=r"convert|encode it first|objects|to_records"):
+        with pytest.raises(TypeError, match=r"convert|encode it first|objects|to_records|missing"):
             write(column)
 
 
@@ -263,9 +272,29 @@ def test_columns_of_the_streams_dtype_go_as_they_are(stream):
     producer, consumer = stream("M8[ns]")
     times = [pandas.Timestamp("2026-03-01 12:00:00.123456789")]
     assert producer.write(pandas.Series(times).dt.as_unit("ns")) == 1
-    with pytest.raises(OverflowError, match="would be"):  # NumPy drops its nanoseconds
-        producer.write(times)
-    assert consumer.read().tolist() == [times[0].value]
+    assert producer.write([*times, pandas.NaT]) == 2  # of which NumPy itself drops the nanoseconds
+    assert consumer.read().view("i8").tolist() == [times[0].value] * 2 + [-(2**63)]
+
+
+@pytest.mark.parametrize("package", ["pandas", "pandas in Arrow", "pyarrow"])
+def test_a_missing_value_does_not_become_nan(stream, package):
+    library = pytest.importorskip(package.partition(" ")[0])
+    if package == "pyarrow":
+        make = library.array
+    else:
+        if "Arrow" in package:
+            pytest.importorskip("pyarrow")
+        make = functools.partial(
+            library.Series, dtype="float64[pyarrow]" if "Arrow" in package else "Float64"
+        )
+    producer, consumer = stream("f8")
+    with pytest.raises(TypeError, match="1 of the rows are missing"):
+        producer.write(make([1.5, None]))
+    assert producer.write(make([1.5, 2.5])) == 2
+    assert consumer.read().tolist() == [1.5, 2.5]
+    arrays, _ = stream([("a", "f8", (2,))])
+    with pytest.raises(TypeError, match="1 of the rows are missing"):
+        arrays.write([(make([1.5, None]),)])
 
 
 def test_a_table_of_polars_or_arrow_is_told_what_to_do(stream):

@@ -158,22 +158,51 @@ static PyObject *take_for_ever(PyObject *self)
 
 /* ---- serving ---- */
 
-/* Copies a handler's result to bytes: it may lie in the request, which is about to end. */
-static PyObject *as_bytes(PyObject *result)
+/* Copies a buffer however it lies; NULL with the exception that is set already if that fails. */
+static PyObject *copy_scattered(PyObject *result)
 {
-	if (!result || PyBytes_CheckExact(result))
-		return result;
+	PyObject *kind, *error, *traceback;
+
+	PyErr_Fetch(&kind, &error, &traceback);
 	PyObject *view = PyMemoryView_FromObject(result);
 	PyObject *bytes = view ? PyObject_Bytes(view) : NULL;
 	Py_XDECREF(view);
-	if (!view && PyErr_ExceptionMatches(PyExc_TypeError)) {
-		PyObject *name = PyType_GetName(Py_TYPE(result));
-		PyErr_Clear();
-		if (name)
-			PyErr_Format(PyExc_TypeError,
-				     "the handler returned %U; return bytes or another buffer",
-				     name);
-		Py_XDECREF(name);
+	if (!bytes) {
+		PyErr_Restore(kind, error, traceback);
+		return NULL;
+	}
+	Py_XDECREF(kind);
+	Py_XDECREF(error);
+	Py_XDECREF(traceback);
+	return bytes;
+}
+
+static void handler_returned(PyObject *result)
+{
+	PyObject *name = PyType_GetName(Py_TYPE(result));
+
+	if (name)
+		PyErr_Format(PyExc_TypeError,
+			     "the handler returned %U; return bytes or another buffer", name);
+	Py_XDECREF(name);
+}
+
+/* Makes bytes of what a handler returned: it may lie in the request, which is about to end. What
+ * is no payload is no answer either; but an answer may lie scattered, such as a view reversed. */
+static PyObject *as_bytes(PyObject *result)
+{
+	struct payload payload;
+	PyObject *bytes = NULL;
+
+	if (!result || PyBytes_CheckExact(result))
+		return result;
+	if (payload_open(&payload, result)) {
+		bytes = PyBytes_FromStringAndSize(payload.start, (Py_ssize_t)payload.length);
+		payload_close(&payload);
+	} else if (PyErr_ExceptionMatches(PyExc_ValueError)) {
+		bytes = copy_scattered(result);
+	} else if (PyErr_ExceptionMatches(PyExc_TypeError) && !PyObject_CheckBuffer(result)) {
+		handler_returned(result);
 	}
 	Py_DECREF(result);
 	return bytes;

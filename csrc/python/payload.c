@@ -43,10 +43,64 @@ static bool has_references(PyObject *object)
 	return has;
 }
 
-/* A masked array, whose buffer is its data without the mask. */
+/* A masked array, whose buffer is its data without the mask. False with the exception of an array
+ * that may not be used any longer, such as checked records whose step is over. */
 static bool has_mask(PyObject *object)
 {
-	return PyObject_HasAttrString(object, "mask") && PyObject_HasAttrString(object, "filled");
+	PyObject *mask = PyObject_GetAttrString(object, "mask");
+
+	if (!mask) {
+		if (PyErr_ExceptionMatches(PyExc_AttributeError))
+			PyErr_Clear();
+		return false;
+	}
+	Py_DECREF(mask);
+	return PyObject_HasAttrString(object, "filled");
+}
+
+static bool may_go_out(PyObject *object);
+
+/* Whether a format of the buffer protocol has a pointer among its elements: an object (O), an
+ * address (P, &, and ctypes' z and Z), a function (X). Names of fields stand between colons; NumPy
+ * writes Z before the letter of a complex number. */
+static bool has_pointers(const char *format)
+{
+	bool in_name = false;
+
+	for (; *format; format++) {
+		if (*format == ':')
+			in_name = !in_name;
+		else if (in_name)
+			continue;
+		else if (*format == 'Z' && format[1] && strchr("efdg", format[1]))
+			format++;
+		else if (strchr("OP&zZX", *format))
+			return true;
+	}
+	return false;
+}
+
+/* False with a TypeError if it shows memory that another process can make nothing of, or shows it
+ * for an object that may not go out. */
+static bool shows_what_may_go_out(PyObject *object)
+{
+	Py_buffer view;
+
+	/* What has no buffer, or cannot tell a format, such as NumPy's times, is met further on. */
+	if (PyObject_GetBuffer(object, &view, PyBUF_FULL_RO)) {
+		PyErr_Clear();
+		return true;
+	}
+	bool may = !view.format || !has_pointers(view.format);
+	if (!may)
+		PyErr_SetString(PyExc_TypeError,
+				"this buffer shows pointers or references to objects, which mean "
+				"nothing to another process; encode what they point to, for "
+				"instance with pickle");
+	else if (view.obj != object && !PyMemoryView_Check(object))
+		may = may_go_out(view.obj); /* of a PickleBuffer, say */
+	PyBuffer_Release(&view);
+	return may;
 }
 
 /* False with a TypeError for an array that would not arrive as what it is, or for a view of one. */
@@ -59,10 +113,10 @@ static bool may_go_out(PyObject *object)
 		Py_XDECREF(whose);
 		if (may)
 			PyErr_Clear(); /* a view that was released says so itself */
-		return may;
+		return may && shows_what_may_go_out(object);
 	}
 	if (!PyObject_HasAttrString(object, "dtype"))
-		return true;
+		return shows_what_may_go_out(object);
 	if (has_references(object))
 		PyErr_SetString(
 			PyExc_TypeError,
@@ -73,20 +127,6 @@ static bool may_go_out(PyObject *object)
 		PyErr_SetString(PyExc_TypeError, "this is a masked array, and a mask is not sent; "
 						 "use filled()");
 	return !PyErr_Occurred();
-}
-
-/* Whether a memoryview shows references to objects; its format says so. */
-static bool views_references(PyObject *object)
-{
-	PyObject *format =
-		PyMemoryView_Check(object) ? PyObject_GetAttrString(object, "format") : NULL;
-	PyObject *letter = format ? PyUnicode_FromString("O") : NULL;
-	bool views = letter && PyUnicode_Contains(format, letter) == 1;
-
-	Py_XDECREF(format);
-	Py_XDECREF(letter);
-	PyErr_Clear();
-	return views;
 }
 
 /* Has NumPy make an array of a tensor, without a copy; NULL with an exception. */
@@ -137,12 +177,6 @@ static bool open_slowly(struct payload *payload, PyObject *object)
 {
 	if (PyByteArray_CheckExact(object))
 		return view_of(payload, object, object);
-	if (views_references(object)) {
-		PyErr_SetString(PyExc_TypeError,
-				"this is a view of references to objects, which mean nothing to "
-				"another process; encode them first, for instance with pickle");
-		return false;
-	}
 	if (!may_go_out(object))
 		return false;
 	if (view_of(payload, object, object))

@@ -109,6 +109,7 @@ static PyMethodDef block_methods[] = {
 	{"abandon", reservation_abandon, METH_NOARGS,
 	 "abandon($self, /)\n--\n\n"
 	 "Give the room back without publishing. A second call does nothing."},
+	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -255,6 +255,7 @@ static PyMethodDef frame_methods[] = {
 	 "Begin to write. Raises RuntimeError when the frame has been used before."},
 	{"__exit__", (PyCFunction)(void (*)(void))reservation_exit, METH_FASTCALL, exit_doc},
 	{"abandon", reservation_abandon, METH_NOARGS, abandon_doc},
+	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

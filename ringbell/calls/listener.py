@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 from ringbell.calls.device import Device, serve_channel
 from ringbell.channel.channel import Channel
@@ -54,6 +55,12 @@ class Listener(Closing):
         An `accept` in another thread ends with ChannelClosed. Closing twice does nothing.
         """
         self._reception.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Listener cannot be copied or pickled: its socket is this process's; listen again, "
+            "under another name"
+        )
 
     def __repr__(self) -> str:
         return f"<ringbell.Listener {self.path}{'' if self._reception.listens else ', closed'}>"

@@ -19,16 +19,31 @@ if TYPE_CHECKING:
 
 
 def load(file: Path) -> NDArray[Any]:
-    """Map an array file. Raises ValueError if it is none, or holds objects."""
+    """Map an array file. Raises ValueError if it is none, or holds objects or several arrays."""
     try:
+        if _is_pipe(file):
+            raise ValueError("it is a pipe or a device, not a file")
+        with file.open("rb") as begun:
+            if begun.read(4) not in (b"", b"\x93NUM", b"PK\3\4"):
+                raise ValueError("it does not begin as one; name it otherwise to send its bytes")
         rows: Any = np.load(file, mmap_mode="r", allow_pickle=False)
         if not isinstance(rows, np.ndarray):
             rows.close()
             raise ValueError("it holds several arrays; rename it to .npz")
+        if (more := file.stat().st_size - _end_of(rows)) > 0:
+            raise ValueError(f"{more} bytes follow its array; save one array in a file")
     except (EOFError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise ValueError(f"{file} cannot be read as an array file: {why}") from None
     return rows
+
+
+def _is_pipe(file: Path) -> bool:
+    return file.exists() and not file.is_file()
+
+
+def _end_of(rows: Any) -> int:  # noqa: ANN401  (a numpy.memmap)
+    return int(rows.offset) + int(rows.nbytes)
 
 
 def rows_dtype(rows: NDArray[Any], file: Path) -> np.dtype[Any]:
@@ -59,6 +74,11 @@ def check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None
         raise ValueError(
             f"the stream carries bytes and no records, so {file} would be no array file; send the "
             "array as one, ringbell produce NAME FILE.npy, or give the copy another name"
+        )
+    if is_array_file(file) and _is_pipe(file):
+        raise ValueError(
+            f"{file} is a pipe or a device, and an array file gets its length at the end; name "
+            "another file"
         )
     if file.suffix == ".npz" and records:
         raise ValueError(

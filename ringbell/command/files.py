@@ -44,11 +44,13 @@ def parse_dtype(text: str) -> np.dtype[Any]:
 
     Raises ValueError when it is no dtype, or cannot be one of records.
     """
+    literal = text.strip()[:1] + text.strip()[-1:] in ("[]", "()", "{}")  # and not M8[s]
     try:
-        wanted = ast.literal_eval(text) if text.rstrip()[-1:] in ("]", "}", ")") else text
-        return record_dtype(wanted)
-    except (TypeError, ArithmeticError, LookupError, SyntaxError) as error:
-        raise ValueError(f"{text!r} is no dtype: {error}") from None
+        dtype = np.dtype(ast.literal_eval(text.strip()) if literal else text)
+    except (TypeError, ValueError, ArithmeticError, LookupError, SyntaxError) as error:
+        why = "it is no list or dict of names and dtypes" if "malformed" in str(error) else error
+        raise ValueError(f"{text!r} is no dtype: {why}") from None
+    return record_dtype(dtype)
 
 
 def size_of(files: Iterable[Path]) -> int | None:

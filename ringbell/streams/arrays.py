@@ -37,20 +37,38 @@ _TABLES = {
 def array_of(rows: Any) -> NDArray[Any] | None:  # noqa: ANN401  (whatever `write` was given)
     """Give rows that are an array of any library as one of NumPy; None when they are plain values.
 
-    Raises TypeError for a masked array, and for a table.
+    Raises TypeError for a masked array, a column with missing values, and a table.
     """
     if isinstance(rows, np.ma.MaskedArray):
         raise TypeError("the rows are a masked array, and a mask is not sent; use filled()")
-    if isinstance(rows, (np.ndarray, np.generic)):
+    if isinstance(rows, np.ndarray):
+        array: NDArray[Any] = rows.view(np.ndarray)  # which checked records refuse in time
+        return array
+    if isinstance(rows, np.generic):
         return np.asarray(rows)
     for kind in type(rows).__mro__:
         if how := _TABLES.get((kind.__module__.partition(".")[0], kind.__name__)):
             raise TypeError(f"the rows are a table, {type(rows).__name__}; send it by {how}")
     if hasattr(rows, "__array__") or hasattr(rows, "__array_interface__"):
+        refuse_missing(rows)
         return np.asarray(rows)
     if hasattr(rows, "__dlpack__"):
         return np.from_dlpack(rows)
     return None
+
+
+def refuse_missing(column: Any) -> None:  # noqa: ANN401
+    """Refuse a column of pandas, Arrow or polars whose missing values would become NaN."""
+    missing = getattr(column, "null_count", 0)  # of Arrow; of polars it is a method
+    if callable(missing):
+        missing = missing()
+    if str(getattr(getattr(column, "dtype", None), "na_value", "")) == "<NA>":  # pandas
+        missing = column.isna().sum()
+    if missing:
+        raise TypeError(
+            f"{missing} of the rows are missing, which records cannot say; fill them first "
+            "(fillna, fill_null), for instance with NaN"
+        )
 
 
 def how_to_convert(found: np.dtype[Any], wanted: np.dtype[Any]) -> str:

@@ -7,18 +7,20 @@ a record with one number, mostly silently. Here each of these is an error.
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ringbell.streams.arrays import refuse_missing
 from ringbell.streams.dtypes import is_custom
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_ZONE = re.compile(r"[T ].*[Z+-]")  # in a time as text
 _MOST_DIMENSIONS = 64  # NumPy's own bound; a list that holds itself has no end
 
 
@@ -58,6 +60,9 @@ def _as_arrays(values: list[Any], kinds: set[type]) -> list[Any]:
     """Turn arrays of any library into NumPy's; refuse arrays with a mask."""
     if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
         raise TypeError("a part of the rows is masked, and a mask is not sent; use filled()")
+    for value in values:
+        if _is_array(type(value)):
+            refuse_missing(value)
     arrays = [np.asarray(value) if _is_array(type(value)) else value for value in values]
     return [
         value[()] if isinstance(value, np.ndarray) and not value.ndim else value for value in arrays
@@ -121,13 +126,16 @@ def _converted_plain(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDA
     for kind in kinds:
         if not takes(kind, dtype):
             raise _wrong_kind(_first_of(kind, leaves), dtype, where)
-    if any(issubclass(kind, datetime) for kind in kinds) and _have_timezone(leaves):
+    if dtype.kind in "Mm" and _have_timezone(leaves):
         raise TypeError(
             f"{where}a time with a timezone is not sent; convert it to UTC and drop the timezone, "
             "time.astimezone(timezone.utc).replace(tzinfo=None)"
         )
     if takes is _octets:
         leaves = [bytes(leaf) for leaf in leaves]
+    elif takes in (_time, _span):
+        # NumPy takes those of pandas for Python's, which have no nanoseconds and no NaT.
+        leaves = [leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf for leaf in leaves]
     try:
         with np.errstate(all="ignore"):
             made = np.array(leaves, dtype)
@@ -136,6 +144,11 @@ def _converted_plain(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDA
     except (TypeError, ValueError) as error:
         again = TypeError if isinstance(error, TypeError) else ValueError
         raise again(f"{where}{error}") from None
+    if made.dtype != dtype and any(leaves):
+        raise TypeError(
+            f"{where}{leaves[0]!r} is {made.dtype}, and {dtype} says no unit or length; make the "
+            "stream with a dtype that does"
+        )
     if made.tolist() != leaves and not _are_kept(leaves, made):
         for given, got in zip(leaves, made, strict=True):
             _check_kept(given, got, dtype, where)
@@ -143,7 +156,10 @@ def _converted_plain(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDA
 
 
 def _have_timezone(leaves: list[Any]) -> bool:
-    return any(getattr(leaf, "tzinfo", None) is not None for leaf in leaves)
+    return any(
+        _ZONE.search(leaf) if isinstance(leaf, str) else getattr(leaf, "tzinfo", None) is not None
+        for leaf in leaves
+    )
 
 
 def _first_of(kind: type, leaves: list[Any]) -> Any:  # noqa: ANN401
@@ -228,8 +244,9 @@ def _are_kept(leaves: list[Any], made: NDArray[Any]) -> bool:
         given, got = np.array(leaves, "f8"), made.astype("f8")
         infinite, unknown = np.isinf(given), np.isnan(given)
         return np.array_equal(infinite, np.isinf(got)) and np.array_equal(unknown, np.isnan(got))
-    if kinds == {datetime} or kinds == {timedelta}:
-        times = np.array(leaves, f"{made.dtype.kind}8[us]")
+    if kinds in ({datetime}, {timedelta}, {np.datetime64}, {np.timedelta64}):
+        unit = "[us]" if kinds & {datetime, timedelta} else ""  # else the finest of them
+        times = np.array(leaves, f"{made.dtype.kind}8{unit}")
         return bool((made.astype(times.dtype) == times).all())
     return False
 
@@ -246,7 +263,7 @@ def _check_kept(given: Any, got: Any, dtype: np.dtype[Any], where: str) -> None:
     elif _whole(type(given), dtype):
         kept = complex(got) == complex(given) if dtype.kind == "c" else int(given) == _number(got)
     else:
-        kept = _is_rounded(complex(given), complex(got))
+        kept = _is_rounded(given, got)
     if not kept:
         error = ValueError if dtype.kind in "SUV" and not is_custom(dtype) else OverflowError
         raise error(
@@ -264,24 +281,20 @@ def _recoded(given: str | bytes) -> str | bytes:
     return given.decode("ascii") if isinstance(given, bytes) else given.encode("ascii")
 
 
-def _is_rounded(given: complex, got: complex) -> bool:
+def _is_rounded(given: Any, got: Any) -> bool:  # noqa: ANN401
     """Whether one number is the other one, rounded: both are finite, infinite or NaN."""
     pairs = ((given.real, got.real), (given.imag, got.imag))
     return all(
-        math.isnan(one) == math.isnan(other) and math.isinf(one) == math.isinf(other)
+        bool(np.isnan(one) == np.isnan(other) and np.isinf(one) == np.isinf(other))
         for one, other in pairs
     )
 
 
 def _is_same_time(given: Any, got: Any) -> bool:  # noqa: ANN401
     """Whether a time is the same once it is converted back to the unit it was given in."""
-    if _whole(type(given), got.dtype):
-        return bool(got.view("i8") == given)
-    if isinstance(given, str):
-        given = np.datetime64(given)
-    elif hasattr(given, "to_numpy"):  # pandas, which counts nanoseconds
-        given = given.to_numpy()
-    elif isinstance(given, datetime):
+    if _whole(type(given), got.dtype):  # the least one is NaT
+        return bool(got.view("i8") == given) and not np.isnat(got)
+    if isinstance(given, (str, datetime)):
         given = np.datetime64(given)
     elif isinstance(given, date):
         given = np.datetime64(given, "D")
