@@ -285,6 +285,11 @@ def test_array_files_of_two_dtypes_are_refused(path, tmp_path):
         done = CliRunner().invoke(cli.app, ["produce", str(path), *names])
         assert done.exit_code == 2
         assert message in done.stderr
+    done = CliRunner().invoke(
+        cli.app, ["produce", str(path), "--dtype", "f8", str(tmp_path / "a.npy")]
+    )
+    assert done.exit_code == 2
+    assert "says its dtype itself; leave --dtype away" in done.stderr
 
 
 def test_a_terminal_sees_the_progress(run, content):

@@ -77,6 +77,11 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
     Raises ValueError when the files do not agree, OSError when one cannot be read.
     """
     if dtype is not None:
+        for file in filter(is_array_file, files):
+            raise ValueError(
+                f"{file} is an array file, which says its dtype itself; leave --dtype away, or send "
+                f"the bytes of the file, its header too, ringbell produce NAME --dtype ... < {file}"
+            )
         return parse_dtype(dtype)
     for file in files:
         if file.suffix == ".npz":
@@ -89,8 +94,7 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
         return None
     if len(arrays) != len(files):
         raise ValueError(
-            ".npy files go as records, other files as bytes; one stream cannot carry both (with "
-            "--dtype all files go as raw records)"
+            ".npy files go as records, other files as bytes; one stream cannot carry both"
         )
     dtypes = {file: rows_dtype(load(file), file) for file in files}
     for file, found in dtypes.items():
