@@ -79,8 +79,8 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
     if dtype is not None:
         for file in filter(is_array_file, files):
             raise ValueError(
-                f"{file} is an array file, which says its dtype itself; leave --dtype away, or send "
-                f"the bytes of the file, its header too, ringbell produce NAME --dtype ... < {file}"
+                f"{file} is an array file, which says its dtype itself; leave --dtype away, or "
+                f"send its bytes, the header too: ringbell produce NAME --dtype ... < {file}"
             )
         return parse_dtype(dtype)
     for file in files:
