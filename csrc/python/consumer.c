@@ -10,24 +10,10 @@
 #define MANY 1024
 /* How many it looks for before it copies them. */
 #define AT_ONCE 64
-/* Bytes. For less than this nothing checks the available memory, because the check takes as
- * long. */
-#define LOOKED_FOR (16ULL << 20)
-#define GROWTH 16
 
 enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW };
 
-/* ---- one message, or a piece of one ---- */
-
-static const uint8_t *frame_start(rb_channel *core)
-{
-	return core->consumer.slots + core->consumer.frame.start;
-}
-
-static uint64_t frame_length(const rb_frame *frame)
-{
-	return frame->stop - frame->start;
-}
+/* ---- one message ---- */
 
 static PyObject *bytes_of(const uint8_t *start, uint64_t length)
 {
@@ -37,89 +23,6 @@ static PyObject *bytes_of(const uint8_t *start, uint64_t length)
 	if (bytes)
 		copy_bytes(PyBytes_AsString(bytes), start, length);
 	return bytes;
-}
-
-/* Refuses a message that is longer than the memory there is, unless the user has set a limit. False
- * with an exception. */
-static bool look_for_memory(struct consumer *consumer)
-{
-	if (consumer->whole < LOOKED_FOR || consumer->end.core->consumer.longest != UINT64_MAX)
-		return true;
-	PyObject *left = PyObject_CallMethod(consumer->end.channel, "memory_left", NULL);
-	if (!left)
-		return false;
-	consumer->most = PyLong_AsUnsignedLongLong(left);
-	Py_DECREF(left);
-	if (consumer->whole > consumer->most)
-		consumer->refusal = OVER_MEMORY;
-	return !PyErr_Occurred();
-}
-
-/* A message begins. Its first piece claims a length; no memory is made for that claim alone. */
-static bool pieces_begin(struct consumer *consumer, const rb_frame *frame)
-{
-	Py_CLEAR(consumer->pieces); /* its sender gave it up half-way */
-	consumer->filled = 0;
-	consumer->whole = frame->flags & RB_FLAG_MORE ? frame->token : frame_length(frame);
-	consumer->told = false;
-	consumer->refusal = NOT_REFUSED;
-	if (!(frame->flags & RB_FLAG_TOO_LONG))
-		return look_for_memory(consumer);
-	consumer->refusal = OVER_LIMIT;
-	consumer->most = consumer->end.core->consumer.longest;
-	return true;
-}
-
-/* Makes room for `needed` bytes: the smallest of the whole message, a sixteenth of it, a sixteenth
- * of that and so on that holds them. So, except for small messages, the room is at most 16 times
- * what has arrived, and at most a fifteenth of a message is copied a second time. */
-static bool pieces_grow(struct consumer *consumer, uint64_t needed)
-{
-	uint64_t size = consumer->whole;
-
-	if (consumer->pieces && needed <= (uint64_t)PyBytes_Size(consumer->pieces))
-		return true;
-	while (size > LOOKED_FOR && size / GROWTH >= needed)
-		size /= GROWTH;
-	PyObject *grown = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-	if (grown && consumer->pieces)
-		copy_bytes(PyBytes_AsString(grown), PyBytes_AsString(consumer->pieces),
-			   consumer->filled);
-	Py_XDECREF(consumer->pieces);
-	consumer->pieces = grown;
-	return grown != NULL;
-}
-
-static void pieces_add(struct consumer *consumer, const rb_frame *frame)
-{
-	uint64_t length = frame_length(frame);
-
-	if (!pieces_grow(consumer, consumer->filled + length)) {
-		PyErr_Clear();
-		consumer->refusal = OUT_OF_MEMORY;
-		return;
-	}
-	copy_bytes(PyBytes_AsString(consumer->pieces) + consumer->filled,
-		   frame_start(consumer->end.core), length);
-	consumer->filled += length;
-}
-
-/* Says why a message is refused; `what` names it, as in "a message". */
-PyObject *consumer_refusal(const struct consumer *consumer, const char *what)
-{
-	unsigned long long whole = consumer->whole, most = consumer->most;
-
-	if (consumer->refusal == OVER_LIMIT)
-		return PyUnicode_FromFormat("%s of %llu bytes is too long: the receiving side "
-					    "takes at most %llu (its max_message)",
-					    what, whole, most);
-	if (consumer->refusal == OVER_MEMORY)
-		return PyUnicode_FromFormat("%s of %llu bytes is too long: the receiving side "
-					    "has %llu bytes of memory available",
-					    what, whole, most);
-	return PyUnicode_FromFormat(
-		"%s of %llu bytes is too long: the receiving side has no memory for it", what,
-		whole);
 }
 
 /* Raises MessageTooLong, once for each message. Its other pieces are skipped when they come. */
@@ -133,45 +36,6 @@ static bool tell_of_refusal(struct consumer *consumer)
 	consumer->told = text != NULL;
 	Py_XDECREF(text);
 	return true;
-}
-
-static void describe(struct message *message, const rb_frame *frame)
-{
-	message->index = frame->index;
-	message->token = frame->token;
-	message->ok = frame->kind == RB_MESSAGE;
-}
-
-/* Adds the peeked piece to the pieces before it, or skips it if the message is refused. With
- * `hold_last` the last piece stays held. */
-enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last)
-{
-	rb_channel *core = consumer->end.core;
-	rb_frame frame = core->consumer.frame;
-	bool first = !(frame.flags & RB_FLAG_CONTINUED);
-	bool more = frame.flags & RB_FLAG_MORE;
-
-	if (first && !pieces_begin(consumer, &frame))
-		return TOOK_FAILED;
-	if (!consumer->refusal)
-		pieces_add(consumer, &frame);
-	if (!more && hold_last && !consumer->refusal) {
-		rb_hold(core); /* the peeked frame; a second look might see another one */
-	} else {
-		rb_skip(core);
-		rb_give_back(core);
-	}
-	describe(message, &frame);
-	if (consumer->refusal) {
-		message->named = !first || !more;
-		message->ended = !more;
-		return TOOK_REFUSED;
-	}
-	if (more)
-		return TOOK_PIECE;
-	message->payload = consumer->pieces;
-	consumer->pieces = NULL;
-	return TOOK_MESSAGE;
 }
 
 /* Takes the next frame as a copy, if one is there; a message is counted as taken in the step that
@@ -190,10 +54,10 @@ enum took consumer_take(struct consumer *consumer, struct message *message)
 	}
 	if (frame->flags)
 		return consumer_take_piece(consumer, message, false);
-	PyObject *payload = bytes_of(frame_start(core), frame_length(frame));
+	PyObject *payload = bytes_of(payload_start(core), payload_length(frame));
 	if (!payload)
 		return TOOK_FAILED;
-	describe(message, frame);
+	message_describe(message, frame);
 	message->payload = payload;
 	rb_skip(core);
 	rb_give_back(core);
@@ -275,8 +139,8 @@ static PyObject *lend_frame(struct consumer *consumer)
 
 	if (!loan_renew(&consumer->loan, consumer->end.memory))
 		return NULL;
-	PyObject *view = loan_lend(consumer->loan, (void *)(uintptr_t)frame_start(core),
-				   frame_length(&core->consumer.frame), true);
+	PyObject *view = loan_lend(consumer->loan, (void *)(uintptr_t)payload_start(core),
+				   payload_length(&core->consumer.frame), true);
 	if (!view)
 		return NULL;
 	rb_lend(core, rb_frame_slots(core));

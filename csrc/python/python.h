@@ -234,12 +234,33 @@ enum took {
 	TOOK_MESSAGE,
 };
 
+/* Where the payload of the frame that was found last lies. */
+static inline const uint8_t *payload_start(const rb_channel *core)
+{
+	return core->consumer.slots + core->consumer.frame.start;
+}
+
+static inline uint64_t payload_length(const rb_frame *frame)
+{
+	return frame->stop - frame->start;
+}
+
+static inline void message_describe(struct message *message, const rb_frame *frame)
+{
+	message->index = frame->index;
+	message->token = frame->token;
+	message->ok = frame->kind == RB_MESSAGE;
+}
+
 enum took consumer_take(struct consumer *consumer, struct message *message);
-enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last);
-PyObject *consumer_refusal(const struct consumer *consumer, const char *what);
 bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
 bool consumer_end_loan(struct consumer *consumer);
 bool how_many(PyObject *max, uint64_t most, uint64_t *count);
+
+/* ---- pieces.c ---- */
+
+enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last);
+PyObject *consumer_refusal(const struct consumer *consumer, const char *what);
 
 /* ---- in_flight.c ---- */
 
