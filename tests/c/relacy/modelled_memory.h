@@ -240,7 +240,7 @@ void memory::begin(uint64_t write_index, uint64_t read_index)
 #define poll(fds, count, timeout) ((fds)->revents = (fds)->events & POLLOUT, (fds)->revents != 0)
 /* preadv2 */
 #define syscall(number, fd, into, count, low, high, flags)                                         \
-	modelled::read(fd, (into)->iov_base, (into)->iov_len)
+	(modelled::read)(fd, (into)->iov_base, (into)->iov_len)
 #define timerfd_settime(fd, flags, when, before) modelled::set_timer(fd, when)
 
 #endif
