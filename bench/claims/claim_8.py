@@ -91,7 +91,9 @@ def python_table(bench: Bench) -> list[list[str]]:
                 bench.rounds,
                 ("call", "map"),
                 lambda way, driver=driver: (
-                    call_rate(driver, seconds) if way == "call" else map_rate(driver, 128, seconds)
+                    call_rate(driver, seconds)
+                    if way == "call"
+                    else map_rate(driver, 128, seconds)["rate"]
                 ),
             )
         rows.append([name, *(number(statistics.median(values)) for values in rates.values())])
