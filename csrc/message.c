@@ -364,7 +364,7 @@ void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t
 	uint64_t slots = 0, bytes = 0;
 
 	if (!count)
-		return; /* there may be a message that has come in part */
+		return; /* the next frame may be a piece of a message that has begun */
 	for (uint64_t i = 0; i < count; i++) {
 		slots += slots_of(found[i].length);
 		bytes += found[i].length;
@@ -372,8 +372,6 @@ void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t
 			rb_consumer_skip_held(consumer, slots_of(found[i].length),
 					      (uint32_t)found[i].length);
 	}
-	if (!count)
-		return; /* the next frame may be a piece of a message that has begun */
 	if (!consumer->held)
 		rb_consumer_skip(consumer, slots, count, bytes);
 	consumer->pieces_left = 0;

@@ -187,7 +187,7 @@ class Channel:
         self.close(goodbye=False)
 
     def leave_to_parent(self) -> None:
-        """Close the copies of a forked child, without a goodbye: the parent owns the channel."""
+        """Count as closed in a forked child, without a goodbye: the parent owns the channel."""
         if self._closed:
             return
         self._forked = True

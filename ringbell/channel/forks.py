@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A forked child closes its copies of the parent's descriptors.
+"""What has descriptors is told, in a forked child, that it belongs to the parent.
 
-Otherwise the child would keep the parent's channels and names alive after the parent's death, and
-could say goodbye for the parent.
+`csrc/owned.c` has closed the child's copies of the descriptors by then. Here the Python objects
+learn it: otherwise the child could say goodbye for the parent.
 """
 
 from __future__ import annotations
