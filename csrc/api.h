@@ -23,9 +23,7 @@ typedef struct rb_channel rb_channel;
 enum { RB_DRIVER = 0, RB_DEVICE = 1 }; /* the sides */
 enum { RB_POLL_NEVER = 0, RB_POLL_ADAPTIVE = 1, RB_POLL_ALWAYS = 2 };
 enum { RB_DATA = 1, RB_SPACE = 2 }; /* what to wait for; may be or-ed */
-/* The descriptors that kick for one ring, in the order in which they are passed. */
-enum { RB_DATA_FD = 0, RB_TIMER_FD = 1, RB_SPACE_FD = 2, RB_KICK_FDS = 3 };
-enum { RB_SHARE_ALL = 1000000 }; /* of the time that polling may take: no bound */
+enum { RB_SHARE_ALL = 1000000 };    /* of the time that polling may take: no bound */
 
 /* What rb_header_check found wrong. */
 enum { RB_BAD_MAGIC = 1, RB_BAD_VERSION = 2, RB_BAD_GEOMETRY = 3, RB_NOT_READY = 4 };
@@ -68,7 +66,7 @@ uint64_t rb_message_slot(void);                   /* the size of a message ring'
 
 /* channel.c: one side, opened and read off */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
-		    const int *kick_fds, int control_fd);
+		    const int *wake_fds, int control_fd);
 void rb_channel_free(rb_channel *channel);
 const rb_memory *rb_channel_memory(rb_channel *channel);
 char *rb_channel_mine(rb_channel *channel); /* three fields of rb_memory, for C programs */
@@ -79,11 +77,10 @@ uint64_t rb_channel_my_slots(rb_channel *channel);
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
 
 /* owned.c */
+uintptr_t rb_owners(void);
 int rb_owned_fd(const rb_owned *owned);
 void rb_owned_close(rb_owned *owned);
 int rb_owned_eventfd(rb_owned *owned);
-int rb_owned_timer(rb_owned *owned);
-int rb_owned_epoll(rb_owned *owned, const rb_channel *channel);
 int rb_owned_file(rb_owned *owned, const char *path);
 int rb_owned_spare(rb_owned *owned);
 
@@ -113,12 +110,10 @@ void rb_channel_policy(rb_channel *channel, int polling, uint64_t max_poll_ns, u
 		       int always_kick);
 void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay_ns);
 int rb_pollable(rb_channel *channel);
+int rb_pollable_fd(const rb_channel *channel);
 
 /* message.c: the longest message that this side takes, in bytes; by default there is no limit */
 void rb_channel_limit(rb_channel *channel, uint64_t longest);
-
-/* kick.c */
-int rb_timer_make(void);
 
 /* ends.c */
 int rb_untold_loss(rb_channel *channel);

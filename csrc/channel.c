@@ -100,29 +100,21 @@ static int map_both(rb_channel *channel, const struct rb_header *header, int seg
 	return consumer->holds ? 0 : -ENOMEM;
 }
 
-/* Maps a segment whose header has been checked. The caller still owns the descriptors. kick_fds has
- * the data eventfd, the timer and the space eventfd of the doorbell ring, then those of the
- * interrupt ring. */
+/* Maps a segment whose header has been checked. The caller still owns the descriptors. wake_fds has
+ * the eventfd that wakes the driver, then the one that wakes the device. */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
-		    const int *kick_fds, int control_fd)
+		    const int *wake_fds, int control_fd)
 {
 	struct rb_header checked;
 	rb_channel *opened = calloc(1, sizeof(*opened));
-	const int *mine = side == RB_DRIVER ? kick_fds : kick_fds + RB_KICK_FDS;
-	const int *theirs = side == RB_DRIVER ? kick_fds + RB_KICK_FDS : kick_fds;
-
 	if (!opened)
 		return -ENOMEM;
 	rb_closing_begin(&opened->closing);
 	memcpy(&checked, header, sizeof(checked));
 	opened->side = side;
-	opened->control_fd = control_fd;
-	opened->producer.data_fd = mine[RB_DATA_FD];
-	opened->producer.timer_fd = mine[RB_TIMER_FD];
-	opened->producer.space_fd = mine[RB_SPACE_FD];
-	opened->consumer.data_fd = theirs[RB_DATA_FD];
-	opened->consumer.timer_fd = theirs[RB_TIMER_FD];
-	opened->consumer.space_fd = theirs[RB_SPACE_FD];
+	opened->control_fd = opened->producer.control_fd = control_fd;
+	opened->wake_fd = wake_fds[side];
+	opened->producer.kick_fd = opened->consumer.kick_fd = wake_fds[!side];
 	int status = map_both(opened, &checked, segment_fd);
 	if (!status && side == RB_DRIVER)
 		status = start_device(&checked, segment_fd);
@@ -137,6 +129,7 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 
 void rb_channel_free(rb_channel *channel)
 {
+	rb_close_own(channel);
 	rb_closing_end(&channel->closing);
 	rb_area_unmap(&channel->my_area);
 	rb_area_unmap(&channel->their_area);

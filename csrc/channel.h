@@ -14,6 +14,7 @@
  *     producer.reserved, .reservation  the producer's thread writes them; the thread that drops a
  *                                      reservation may give it up
  *     consumer.pollable, .in_hand      the consumer's thread writes them, an event loop reads them
+ *     asleep                           see sleepers.c
  *     consumer.moderation_...          any thread writes it, for the consumer's next sleep
  *     dead, peer_gone, life_seen_ns    the threads of both ends; see life.h
  *     inside of either end, closing    see closing.c
@@ -65,10 +66,10 @@ struct rb_producer {
 	uint64_t moderated_event; /* the last event that we passed */
 	uint64_t moderated_left;  /* entries until the consumer wants a kick; 0: it wants none */
 	struct rb_deferral deferral;
+	rb_owned timer;         /* for kicks that come later; made for the first of them */
 	uint64_t timer_over_ns; /* when the timer is over; 0: it is not set */
-	int data_fd;            /* kicked when the consumer sleeps */
-	int timer_fd;           /* a kick that comes later */
-	int space_fd;           /* slept on when the ring is full */
+	int kick_fd;            /* wakes the peer */
+	int control_fd;         /* passes the timer to the peer */
 	struct rb_poller poller;
 };
 
@@ -99,12 +100,12 @@ struct rb_consumer {
 	uint64_t longest;            /* the longest message that is taken, in bytes */
 	uint64_t moderation_entries; /* when to wake us; see struct rb_control */
 	uint64_t moderation_ns;
-	bool pollable;  /* the caller sleeps on the descriptors by itself */
-	bool in_hand;   /* the caller keeps messages that its event loop does not know of */
-	int data_fd;    /* slept on when the ring is empty */
-	int timer_fd;   /* slept on as well */
-	int space_fd;   /* kicked when the producer sleeps */
-	rb_frame frame; /* the last one */
+	bool pollable;   /* the caller sleeps on the descriptors by itself */
+	bool in_hand;    /* the caller keeps messages that its event loop does not know of */
+	bool timer_lost; /* the peer has passed a timer, and there was no descriptor for it */
+	rb_owned timer;  /* the peer's, once the peer has passed it; slept on as well */
+	int kick_fd;     /* wakes the peer */
+	rb_frame frame;  /* the last one */
 	struct rb_poller poller;
 	struct rb_pace pace;
 };
@@ -117,11 +118,33 @@ struct rb_closing {
 	bool over;           /* nobody will use a descriptor any longer */
 };
 
+/* The threads of this side that sleep; sleepers.c has the rules. RB_DATA, RB_SPACE, or both, are
+ * the ends that a thread sleeps for. */
+struct rb_asleep {
+	int first;  /* the ends of the thread that sleeps on wake_fd; 0: none */
+	int second; /* the ends of the thread that sleeps on an eventfd of its own; 0: none */
+	rb_owned data, space; /* these eventfds, of the consumer and of the producer */
+	rb_owned epoll;       /* what an event loop sleeps on; see rb_pollable */
+};
+
+/* One sleep of one thread; see sleepers.c. */
+struct rb_sleep {
+	int want;
+	int signal_fd;
+	bool first;   /* on wake_fd */
+	bool drained; /* wake_fd */
+};
+
+/* How a sleep ended. */
+enum { RB_TIME_OVER = 0, RB_KICKED = 1, RB_TIMER_PASSED = 2 };
+
 struct rb_channel {
 	struct rb_producer producer;
 	struct rb_consumer consumer;
 	int side;
 	int control_fd;
+	int wake_fd; /* the peer kicks it when this side sleeps */
+	struct rb_asleep asleep;
 	int dead;              /* 0, -EBADF or -EPROTO; life.h has the rules */
 	int peer_gone;         /* 0, -EPIPE or -ECONNRESET */
 	uint64_t life_seen_ns; /* when a poll last looked at the control socket */
@@ -198,6 +221,17 @@ void rb_kick_if_owed_leaving_timer(struct rb_producer *producer);
 void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries);
 void rb_producer_ring_full(struct rb_producer *producer);
 void rb_kick_producer(struct rb_consumer *consumer);
+int rb_timer_make(void);
+int rb_take_timer(rb_channel *channel);
+
+/* sleepers.c */
+int rb_begin_sleep(rb_channel *channel, struct rb_sleep *sleep);
+int rb_sleep_on(rb_channel *channel, struct rb_sleep *sleep, uint64_t timeout_ns);
+void rb_end_sleep(rb_channel *channel, const struct rb_sleep *sleep);
+int rb_own_fd(rb_channel *channel, int want);
+int rb_make_pollable(rb_channel *channel);
+int rb_event_loop_watches_timer(rb_channel *channel);
+void rb_close_own(rb_channel *channel);
 
 /* closing.c */
 void rb_channel_stop(rb_channel *channel, int goodbye);

@@ -19,8 +19,8 @@
  *
  * No sleep misses step 2, and it needs no pair of fences. A sleep watches the socket, and a half
  * that is shut down stays readable. So a thread that looked before step 1 and sleeps after step 2
- * is woken at once. The peer notices nothing: this side can no longer read from the socket, but no
- * side writes to it after the handshake.
+ * is woken at once. The peer notices nothing but that it can no longer pass a timer: then it kicks
+ * at once.
  */
 #include <sys/socket.h>
 
@@ -76,6 +76,7 @@ static bool try_to_finish(rb_channel *channel)
 		/* Wakes the peer, even while a forked child holds a copy of the socket. */
 		shutdown(channel->control_fd, SHUT_RDWR);
 		rb_set(&closing->over);
+		rb_close_own(channel);
 		rb_place_give(&channel->consumer.inside);
 		pthread_cond_broadcast(&closing->done);
 	}

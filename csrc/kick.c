@@ -3,7 +3,9 @@
  * Waking the other side: now, later, or once for many entries. The only file that writes or reads
  * an eventfd or a timer.
  *
- * A consumer sleeps on an eventfd and on a timer, which its producer sets. What each verb does:
+ * Each side has one eventfd, which the other side kicks. If a kick is to come later, a timer of the
+ * kernel stands for it. The producer makes the timer when it first needs one, and passes it to the
+ * consumer over the control socket; the consumer sleeps on it, too. What each verb does:
  *
  *     verb                               sends         the timer
  *     rb_kick                            a kick        is not touched
@@ -19,6 +21,7 @@
  * same side, perhaps in another thread, uses the verbs that leave the timer.
  */
 #include <poll.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -26,6 +29,10 @@
 
 #include "channel.h"
 #include "life.h"
+#include "owned.h"
+
+/* The datagram that passes a timer. */
+#define PASSED "t"
 
 /* The peer has the same open files, and O_NONBLOCK is a flag of the open file. So the peer may fill
  * the counter and make our descriptor block. Nothing here relies on that flag. */
@@ -66,7 +73,40 @@ int rb_timer_make(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* The consumer takes the timer that its producer has passed. Returns 1; 0 when there is none, as at
+ * the socket's end; -EMFILE when this process has no descriptor left for the timer, which is then
+ * lost; -EPROTO when the producer passed something else. */
+int rb_take_timer(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	rb_owned *timer = &consumer->timer;
+	struct itimerspec left;
+	char text[sizeof(PASSED)];
+	int came, room = timer->fd ? 0 : 1;
+	int length =
+		rb_socket_receive(channel->control_fd, text, sizeof(text), &timer, room, &came);
+
+	if (length == -EMFILE || length == -ENFILE) {
+		consumer->timer_lost = true;
+		return length;
+	}
+	if (length <= 0)
+		return 0;
+	bool passed = came == 1 && room && length == (int)strlen(PASSED) && text[0] == PASSED[0];
+	if (!passed || timerfd_gettime(timer->fd, &left))
+		return rb_corrupt(channel);
+	int status = rb_event_loop_watches_timer(channel);
+	return status ? status : 1;
+}
+
 /* ---- waking the consumer ---- */
+
+void rb_kick_consumer_leaving_timer(struct rb_producer *producer)
+{
+	/* Both threads of a side may move this counter. */
+	rb_add(&producer->mine->producer.kicks_sent, 1);
+	rb_kick(producer->kick_fd);
+}
 
 /* The timer wakes the consumer after `delay_ns`; 0 cancels it. */
 static void set_timer(struct rb_producer *producer, uint64_t delay_ns)
@@ -74,12 +114,30 @@ static void set_timer(struct rb_producer *producer, uint64_t delay_ns)
 	struct itimerspec when = {.it_value = {.tv_sec = (time_t)(delay_ns / 1000000000ULL),
 					       .tv_nsec = (long)(delay_ns % 1000000000ULL)}};
 
-	timerfd_settime(producer->timer_fd, 0, &when, NULL);
+	timerfd_settime(producer->timer.fd, 0, &when, NULL);
 	producer->timer_over_ns = delay_ns ? rb_now_ns() + delay_ns : 0;
+}
+
+/* False when this side or the peer has no room for a timer. */
+static bool has_timer(struct rb_producer *producer)
+{
+	if (producer->timer.fd)
+		return true;
+	if (rb_owned_timer(&producer->timer))
+		return false;
+	int fd = producer->timer.fd;
+	if (!rb_socket_send(producer->control_fd, PASSED, strlen(PASSED), &fd, 1))
+		return true;
+	rb_owned_close(&producer->timer);
+	return false;
 }
 
 static void kick_later(struct rb_producer *producer, uint64_t delay_ns)
 {
+	if (!has_timer(producer)) {
+		rb_kick_consumer_leaving_timer(producer);
+		return;
+	}
 	rb_count(&producer->mine->producer.kicks_late, 1);
 	set_timer(producer, delay_ns ? delay_ns : 1);
 }
@@ -88,13 +146,6 @@ static void kick_sooner(struct rb_producer *producer, uint64_t delay_ns)
 {
 	if (producer->timer_over_ns > rb_now_ns() + delay_ns)
 		set_timer(producer, delay_ns);
-}
-
-void rb_kick_consumer_leaving_timer(struct rb_producer *producer)
-{
-	/* Both threads of a side may move this counter. */
-	rb_add(&producer->mine->producer.kicks_sent, 1);
-	rb_kick(producer->data_fd);
 }
 
 void rb_kick_consumer(struct rb_producer *producer)
@@ -216,5 +267,5 @@ void rb_producer_ring_full(struct rb_producer *producer)
 void rb_kick_producer(struct rb_consumer *consumer)
 {
 	rb_count(&consumer->mine->consumer.kicks_sent, 1);
-	rb_kick(consumer->space_fd);
+	rb_kick(consumer->kick_fd);
 }

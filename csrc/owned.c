@@ -9,6 +9,9 @@
  * would keep the parent's sockets alive after the parent's death. The list is locked while a
  * descriptor is made, and during a fork, so a child has no copy that is not in the list. No code
  * waits while it holds the lock.
+ *
+ * A program may have two copies of this file, as each extension module of Python has one. Then one
+ * copy uses the list of the other, because either may close what the other has made.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,9 +22,14 @@
 #include "channel.h"
 #include "owned.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+struct owners {
+	pthread_mutex_t lock;
+	rb_owned *first;
+};
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static rb_owned *first;
+static struct owners of_this_copy = {PTHREAD_MUTEX_INITIALIZER, NULL};
+static struct owners *owners = &of_this_copy;
 
 static void drop(rb_owned *owned)
 {
@@ -30,7 +38,7 @@ static void drop(rb_owned *owned)
 	if (owned->before)
 		owned->before->after = owned->after;
 	else
-		first = owned->after;
+		owners->first = owned->after;
 	if (owned->after)
 		owned->after->before = owned->before;
 	owned->before = owned->after = NULL;
@@ -38,19 +46,19 @@ static void drop(rb_owned *owned)
 
 static void lock_for_fork(void)
 {
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&owners->lock);
 }
 
 static void unlock_after_fork(void)
 {
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&owners->lock);
 }
 
 static void close_in_child(void)
 {
-	while (first)
-		drop(first);
-	pthread_mutex_unlock(&lock);
+	while (owners->first)
+		drop(owners->first);
+	pthread_mutex_unlock(&owners->lock);
 }
 
 static void watch_forks(void)
@@ -58,15 +66,29 @@ static void watch_forks(void)
 	pthread_atfork(lock_for_fork, unlock_after_fork, close_in_child);
 }
 
-void rb_owned_begin(void)
+/* Gives the list, for rb_use_owners of another copy of this file. */
+uintptr_t rb_owners(void)
 {
 	pthread_once(&once, watch_forks);
-	pthread_mutex_lock(&lock);
+	return (uintptr_t)owners;
+}
+
+/* From now on this copy uses the list of another one. It must not have made a descriptor yet. */
+void rb_use_owners(uintptr_t list)
+{
+	owners = (struct owners *)list;
+}
+
+void rb_owned_begin(void)
+{
+	if (owners == &of_this_copy)
+		pthread_once(&once, watch_forks);
+	pthread_mutex_lock(&owners->lock);
 }
 
 void rb_owned_end(void)
 {
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&owners->lock);
 }
 
 /* Moves a new descriptor away from 0, 1 and 2: the program must never print to it or read from it.
@@ -90,10 +112,10 @@ int rb_owned_take(rb_owned *owned, int descriptor)
 		return descriptor;
 	owned->fd = descriptor;
 	owned->before = NULL;
-	owned->after = first;
-	if (first)
-		first->before = owned;
-	first = owned;
+	owned->after = owners->first;
+	if (owned->after)
+		owned->after->before = owned;
+	owners->first = owned;
 	return 0;
 }
 
@@ -129,31 +151,15 @@ int rb_owned_eventfd(rb_owned *owned)
 int rb_owned_timer(rb_owned *owned)
 {
 	rb_owned_begin();
-	int made = rb_timer_make();
-	int status = rb_owned_take(owned, made);
+	int status = rb_owned_take(owned, rb_timer_make());
 	rb_owned_end();
 	return status;
 }
 
-static int watch(int epoll, int fd, uint32_t events)
-{
-	struct epoll_event event = {.events = events};
-
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
-}
-
-/* Readable while there is something to take from the channel; see rb_pollable. */
-int rb_owned_epoll(rb_owned *owned, const rb_channel *channel)
+int rb_owned_epoll(rb_owned *owned)
 {
 	rb_owned_begin();
-	int status = finish(owned, epoll_create1(EPOLL_CLOEXEC));
-	if (!status)
-		status = watch(owned->fd, channel->consumer.data_fd, EPOLLIN);
-	if (!status)
-		status = watch(owned->fd, channel->consumer.timer_fd, EPOLLIN);
-	if (!status)
-		status = watch(owned->fd, channel->control_fd, EPOLLRDHUP);
-	return status;
+	return finish(owned, epoll_create1(EPOLL_CLOEXEC));
 }
 
 /* Opens a file to be locked, and makes it if it does not exist. */

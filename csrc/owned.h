@@ -16,5 +16,8 @@ void rb_owned_begin(void);
 void rb_owned_end(void);
 int rb_descriptor_move(int descriptor);
 int rb_owned_take(rb_owned *owned, int descriptor);
+void rb_use_owners(uintptr_t list);
+int rb_owned_timer(rb_owned *owned);
+int rb_owned_epoll(rb_owned *owned);
 
 #endif

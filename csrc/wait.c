@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Looking, arming, sleeping. The only file that sleeps.
+ * Looking, arming, polling, and going to sleep.
  *
  * A wait has two steps. rb_wait_poll looks at shared memory for the poll budget. If that finds
  * nothing, rb_wait_sleep arms, fences, looks again, and sleeps on {eventfd, timer, control socket}.
+ * sleepers.c sleeps.
  */
 #include <poll.h>
 
@@ -12,6 +13,8 @@
 
 /* How long a producer may sleep for a good part of the ring while its own message would fit. */
 #define RB_GOOD_PART_SLEEP (200 * RB_US)
+/* How long a sleep is whose peer passed a timer that was lost. */
+#define RB_SLEEP_WITHOUT_TIMER (10 * RB_MS)
 /* Looks at the index between two looks at the clock. */
 #define RB_LOOKS 32
 /* Looks at the index before a wait begins at all. */
@@ -97,37 +100,6 @@ static void disarm(rb_channel *channel, int want)
 				 channel->producer.read_seen - 1);
 }
 
-/* Asks the kernel to wait; returns whether a kick came, or -EINTR. */
-static int sleep_on(rb_channel *channel, int want, uint64_t timeout_ns, int signal_fd)
-{
-	struct pollfd fds[5] = {
-		{.fd = channel->control_fd, .events = POLLRDHUP},
-		{.fd = want & RB_DATA ? channel->consumer.data_fd : -1, .events = POLLIN},
-		{.fd = want & RB_DATA ? channel->consumer.timer_fd : -1, .events = POLLIN},
-		{.fd = want & RB_SPACE ? channel->producer.space_fd : -1, .events = POLLIN},
-		{.fd = signal_fd, .events = POLLIN},
-	};
-	struct timespec timeout = {
-		.tv_sec = (time_t)(timeout_ns / 1000000000ULL),
-		.tv_nsec = (long)(timeout_ns % 1000000000ULL),
-	};
-	int kicked = 0;
-
-	if (ppoll(fds, 5, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL) < 0)
-		return -errno;
-	/* Before the last look, never after it: a kick that is drained and not looked for is lost.
-	 */
-	for (int i = 1; i <= 3; i++) {
-		if (fds[i].revents) {
-			rb_drain(fds[i].fd);
-			kicked = 1;
-		}
-	}
-	if (fds[0].revents)
-		rb_note_socket_ended(channel);
-	return fds[4].revents ? -EINTR : kicked;
-}
-
 /* ---- pollable mode ---- */
 
 static bool is_pollable(const rb_channel *channel)
@@ -141,7 +113,7 @@ static bool is_pollable(const rb_channel *channel)
 static void stay_readable_if(rb_channel *channel, bool ready)
 {
 	if (ready || rb_load_relaxed_bool(&channel->consumer.in_hand))
-		rb_kick(channel->consumer.data_fd);
+		rb_kick(rb_own_fd(channel, RB_DATA));
 }
 
 /* Sets whether the caller keeps messages that it took and that its event loop does not know of. */
@@ -149,7 +121,7 @@ void rb_in_hand(rb_channel *channel, int in_hand)
 {
 	rb_store_relaxed_bool(&channel->consumer.in_hand, in_hand != 0);
 	if (in_hand && is_pollable(channel) && !rb_dead(channel))
-		rb_kick(channel->consumer.data_fd);
+		rb_kick(rb_own_fd(channel, RB_DATA));
 }
 
 /* A look has found nothing, so the caller may sleep. The order is that of a sleep: drain, arm,
@@ -157,19 +129,28 @@ void rb_in_hand(rb_channel *channel, int in_hand)
 static int settle(rb_channel *channel)
 {
 	rb_kick_if_owed_leaving_timer(&channel->producer);
-	sleep_on(channel, RB_DATA, 0, -1);
+	struct rb_sleep sleep = {.want = RB_DATA, .signal_fd = -1};
+	int status = rb_begin_sleep(channel, &sleep);
+	if (!status) {
+		status = rb_sleep_on(channel, &sleep, 0);
+		rb_end_sleep(channel, &sleep);
+	}
 	arm(channel, RB_DATA, 0);
 	int ready = look(channel, RB_DATA, 0);
 	stay_readable_if(channel, ready != 0);
-	return ready;
+	return ready || status >= 0 ? ready : status;
 }
 
-/* From now on the consumer's data eventfd and timer, and the control socket, are readable while
- * there is something to take, and sometimes when there is nothing. */
+/* From now on rb_pollable_fd is readable while there is something to take, and sometimes when there
+ * is nothing. It is an epoll descriptor over all that a consumer sleeps on. */
 int rb_pollable(rb_channel *channel)
 {
-	if (rb_dead(channel))
-		return rb_dead(channel);
+	int status = rb_make_pollable(channel);
+
+	if (status)
+		return status;
+	if (is_pollable(channel))
+		return 0;
 	rb_store_relaxed_bool(&channel->consumer.pollable, true);
 	settle(channel);
 	return 0;
@@ -263,9 +244,15 @@ static uint64_t at_first(const struct rb_producer *producer, uint64_t enough)
 	return enough < good_part ? good_part : enough;
 }
 
-static uint64_t sleep_bound(uint64_t left_ns, bool for_good_part)
+/* How long the next sleep may be. */
+static uint64_t sleep_bound(const rb_channel *channel, int want, uint64_t left_ns,
+			    bool for_good_part)
 {
-	return for_good_part && left_ns > RB_GOOD_PART_SLEEP ? RB_GOOD_PART_SLEEP : left_ns;
+	if (for_good_part && left_ns > RB_GOOD_PART_SLEEP)
+		left_ns = RB_GOOD_PART_SLEEP;
+	if (want & RB_DATA && channel->consumer.timer_lost && left_ns > RB_SLEEP_WITHOUT_TIMER)
+		left_ns = RB_SLEEP_WITHOUT_TIMER;
+	return left_ns;
 }
 
 static uint64_t time_left(uint64_t began, uint64_t timeout_ns)
@@ -288,24 +275,37 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 	uint64_t timeout = timeout_ns < 0 ? UINT64_MAX : (uint64_t)timeout_ns;
 	uint64_t began = rb_now_ns();
 	uint64_t enough = want & RB_SPACE ? channel->producer.needed : 0;
+	struct rb_sleep sleep = {.want = want, .signal_fd = signal_fd};
 	bool patient = want & RB_SPACE;
 	int ready;
 
 	for (;;) {
+		ready = rb_begin_sleep(channel, &sleep);
+		if (ready)
+			break;
 		uint64_t needed = patient ? at_first(&channel->producer, enough) : enough;
 		arm(channel, want, needed);
 		ready = look(channel, want, enough);
-		uint64_t left = time_left(began, timeout);
-		if (ready || !left)
+		bool over = ready || !time_left(began, timeout);
+		int ended = RB_TIME_OVER;
+		if (!over) {
+			rb_count(&counters->sleeps, 1);
+			do
+				ended = rb_sleep_on(channel, &sleep,
+						    sleep_bound(channel, want,
+								time_left(began, timeout),
+								needed != enough));
+			while (ended ==
+			       RB_TIMER_PASSED); /* and no kick: there is no need to look */
+		}
+		rb_end_sleep(channel, &sleep);
+		if (over)
 			break;
-		rb_count(&counters->sleeps, 1);
-		int kicked =
-			sleep_on(channel, want, sleep_bound(left, needed != enough), signal_fd);
-		ready = kicked < 0 ? kicked : look(channel, want, enough);
+		ready = ended < 0 ? ended : look(channel, want, enough);
 		if (ready > 0) {
 			rb_count(&counters->wakeups, 1);
 			rb_poller_slept(poller, counters, rb_now_ns() - poller->began_ns);
-		} else if (kicked > 0) {
+		} else if (ended == RB_KICKED) {
 			rb_count(&counters->spurious_wakeups, 1);
 		}
 		if (ready)

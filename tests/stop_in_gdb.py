@@ -60,7 +60,7 @@ def instructions_of(file):
 
 def address_of(step):
     """Give the first or the last instruction of a source line in a function, inlined or not."""
-    for instructions in instructions_of(HANDOVER["file_of"]):
+    for instructions in instructions_of(step["file_of"]):
         found = []
         for instruction in instructions:
             functions, texts = origins(instruction["addr"])

@@ -93,8 +93,14 @@ def step_of(handover, step, *commands):
         "count": "rb_count(&counters->sleeps, 1)",
         "sleep": "ppoll(",
     }[what]
-    function = {"count": "rb_wait_sleep", "sleep": "sleep_on"}.get(what, handover.function)
-    return {"function": function, "text": text, "at": place, "commands": commands}
+    function = {"count": "rb_wait_sleep", "sleep": "rb_sleep_on"}.get(what, handover.function)
+    return {
+        "file_of": "rb_sleep_on" if what == "sleep" else handover.file_of,
+        "function": function,
+        "text": text,
+        "at": place,
+        "commands": commands,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +139,6 @@ def stop(program, folder, handover, steps, patience=HANG):
     os.mkfifo(gate)
     result.write_text("[]")
     told = {
-        "file_of": handover.file_of,
         "start": "drive" if handover.side == "driver" else "serve",
         "word": handover.word,
         "sleeps": SLEEPS[handover.ring],

@@ -14,7 +14,7 @@ import ringbell
 from ringbell._ffi import lib
 
 FULL = 2**64 - 2
-DATA, SPACE, DATA_OF_INTERRUPT = 0, 2, 3  # in the order of csrc/api.h
+OF_DRIVER, OF_DEVICE = 0, 1  # whom the eventfd wakes
 
 
 def fill_and_block(side, number):
@@ -30,7 +30,7 @@ def test_a_kick_of_a_full_counter_that_blocks_returns(start, connect):
     device.begin("device.doorbell.recv()")
     wait_until(lambda: driver.stats().device.consumer.sleeps)
     device.stop()  # so that it does not empty the counter
-    fill_and_block(driver, DATA)
+    fill_and_block(driver, OF_DEVICE)
     before = driver.stats().driver.producer.kicks_sent
     driver.doorbell.send(b"x", timeout=1)
     assert driver.stats().driver.producer.kicks_sent == before + 1
@@ -47,7 +47,7 @@ def test_a_kick_for_room_of_a_full_counter_that_blocks_returns(start, path):
         driver.begin("[driver.doorbell.send(b'x' * 1000) for _ in range(6)]")
         wait_until(lambda: device.stats().driver.producer.sleeps)
         driver.stop()
-        fill_and_block(device, SPACE)
+        fill_and_block(device, OF_DRIVER)
         for _ in range(3):
             device.doorbell.recv()
         assert device.stats().device.consumer.kicks_sent > 0
@@ -59,7 +59,7 @@ def test_a_kick_for_room_of_a_full_counter_that_blocks_returns(start, path):
 
 def test_a_kick_that_is_taken_away_before_it_is_drained_keeps_nobody(pair):
     driver, _ = pair()
-    descriptor = driver._channel._descriptors[DATA_OF_INTERRUPT]
+    descriptor = driver._channel._descriptors[OF_DRIVER]
     os.set_blocking(descriptor, True)
     over = threading.Event()
     looks = 0

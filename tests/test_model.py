@@ -9,14 +9,15 @@ from renumber import lines_in
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "tests/model/README.md").read_text()
-MODEL = (ROOT / "tests/model/rings.pml").read_text()
+MODELS = [file.read_text() for file in sorted((ROOT / "tests/model").glob("*.pml"))]
+MODEL = "\n".join(MODELS)
 ROW = re.compile(
     r"^\| (`\w+`(?:, `\w+`)*) \| .* \| `(csrc/\w+\.[ch]):(\d+)` \| `(\w+)` \| `(.+)` \|$",
     re.MULTILINE,
 )
 STEPS = ROW.findall(README)
 # Which stand for the user, the kernel and what is not there yet.
-NOT_IN_CSRC = {"event_loop", "connect_anew", "Commit", "Killer"}
+NOT_IN_CSRC = {"event_loop", "EventLoop", "connect_anew", "Commit", "Killer"}
 
 
 @pytest.mark.parametrize(("steps", "source", "line", "function", "text"), STEPS)

@@ -228,8 +228,8 @@ def test_a_dtype_that_is_nonsense_is_refused_and_the_consumer_waits_on(path, cap
         control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with segment.create_stream(SMALL_RING, 4, text) as made, Descriptors(control) as owned:
             control.connect(os.fspath(path))
-            kick_fds = handshake.make_kick_fds(owned)
-            handshake.say_hello(control, "producer", [made.descriptor, *kick_fds])
+            wake_fds = handshake.make_wake_fds(owned)
+            handshake.say_hello(control, "producer", [made.descriptor, *wake_fds])
             with pytest.raises(ringbell.LayoutMismatch, match="is no dtype of 4 bytes"):
                 handshake.receive_welcome(control, "consumer")
     finally:
@@ -252,8 +252,8 @@ def test_a_driver_does_not_bring_records_to_a_device(path):
         Descriptors(control) as owned,
     ):
         control.connect(os.fspath(path))
-        kick_fds = handshake.make_kick_fds(owned)
-        handshake.say_hello(control, "driver", [made.descriptor, *kick_fds])
+        wake_fds = handshake.make_wake_fds(owned)
+        handshake.say_hello(control, "driver", [made.descriptor, *wake_fds])
         with pytest.raises(TimeoutError):
             listener.accept(timeout=0)
         with pytest.raises(ringbell.LayoutMismatch, match="ring of records"):

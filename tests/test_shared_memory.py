@@ -70,7 +70,7 @@ def test_a_memfd_that_could_be_shortened_is_refused(start, connect, path, flags)
         guard.callback(os.close, memory)
         os.sendfile(memory, honest.descriptor, 0, os.fstat(honest.descriptor).st_size)
         owned.control.connect(os.fspath(path))
-        handshake.say_hello(owned.control, "driver", [memory, *handshake.make_kick_fds(owned)])
+        handshake.say_hello(owned.control, "driver", [memory, *handshake.make_wake_fds(owned)])
         with pytest.raises(ringbell.LayoutMismatch, match="memfd that is not sealed"):
             handshake.receive_welcome(owned.control, "device")
     assert connect().call(b"x") == b"X"

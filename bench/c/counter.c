@@ -13,7 +13,7 @@ static uint64_t driver_cpu, device_cpu = 1, kicks = 1, rounds = 20, held;
 
 static void count_kicks(rb_channel *device)
 {
-	struct pollfd data = {.fd = device->consumer.data_fd, .events = POLLIN};
+	struct pollfd data = {.fd = device->wake_fd, .events = POLLIN};
 	uint64_t value;
 
 	child_is_ready();

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the programs here share: options, two pinned processes, work that costs CPU time, and
- * results in one line of JSON. They run over the very sources of the extension; including wait.c
- * gives them its static functions, as in tests/c/litmus.c.
+ * results in one line of JSON. They run over the very sources of the extension.
  */
 #ifndef RB_BENCH_SIDES_H
 #define RB_BENCH_SIDES_H
@@ -13,7 +12,6 @@
 #include <sys/wait.h>
 
 #include "pair.h"
-#include "wait.c"
 
 /* Latencies that are kept of one run; of more entries than that, the last ones. */
 #define SAMPLES (1U << 19)
@@ -120,6 +118,19 @@ static pid_t fork_to(uint64_t cpu)
 		_exit(2);
 	pin_to(cpu);
 	return 0;
+}
+
+/* Sleeps for a kick, whether or not there is data; returns what rb_sleep_on returns. */
+static inline int sleep_for_data(rb_channel *channel)
+{
+	struct rb_sleep sleep = {.want = RB_DATA, .signal_fd = -1};
+	int ended = rb_begin_sleep(channel, &sleep);
+
+	if (!ended) {
+		ended = rb_sleep_on(channel, &sleep, UINT64_MAX);
+		rb_end_sleep(channel, &sleep);
+	}
+	return ended;
 }
 
 static void child_is_ready(void)

@@ -32,7 +32,7 @@ static void sleep_unsaid(rb_channel *device)
 {
 	rb_count(&device->consumer.mine->consumer.sleeps, 1);
 	if (!rb_consumer_available(&device->consumer))
-		sleep_on(device, RB_DATA, UINT64_MAX, -1);
+		sleep_for_data(device);
 }
 
 static void take_all(rb_channel *device)

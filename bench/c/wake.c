@@ -22,7 +22,7 @@ static void be_woken(rb_channel *device)
 	child_is_ready();
 	for (uint64_t round = 0; round <= rounds; round++) {
 		uint64_t began = clock_ns();
-		while (!sleep_on(device, RB_DATA, UINT64_MAX, -1))
+		while (!sleep_for_data(device))
 			;
 		uint64_t now = clock_ns();
 		uint64_t stamp = __atomic_load_n(&report->stamp, __ATOMIC_ACQUIRE);
@@ -68,7 +68,7 @@ int main(int argc, char **argv)
 		__atomic_store_n(&report->stamp, stamp, __ATOMIC_RELEASE);
 		rb_kick_consumer_leaving_timer(&pair.driver->producer);
 		kick_ns[round] = clock_ns() - stamp;
-		while (!sleep_on(pair.driver, RB_DATA, UINT64_MAX, -1))
+		while (!sleep_for_data(pair.driver))
 			;
 	}
 	join(child);

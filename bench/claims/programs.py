@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 ROOT = Path(__file__).parent.parent.parent
-# sides.h includes wait.c.
-SOURCES = [str(path) for path in sorted((ROOT / "csrc").glob("*.c")) if path.name != "wait.c"]
+SOURCES = [str(path) for path in sorted((ROOT / "csrc").glob("*.c"))]
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wno-unused-function"]
 FLAGS += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/c'}"]
 _PROGRAMS = {

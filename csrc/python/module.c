@@ -2,6 +2,7 @@
  *
  * The module ringbell._ends: the types of the ends, and the errors that they raise.
  */
+#include "../owned.h"
 #include "python.h"
 
 PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *producer_type, *consumer_type,
@@ -87,9 +88,24 @@ static int find_names(void)
 	return names.release ? 0 : -1;
 }
 
+/* This module and _ffi have a copy of the core each. */
+static int share_owners(void)
+{
+	PyObject *module = PyImport_ImportModule("ringbell._ffi");
+	PyObject *lib = module ? PyObject_GetAttrString(module, "lib") : NULL;
+	PyObject *address = lib ? PyObject_CallMethod(lib, "rb_owners", NULL) : NULL;
+
+	if (address)
+		rb_use_owners((uintptr_t)PyLong_AsVoidPtr(address));
+	Py_XDECREF(module);
+	Py_XDECREF(lib);
+	Py_XDECREF(address);
+	return PyErr_Occurred() ? -1 : 0;
+}
+
 static int execute(PyObject *module)
 {
-	if (PyModule_AddFunctions(module, closing_methods) ||
+	if (share_owners() || PyModule_AddFunctions(module, closing_methods) ||
 	    PyModule_AddFunctions(module, loan_methods) ||
 	    PyModule_AddFunctions(module, meeting_methods))
 		return -1;

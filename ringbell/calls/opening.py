@@ -86,7 +86,7 @@ def connect(
     with segment.create(ring_size, memory) as made:
         while True:
             with Descriptors(Descriptor()) as owned:
-                handshake.make_kick_fds(owned)
+                handshake.make_wake_fds(owned)
                 owned.control = reach(path, deadline)
                 try:
                     return drive(handshake.offer(owned, "driver", made, policy, deadline))

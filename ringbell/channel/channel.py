@@ -13,7 +13,7 @@ from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
 from ringbell.available import available_memory
 from ringbell.channel import forks
-from ringbell.channel.descriptors import Descriptor, Descriptors, make
+from ringbell.channel.descriptors import Descriptors, os_error
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Moderation, Policy, moderation_arguments
 from ringbell.process import describe
@@ -38,7 +38,6 @@ class Channel:
         "_forked",
         "_memory",
         "_owned",
-        "_pollable",
         "address",
         "handle",
         "moderation",
@@ -61,10 +60,10 @@ class Channel:
         """
         self._closed = True  # there is nothing to close yet
         self._forked = False
-        kick_fds = ffi.new("int[]", owned.numbers())
+        wake_fds = ffi.new("int[]", owned.numbers())
         opened = ffi.new("rb_channel **")
         status = lib.rb_channel_open(
-            opened, header, side, segment, kick_fds, owned.control.fileno()
+            opened, header, side, segment, wake_fds, owned.control.fileno()
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
@@ -78,7 +77,6 @@ class Channel:
         sealed = lib.rb_memory_kind(segment) == lib.RB_MEMORY_MEMFD
         self._memory: str = "memfd" if sealed else "posix"
         self._owned = owned
-        self._pollable: Descriptor | None = None
         # There is no call between these two lines, so no signal handler runs there.
         owned.handed_over = True
         self._closed = False
@@ -119,13 +117,9 @@ class Channel:
         """
         if self._closed:
             self.fail(-errno.EBADF)
-        if self._pollable is None:
-            epoll = make("an epoll descriptor", lib.rb_owned_epoll, self.handle)
-            # An error shows in the next take, so the result is not looked at.
-            lib.rb_pollable(self.handle)
-            # Set last: if a signal handler raises before this line, the next call does it again.
-            self._pollable = epoll
-        return self._pollable.fileno()
+        if status := lib.rb_pollable(self.handle):
+            self.fail(status)
+        return lib.rb_pollable_fd(self.handle)
 
     def memory_left(self) -> int:
         """Give the bytes of memory that a message may take now."""
@@ -161,7 +155,7 @@ class Channel:
                 "this end has reserved room that is not published yet: leave the with block of "
                 "reserve() before you send or reserve more"
             )
-        raise OSError(-status, os.strerror(-status))
+        raise os_error(-status, os.strerror(-status))
 
     def stats(self) -> stats.Stats:
         """Read the indices and the counters of both sides; also possible after close."""
@@ -197,8 +191,6 @@ class Channel:
 
     def _close_descriptors(self) -> None:
         forks.forget(self)
-        if self._pollable is not None:
-            self._pollable.close()
         self._owned.close()
 
     def __del__(self) -> None:

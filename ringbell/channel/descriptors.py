@@ -15,8 +15,8 @@ from ringbell.channel.closing import Closing
 if TYPE_CHECKING:
     from ringbell._ffi import CData
 
-A_CHANNEL_TAKES = 8
-"""Descriptors of one side: a socket, three for each ring, and one for the memory until it is
+A_CHANNEL_TAKES = 4
+"""Descriptors of one side: a socket, the eventfd of each side, and one for the memory until it is
 mapped."""
 
 LACKING = (errno.EMFILE, errno.ENFILE)
@@ -91,21 +91,21 @@ class Descriptors(Closing):
     sets `handed_over` and owns them from then on: it closes them when it is closed itself.
     """
 
-    __slots__ = ("control", "handed_over", "kick_fds", "segment")
+    __slots__ = ("control", "handed_over", "segment", "wake_fds")
 
     def __init__(self, control: HasDescriptor) -> None:
         """Own the socket to the other side; the other descriptors are added later."""
         self.control: HasDescriptor = control
-        self.kick_fds: list[Descriptor] = []
-        """The descriptors that kick, of both rings, in the order of csrc/api.h."""
+        self.wake_fds: list[Descriptor] = []
+        """The eventfds: the one that wakes the driver, then the one that wakes the device."""
         self.segment: Descriptor | None = None
         """The shared memory, if the other side made it. The mapping needs no descriptor, so the
         end of the block always closes this one."""
         self.handed_over: bool = False
 
     def numbers(self) -> list[int]:
-        """Give the descriptors that kick as numbers."""
-        return [descriptor.fileno() for descriptor in self.kick_fds]
+        """Give the eventfds as numbers."""
+        return [descriptor.fileno() for descriptor in self.wake_fds]
 
     def close(self) -> None:
         """Close all descriptors.
@@ -114,7 +114,7 @@ class Descriptors(Closing):
         """
         self.give_up_memory()
         self.control.close()
-        for descriptor in self.kick_fds:
+        for descriptor in self.wake_fds:
             descriptor.close()
 
     def give_up_memory(self) -> None:

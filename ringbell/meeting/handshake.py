@@ -11,9 +11,11 @@
                                 OTHER RECORDS and why   nothing; both are right, the dtypes differ
                                 FAILED, errno and why   nothing; the refusing side has a problem
 
-The side that connects speaks first. The driver or the producer made the memory. Its descriptors are
-the segment, then three for the doorbell ring and three for the interrupt ring: the data eventfd,
-the timer and the space eventfd.
+The side that connects speaks first. The driver or the producer made the memory. The descriptors are
+the segment, the eventfd that wakes its own side, and the eventfd that wakes the other side.
+
+Once they have met, a producer with a kick that is to come later passes one more descriptor on the
+same socket, a timer (csrc/kick.c). Nothing else is said there.
 
 A producer that listens offers its memory to every consumer that connects. The first consumer that
 says WELCOME gets it. A consumer writes nothing into the memory before the producer says YOURS.
@@ -54,9 +56,9 @@ PARTNERS: dict[Role, Role] = {
     "consumer": "producer",
 }
 _HELLOS: dict[bytes, Role] = {
-    b"ringbell driver 3": "driver",
-    b"ringbell producer 3": "producer",
-    b"ringbell consumer 3": "consumer",
+    b"ringbell driver 4": "driver",
+    b"ringbell producer 4": "producer",
+    b"ringbell consumer 4": "consumer",
 }
 WELCOME = b"ringbell welcome"
 YOURS = b"ringbell yours"
@@ -64,9 +66,8 @@ _REFUSED = b"ringbell refused"
 _SOMEBODY_ELSE = b"ringbell somebody else"
 _OTHER_RECORDS = b"ringbell other records"
 _FAILED = b"ringbell failed "
-# The kinds of the descriptors, in the order of csrc/api.h, for each of the two rings.
-_KICK_FDS = ("eventfd", "timerfd", "eventfd") * 2
-_DESCRIPTORS = 1 + len(_KICK_FDS)
+_EVENTFDS = 2  # one for each side
+_DESCRIPTORS = 1 + _EVENTFDS
 _LONGEST_TEXT = 2048  # bytes of a datagram
 _LONGEST_REASON = 1024  # bytes of the reason in one
 # What each role does here, and the function that meets it.
@@ -96,12 +97,10 @@ class OtherRecords(LayoutMismatch):
     """The other side is the right partner, but carries or wants something else."""
 
 
-def make_kick_fds(owner: Descriptors) -> list[int]:
-    """Make the eventfds and timers of a channel; `owner` closes them."""
-    for kind in _KICK_FDS:
-        timer = kind == "timerfd"
-        maker = lib.rb_owned_timer if timer else lib.rb_owned_eventfd
-        owner.kick_fds.append(make("a timer" if timer else "an eventfd", maker))
+def make_wake_fds(owner: Descriptors) -> list[int]:
+    """Make the eventfds of a channel; `owner` closes them."""
+    for _ in range(_EVENTFDS):
+        owner.wake_fds.append(make("an eventfd", lib.rb_owned_eventfd))
     return owner.numbers()
 
 
@@ -144,7 +143,7 @@ def hear(owned: Descriptors) -> bytes | None:
     ears = _idle.pop() if _idle else _Ears()
     length = lib.rb_socket_receive(owned.control.fileno(), *ears.arguments)
     if length > 0:
-        owned.kick_fds += ears.room[: ears.came[0]]
+        owned.wake_fds += ears.room[: ears.came[0]]
         text = bytes(ffi.buffer(ears.text, length))
         if not ears.came[0]:
             _idle.append(ears)
@@ -253,11 +252,11 @@ def offer(
     Then the channel owns the descriptors. Raises what `receive_welcome` raises, and TimeoutError.
     """
     peer_of(owned.control)
-    kick_fds = owned.numbers() or make_kick_fds(owned)
+    wake_fds = owned.numbers() or make_wake_fds(owned)
     # Opened first: the other side may look at our indices as soon as it has the segment.
     channel = open_channel(owned, made, policy)
     try:
-        say_hello(owned.control, role, [made.descriptor, *kick_fds])
+        say_hello(owned.control, role, [made.descriptor, *wake_fds])
         receive_welcome(owned.control, PARTNERS[role], deadline)
     except BaseException as error:
         # No goodbye to a consumer: it may have the memory, and would take it for an empty stream.
@@ -313,7 +312,7 @@ def check_hello(text: bytes, owned: Descriptors, mine: Role) -> None:
     role = _HELLOS.get(text)
     if role is None:
         raise unknown(text)
-    received = len(owned.kick_fds)
+    received = len(owned.wake_fds)
     expected = 0 if role == "consumer" else _DESCRIPTORS
     if received != expected:
         count = str(received) if received <= _DESCRIPTORS else f"more than {_DESCRIPTORS}"
@@ -327,7 +326,7 @@ def check_hello(text: bytes, owned: Descriptors, mine: Role) -> None:
         )
     if received:
         # In one step, so that each descriptor has exactly one owner at any time.
-        owned.segment, *owned.kick_fds = owned.kick_fds
+        owned.segment, *owned.wake_fds = owned.wake_fds
 
 
 def check_memory(owned: Descriptors, check: Callable[[bytes, int], None]) -> bytes:
@@ -339,8 +338,8 @@ def check_memory(owned: Descriptors, check: Callable[[bytes, int], None]) -> byt
     assert owned.segment is not None, "check_hello has been here"
     header, description = segment.check(owned.segment.fileno())
     check(description, lib.rb_header_slot_size(header))
-    for descriptor, expected in zip(owned.numbers(), _KICK_FDS, strict=True):
-        _check_kind(descriptor, expected)
+    for descriptor in owned.numbers():
+        _check_eventfd(descriptor)
         os.set_blocking(descriptor, False)
     return header
 
@@ -368,10 +367,10 @@ def welcome(channel: Channel, control: HasDescriptor) -> Channel:
     return channel
 
 
-def _check_kind(descriptor: int, expected: str) -> None:
+def _check_eventfd(descriptor: int) -> None:
     try:
         kind = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  (not a path)
     except OSError:
         return  # no /proc here
-    if kind != f"anon_inode:[{expected}]":
-        raise LayoutMismatch(f"the other side sent {kind} where {expected} belongs")
+    if kind != "anon_inode:[eventfd]":
+        raise LayoutMismatch(f"the other side sent {kind} where an eventfd belongs")

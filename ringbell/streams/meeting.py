@@ -164,8 +164,8 @@ class ProducerMeeting(Meeting):
 
     def meet(self, guest: Guest) -> None:
         """Offer the memory to a guest; the first consumer that takes it gets it."""
-        if not self._offered.kick_fds:
-            handshake.make_kick_fds(self._offered)
+        if not self._offered.wake_fds:
+            handshake.make_wake_fds(self._offered)
         descriptors = [self._made.descriptor, *self._offered.numbers()]
         handshake.say_hello(guest.control, self.role, descriptors)
         guest.answered()
@@ -174,7 +174,7 @@ class ProducerMeeting(Meeting):
         """Give the memory to the consumer that has said welcome."""
         if text != handshake.WELCOME:
             _check_consumer(text)
-        guest.kick_fds = self._offered.kick_fds
+        guest.wake_fds = self._offered.wake_fds
         channel = handshake.open_channel(guest, self._made, self.policy)
         try:
             self.free_name()

@@ -55,14 +55,9 @@ static void fail(const struct end *end, const char *what, long long got)
 /* As an event loop does: the kernel says when there is something to take. */
 static int wait_in_event_loop(struct end *end)
 {
-	const struct rb_consumer *consumer = &end->channel->consumer;
-	struct pollfd fds[] = {
-		{.fd = consumer->data_fd, .events = POLLIN},
-		{.fd = consumer->timer_fd, .events = POLLIN},
-		{.fd = end->channel->control_fd, .events = POLLRDHUP},
-	};
+	struct pollfd all = {.fd = rb_pollable_fd(end->channel), .events = POLLIN};
 
-	return poll(fds, 3, (int)(HANG_NS / 1000000)) > 0 ? RB_DATA : 0;
+	return poll(&all, 1, (int)(HANG_NS / 1000000)) > 0 ? RB_DATA : 0;
 }
 
 /* 0 when the caller is to try again, or -errno when nothing will come. */

@@ -22,7 +22,7 @@ struct pair {
 	rb_channel *driver;
 	rb_channel *device;
 	int control[2];
-	int kick_fds[2 * RB_KICK_FDS];
+	int wake_fds[2];
 	int segment;
 };
 
@@ -60,15 +60,14 @@ static struct pair open_pair_of(uint64_t slots, uint64_t slot_size, uint64_t dty
 		die("memfd");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.control))
 		die("socketpair");
-	for (int i = 0; i < 2 * RB_KICK_FDS; i++) {
-		bool timer = i % RB_KICK_FDS == RB_TIMER_FD;
-		pair.kick_fds[i] = timer ? rb_timer_make() : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (pair.kick_fds[i] < 0)
-			die("eventfd or timer");
+	for (int side = 0; side < 2; side++) {
+		pair.wake_fds[side] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (pair.wake_fds[side] < 0)
+			die("eventfd");
 	}
-	if (rb_channel_open(&pair.driver, &header, RB_DRIVER, pair.segment, pair.kick_fds,
+	if (rb_channel_open(&pair.driver, &header, RB_DRIVER, pair.segment, pair.wake_fds,
 			    pair.control[0]) ||
-	    rb_channel_open(&pair.device, &header, RB_DEVICE, pair.segment, pair.kick_fds,
+	    rb_channel_open(&pair.device, &header, RB_DEVICE, pair.segment, pair.wake_fds,
 			    pair.control[1]))
 		die("rb_channel_open");
 	return pair;
@@ -94,8 +93,8 @@ static inline void close_pair(struct pair *pair)
 {
 	rb_channel_free(pair->driver);
 	rb_channel_free(pair->device);
-	for (int i = 0; i < 2 * RB_KICK_FDS; i++)
-		close(pair->kick_fds[i]);
+	for (int side = 0; side < 2; side++)
+		close(pair->wake_fds[side]);
 	close(pair->control[0]);
 	close(pair->control[1]);
 	close(pair->segment);

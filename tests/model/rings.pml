@@ -56,7 +56,10 @@
 byte memory[WORDS];
 
 /* What the kernel keeps. Of an eventfd's count it matters only whether it is 0. */
-bit data_eventfd[2], space_eventfd[2]; /* by ring */
+bit wake_fd[2];   /* by the side that it wakes, for data and for room alike */
+bit own_fd;       /* of the device, for its event loop; see csrc/sleepers.c */
+bit timer_passed; /* in the device's control socket */
+bit has_timer;    /* the device has taken it from there */
 #define OFF 0
 #define RUNS 1
 #define OVER 2
@@ -147,6 +150,7 @@ byte place; /* of the device, in entries: goes back when it is replaced */
 
 #define PRODUCES(side) (side)
 #define CONSUMES(side) (1 - (side))
+#define PEER(side) (1 - (side))
 
 /* ring.c: rb_producer_room, for one slot */
 #define HAS_ROOM(side) (DISTANCE(own[side].write, own[side].read_seen) < SLOTS)
@@ -220,12 +224,12 @@ inline rb_kick_consumer(side)
 #ifdef MUTANT_ALREADY_KICKED
 	atomic {
 		if
-		:: !kicked[PRODUCES(side)] -> kicked[PRODUCES(side)] = 1; data_eventfd[PRODUCES(side)] = 1
+		:: !kicked[PRODUCES(side)] -> kicked[PRODUCES(side)] = 1; wake_fd[PEER(side)] = 1
 		:: else
 		fi
 	}
 #elif !defined(MUTANT_NO_KICK)
-	data_eventfd[PRODUCES(side)] = 1;
+	wake_fd[PEER(side)] = 1;
 #endif
 	if
 	:: side == DRIVER && timer_set -> timer = OFF; timer_set = 0
@@ -239,6 +243,9 @@ inline kick_later()
 	if
 #ifdef MUTANT_TIMER_ONLY_ONCE
 	:: timer_set
+#endif
+#if !defined(MUTANT_TIMER_NOT_PASSED) && !defined(MUTANT_NO_TIMER)
+	:: !timer_passed && !has_timer -> timer_passed = 1; timer = RUNS; timer_set = 1
 #endif
 #ifdef MUTANT_NO_TIMER
 	:: !timer_set -> timer_set = 1
@@ -263,9 +270,9 @@ inline rb_kick_if_owed_leaving_timer()
 {
 	if
 #ifdef MUTANT_KICK_THEN_CLEAR
-	:: owed -> data_eventfd[DOORBELL] = 1; owed = 0
+	:: owed -> wake_fd[DEVICE] = 1; owed = 0
 #else
-	:: owed -> owed = 0; data_eventfd[DOORBELL] = 1
+	:: owed -> owed = 0; wake_fd[DEVICE] = 1
 #endif
 	:: else
 	fi
@@ -378,7 +385,7 @@ inline rb_consumer_release(side, index, word)
 	}
 	atomic {
 		if
-		:: word -> space_eventfd[CONSUMES(side)] = 1
+		:: word -> wake_fd[PEER(side)] = 1
 		:: else
 		fi;
 		word = 0
@@ -480,33 +487,60 @@ inline look(side, want, ready, word)
 }
 
 #define IS_READABLE(side)                                                                          \
-	(data_eventfd[CONSUMES(side)] || (side == DEVICE && (timer == OVER || hung_up)) ||         \
+	(wake_fd[side] ||                                                                          \
+	 (side == DEVICE && (own_fd || timer_passed || (has_timer && timer == OVER) || hung_up)) || \
 	 (side == DRIVER && lost))
 #define WOKEN(side, want)                                                                          \
-	((want & DATA && IS_READABLE(side)) || (want & SPACE && space_eventfd[PRODUCES(side)]) ||  \
-	 (side == DEVICE && hung_up) || (side == DRIVER && lost))
+	((want & DATA && IS_READABLE(side)) || wake_fd[side] || (side == DEVICE && hung_up) ||     \
+	 (side == DRIVER && lost))
 
-/* wait.c: sleep_on, the ppoll and the drain after it */
-inline sleep_on(side, want)
+/* sleepers.c: rb_sleep_on, the ppoll and the drain after it. If nothing but a timer has come, the same sleep
+ * goes on. */
+inline rb_sleep_on(side, want)
 {
-	WOKEN(side, want);
+	do
+	:: side == DEVICE && want & DATA && timer_passed && !wake_fd[side] && !own_fd && !hung_up ->
+		rb_take_timer()
+	:: WOKEN(side, want) && !(side == DEVICE && want & DATA && timer_passed && !wake_fd[side] &&
+				  !own_fd && !hung_up) -> break
+	od;
 	drain(side, want)
+}
+
+/* kick.c: rb_take_timer */
+inline rb_take_timer()
+{
+	atomic {
+		if
+		:: timer_passed -> timer_passed = 0; has_timer = 1
+		:: else
+		fi
+	}
 }
 
 inline drain(side, want)
 {
 	if
 	:: want & DATA ->
-		data_eventfd[CONSUMES(side)] = 0;
+		wake_fd[side] = 0;
 		if
-		:: side == DEVICE && timer == OVER -> timer = OFF
+		:: side == DEVICE ->
+			own_fd = 0;
+			rb_take_timer();
+			if
+			:: has_timer && timer == OVER -> timer = OFF
+			:: else
+			fi
 		:: else
 		fi
-	:: else
-	fi;
-	if
-	:: want & SPACE -> space_eventfd[PRODUCES(side)] = 0
-	:: else
+	:: else ->
+		/* sleepers.c: rb_end_sleep tells the event loop */
+		if
+#if defined(POLLABLE) && !defined(MUTANT_DRAINED_FOR_THE_EVENT_LOOP)
+		:: wake_fd[side] && side == DEVICE -> wake_fd[side] = 0; own_fd = 1
+#endif
+		:: else -> wake_fd[side] = 0
+		fi
 	fi
 }
 
@@ -542,7 +576,7 @@ inline wait_for(side, want, ready, word)
 #ifdef MUTANT_DRAIN_AFTER_LAST_LOOK
 		drain(side, want);
 #endif
-		sleep_on(side, want);
+		rb_sleep_on(side, want);
 		look(side, want, ready, word)
 	od;
 #ifdef POLLABLE
@@ -550,7 +584,7 @@ inline wait_for(side, want, ready, word)
 	:: side == DEVICE && want & DATA ->
 #ifndef MUTANT_WAIT_LEAVES_IT_UNREADABLE
 		if
-		:: ready -> data_eventfd[CONSUMES(side)] = 1 /* stay_readable_if */
+		:: ready -> own_fd = 1 /* stay_readable_if */
 		:: else
 		fi
 #else
@@ -580,7 +614,7 @@ inline settle(side, ready, word)
 #endif
 #ifndef MUTANT_LOOKED_BUT_UNREADABLE
 	if
-	:: ready -> data_eventfd[CONSUMES(side)] = 1 /* stay_readable_if */
+	:: ready -> own_fd = 1 /* stay_readable_if */
 	:: else
 	fi
 #endif
@@ -605,17 +639,23 @@ inline event_loop(side, ready, word)
 
 bit driver_done, device_done;
 
-/* After PeerLost: the driver connects anew and hands over the same memory; the eventfds and the timer
- * may be the same or new ones. */
+/* After PeerLost: the driver connects anew and hands over the same memory. The eventfd may be the same
+ * or a new one; the timer is a new one, which the new device does not have yet. */
 inline connect_anew()
 {
 	if
 	:: lost ->
 		if
-		:: data_eventfd[DOORBELL] = 0; timer = OFF
+		:: wake_fd[DEVICE] = 0
 		:: true
 		fi;
-		lost = 0
+		d_step {
+			own_fd = 0;
+			timer = OFF;
+			timer_passed = 0;
+			has_timer = 0;
+			lost = 0
+		}
 	:: else
 	fi
 }

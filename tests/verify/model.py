@@ -11,7 +11,8 @@ from pathlib import Path
 
 from running import ROOT, Failed, Row, run
 
-MODEL = ROOT / "tests/model/rings.pml"
+RINGS = ROOT / "tests/model/rings.pml"
+SLEEPERS = ROOT / "tests/model/sleepers.pml"
 LEAST_STATES = 2_000_000
 MEGABYTES = 4096
 
@@ -31,7 +32,9 @@ SEARCHES = {
     "one way, coalescing, pollable": [*ONE_WAY, COALESCE, POLLABLE],
     "one way, coalescing, moderation, pollable": [*ONE_WAY, COALESCE, MODERATION, POLLABLE],
     "the same, killed twice": ["-DONE_WAY", *SMALL, COALESCE, MODERATION, POLLABLE, "-DCRASHES=2"],
+    "both rings of one slot, pollable": ["-DN=3", "-DSLOTS=1", POLLABLE],
 }
+SEARCHES_OF_SLEEPERS = {"two threads": [], "a thread and an event loop": ["-DEVENT_LOOP"]}
 # And for an entry that is never taken, under weak fairness.
 FAIR_SEARCHES = {
     "both rings of one slot": [*SMALL, "-DSLOTS=1"],
@@ -44,6 +47,12 @@ FAIR_SEARCHES = {
         MODERATION,
         POLLABLE,
     ],
+}
+
+MODEL_OF = {
+    **dict.fromkeys(SEARCHES, RINGS),
+    **dict.fromkeys(FAIR_SEARCHES, RINGS),
+    **dict.fromkeys(SEARCHES_OF_SLEEPERS, SLEEPERS),
 }
 
 # What a mutant needs beside its own macro to be able to go wrong; the rest needs three entries.
@@ -63,6 +72,10 @@ MUTANT_OPTIONS = {
     "MUTANT_UNREADABLE_UNLOOKED": [*ONE_WAY, POLLABLE],
     "MUTANT_RELEASE_BEFORE_COMPLETE": [*SMALL, KILLED],
     "MUTANT_REPLACED_STARTS_AT_WRITE": [*SMALL, KILLED],
+    "MUTANT_TIMER_NOT_PASSED": [*ONE_WAY, "-DMODERATION=3"],
+    "MUTANT_DRAINED_FOR_THE_EVENT_LOOP": ["-DN=3", "-DSLOTS=1", POLLABLE],
+    "MUTANT_EVENT_LOOP_IS_NOT_TOLD": ["-DEVENT_LOOP"],
+    "MUTANT_SETTLE_DRAINS_FOR_ALL": ["-DEVENT_LOOP"],
 }
 # Options of mutants that none of the searches above has: they have to hold without the mutant.
 SANE_OPTIONS = [
@@ -74,12 +87,17 @@ SANE_OPTIONS = [
 
 
 def search(
-    folder: Path, name: str, defines: list[str], liveness: bool = False, optimise: str = "-O2"
+    folder: Path,
+    model: Path,
+    name: str,
+    defines: list[str],
+    liveness: bool = False,
+    optimise: str = "-O2",
 ) -> tuple[int, str]:
-    """Search the model in full; return the number of states and what went wrong, if anything."""
+    """Search a model in full; return the number of states and what went wrong, if anything."""
     place = folder / name.replace(" ", "-").replace(",", "")
     place.mkdir()
-    run(["spin", *defines, "-a", str(MODEL)], cwd=place)
+    run(["spin", *defines, "-a", str(model)], cwd=place)
     options = ["-DCOLLAPSE", "-DNFAIR=3", f"-DMEMLIM={MEGABYTES}"] + (
         [] if liveness else ["-DSAFETY", "-DNOCLAIM"]
     )
@@ -97,12 +115,14 @@ def check_model(folder: Path) -> Iterator[Row]:
     with ThreadPoolExecutor(2) as pool:
         # These take longer, so they begin.
         fair = {
-            name: pool.submit(search, folder, f"fair {name}", defines, liveness=True)
-            for name, defines in FAIR_SEARCHES.items()
+            name: pool.submit(
+                search, folder, MODEL_OF[name], f"fair {name}", defines, liveness=True
+            )
+            for name, defines in {**FAIR_SEARCHES, **SEARCHES_OF_SLEEPERS}.items()
         }
         safe = {
-            name: pool.submit(search, folder, f"safe {name}", defines)
-            for name, defines in SEARCHES.items()
+            name: pool.submit(search, folder, MODEL_OF[name], f"safe {name}", defines)
+            for name, defines in {**SEARCHES, **SEARCHES_OF_SLEEPERS}.items()
         }
         searched = 0
         for name, future in safe.items():
@@ -117,22 +137,27 @@ def check_model(folder: Path) -> Iterator[Row]:
 
 
 def check_mutants(folder: Path) -> Iterator[Row]:
-    mutants = sorted(set(re.findall(r"MUTANT_\w+", MODEL.read_text())))
+    mutants = {
+        mutant: model
+        for model in (RINGS, SLEEPERS)
+        for mutant in sorted(set(re.findall(r"MUTANT_\w+", model.read_text())))
+    }
     with ThreadPoolExecutor(2) as pool:
         sane = [
-            pool.submit(search, folder, f"sane-{i}", options, optimise="-O1")
+            pool.submit(search, folder, RINGS, f"sane-{i}", options, optimise="-O1")
             for i, options in enumerate(SANE_OPTIONS)
         ]
         searches = [
             pool.submit(
                 search,
                 folder,
+                model,
                 mutant,
-                [f"-D{mutant}", *MUTANT_OPTIONS.get(mutant, ["-DN=3"])],
+                [f"-D{mutant}", *MUTANT_OPTIONS.get(mutant, ["-DN=3"] if model == RINGS else [])],
                 # Most of the time is compiling.
                 optimise="-O0",
             )
-            for mutant in mutants
+            for mutant, model in mutants.items()
         ]
         for options, future in zip(SANE_OPTIONS, sane, strict=True):
             if wrong := future.result()[1]:

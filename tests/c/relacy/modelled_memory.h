@@ -80,7 +80,7 @@ struct eventfd {
 };
 
 /* Numbers of descriptors. */
-enum { NONE = -1, DATA_FD = 100, SPACE_FD = 101 };
+enum { NONE = -1, CONSUMER_FD = 100, PRODUCER_FD = 101 }; /* whom it wakes */
 
 /* What both sides map: the addresses of the words, and the contents of all others. */
 static rb_control controls[2];
@@ -118,9 +118,9 @@ static inline rl::atomic<uint64_t> *find(const void *address)
 
 static inline eventfd *find(int fd)
 {
-	if (fd != DATA_FD && fd != SPACE_FD)
+	if (fd != CONSUMER_FD && fd != PRODUCER_FD)
 		fail("such descriptor");
-	return &shared->eventfds[fd - DATA_FD];
+	return &shared->eventfds[fd - CONSUMER_FD];
 }
 
 static inline rl::memory_order order_of(int order)
@@ -241,6 +241,10 @@ void memory::begin(uint64_t write_index, uint64_t read_index)
 /* preadv2 */
 #define syscall(number, fd, into, count, low, high, flags)                                         \
 	(modelled::read)(fd, (into)->iov_base, (into)->iov_len)
+/* One thread of each side: nobody else is asleep, and no timer is passed. */
+#define pthread_mutex_lock(mutex) ((void)(mutex))
+#define pthread_mutex_unlock(mutex) ((void)(mutex))
+#define timerfd_gettime(fd, left) (modelled::fail("timer to look at"), 0)
 #define timerfd_settime(fd, flags, when, before) modelled::set_timer(fd, when)
 
 #endif
