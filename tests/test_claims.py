@@ -102,24 +102,43 @@ def test_lines_of_p99_that_cross_within_their_spread_do_not_cross():
     assert "No line of p99 crosses that of no moderation by more than the spread" in verdict.text
 
 
-def test_a_slower_program_with_the_higher_rate_is_explained_by_its_kicks():
-    rates = {
-        "C": {1: 20.0, 8: 150.0},
-        "Python": {1: 10.0, 8: 500.0},
-        "working": {1: 15.0, 8: 400.0},
-    }
-    kicks = {"C": {1: 2.0, 8: 0.25}, "Python": {1: 2.0, 8: 0.01}, "working": {1: 2.0, 8: 0.02}}
-    text = why_slower("C", "Python", "working", rates, kicks)
-    assert "Python beats C at depth 8" in text
-    assert "C sends 250 for 1,000 requests and Python 10" in text
-    assert "working sends 20, at 400 requests/s" in text
-    assert text.endswith("finds more, and sleeps less.")
-    as_many = why_slower("C", "Python", "working", rates, kicks | {"working": kicks["C"]})
-    assert as_many.endswith("not the reason, and this run does not explain it.")
-    unexplained = why_slower("C", "Python", "working", rates, dict.fromkeys(kicks, kicks["C"]))
-    assert unexplained.endswith("this run does not explain it.")
-    rates["Python"] = rates["C"]
-    assert why_slower("C", "Python", "working", rates, kicks).endswith("at any depth.")
+WAITERS = ("C", "Python", "C that pauses", "Python in threads")
+
+
+def explain(rate=500.0, kicks=(0.25, 0.01, 0.02, 0.1)):
+    """Explain why Python has that rate at depth 8, by kicks for a request."""
+    rates = {name: {1: 20.0, 8: rate if name == "Python" else 150.0} for name in WAITERS}
+    slept = (1.0, 0.2, 0.3, 0.8)
+    of_depth = (
+        {name: {1: at_1, 8: at_8} for name, at_8 in zip(WAITERS, shares, strict=True)}
+        for at_1, shares in ((2.0, kicks), (1.0, slept))
+    )
+    return why_slower(*WAITERS, rates, *of_depth)
+
+
+def test_a_slower_program_with_the_higher_rate_is_explained_by_its_last_look():
+    text = explain()
+    for told in (
+        "Python beats C at depth 8, most at 8, where it sends 10 kicks for 1,000 requests",
+        "and C 250.",
+        "so 20 of 100 looks that found nothing end in a sleep, and 100 in C.",
+        "C that pauses there sends 20, and Python in threads, which prepares less, 100:",
+    ):
+        assert told in text
+    assert text.endswith("what arrives before that look needs no kick.")
+    assert explain(rate=150.0) == " Python is not faster than C at any depth."
+
+
+@pytest.mark.parametrize(
+    "kicks",
+    [
+        pytest.param((0.25, 0.25, 0.02, 0.1), id="as many kicks"),
+        pytest.param((0.25, 0.01, 0.25, 0.1), id="a pause changes nothing"),
+        pytest.param((0.25, 0.01, 0.02, 0.01), id="no pause changes nothing"),
+    ],
+)
+def test_what_the_kicks_do_not_explain_is_said_to_be_unexplained(kicks):
+    assert explain(kicks=kicks).endswith("this run does not explain it.")
 
 
 def test_a_verdict_tells_the_numbers_it_was_made_of():

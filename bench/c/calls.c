@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Requests and answers: the driver keeps so many in flight, the device answers each.
+ * Requests and answers: the driver keeps so many in flight, as Driver.map does in Python, and the
+ * device answers each.
  *
  *   calls --driver CPU --device CPU [--depth N] [--time NS] [--work NS] [--own-work NS]
- *         [--pause NS] [--polling never|adaptive|always] [--max-poll NS] [--busy 1] [--in-turn 1]
+ *         [--pause NS] [--polling never|adaptive|always] [--max-poll NS] [--busy 1]
+ *         [--before-sleep NS]
  *
  * --work is what the device computes for each request, --own-work what the driver computes for each
  * answer. --pause is what the driver sleeps between two requests, for depth 1. With --busy a
- * process that computes all the time shares the device's CPU. With --in-turn the driver sends a
- * request after each answer that it takes, as a map does; else it takes all that have arrived.
+ * process that computes all the time shares the device's CPU. --before-sleep is what both sides do
+ * between a look that found nothing and the last look before the sleep.
  */
 #include "sides.h"
 
@@ -17,7 +19,7 @@
 #define DEPTH_MAX 1024
 
 static uint64_t driver_cpu, device_cpu = 1, depth = 1, time_ns = 100000000, work_ns, own_work_ns;
-static uint64_t pause_ns, polling = RB_POLL_NEVER, max_poll_ns = 100000, busy, in_turn;
+static uint64_t pause_ns, polling = RB_POLL_NEVER, max_poll_ns = 100000, busy;
 static uint64_t stamps[DEPTH_MAX];
 
 static void answer_all(rb_channel *device)
@@ -63,21 +65,19 @@ static void request(rb_channel *driver, uint64_t token)
 		fail("rb_send failed");
 }
 
-static uint64_t reap(rb_channel *driver, uint64_t most)
+/* False when no answer is there. */
+static bool reap(rb_channel *driver)
 {
-	struct rb_consumer *consumer = &driver->consumer;
-	uint64_t reaped = 0;
 	uint8_t answer[PAYLOAD];
-	int64_t length = 0;
+	int64_t length = rb_recv(driver, answer, sizeof(answer), 0);
 
-	while (reaped < most && (length = rb_recv(driver, answer, sizeof(answer), 0)) >= 0) {
-		keep_sample(clock_ns() - stamps[consumer->frame.token % DEPTH_MAX]);
-		work_for(own_work_ns);
-		reaped++;
-	}
-	if (length < 0 && length != -EAGAIN)
+	if (length == -EAGAIN)
+		return false;
+	if (length < 0)
 		fail("rb_recv failed");
-	return reaped;
+	keep_sample(clock_ns() - stamps[driver->consumer.frame.token % DEPTH_MAX]);
+	work_for(own_work_ns);
+	return true;
 }
 
 static uint64_t call_until(rb_channel *driver, uint64_t over)
@@ -92,21 +92,40 @@ static uint64_t call_until(rb_channel *driver, uint64_t over)
 			request(driver, ++sent);
 			in_flight++;
 		}
-		uint64_t reaped = reap(driver, in_turn ? 1 : UINT64_MAX);
-		in_flight -= reaped;
-		if (!reaped && in_flight)
+		if (reap(driver))
+			in_flight--;
+		else if (in_flight)
 			wait_for(driver, RB_DATA, polling);
 	}
 	return sent;
 }
 
+/* How many of the looks of both sides that found nothing ended in a sleep. */
+static double slept(const struct pair *pair)
+{
+	const struct rb_counters *driver = &pair->driver->consumer.mine->consumer;
+	const struct rb_counters *device = &pair->driver->consumer.theirs->consumer;
+	uint64_t found_nothing = driver->stalls + device->stalls;
+
+	return found_nothing ? (double)(driver->sleeps + device->sleeps) / (double)found_nothing
+			     : 0;
+}
+
 int main(int argc, char **argv)
 {
 	const struct option options[] = {
-		{"--driver", &driver_cpu}, {"--device", &device_cpu}, {"--depth", &depth},
-		{"--time", &time_ns},      {"--work", &work_ns},      {"--own-work", &own_work_ns},
-		{"--pause", &pause_ns},    {"--polling", &polling},   {"--max-poll", &max_poll_ns},
-		{"--busy", &busy},         {"--in-turn", &in_turn},   {NULL, NULL},
+		{"--driver", &driver_cpu},
+		{"--device", &device_cpu},
+		{"--depth", &depth},
+		{"--time", &time_ns},
+		{"--work", &work_ns},
+		{"--own-work", &own_work_ns},
+		{"--pause", &pause_ns},
+		{"--polling", &polling},
+		{"--busy", &busy},
+		{"--max-poll", &max_poll_ns},
+		{"--before-sleep", &before_sleep_ns},
+		{NULL, NULL},
 	};
 	(void)argc;
 	parse(argv, options);
@@ -135,10 +154,10 @@ int main(int argc, char **argv)
 		end(computing);
 	uint64_t kicks = pair.driver->producer.mine->producer.kicks_sent +
 			 pair.driver->producer.theirs->producer.kicks_sent;
-	printf("{\"calls\": %llu, \"rate\": %.1f, \"kicks\": %.5f, \"driver_share\": %.5f, "
-	       "\"device_share\": %.5f, ",
+	printf("{\"calls\": %llu, \"rate\": %.1f, \"kicks\": %.5f, \"slept\": %.5f, "
+	       "\"driver_share\": %.5f, \"device_share\": %.5f, ",
 	       (unsigned long long)sent, (double)sent * 1e9 / lasted, (double)kicks / (double)sent,
-	       driver_ns / lasted, (double)report->cpu_ns / lasted);
+	       slept(&pair), driver_ns / lasted, (double)report->cpu_ns / lasted);
 	print_times();
 	printf("}\n");
 	close_pair(&pair);

@@ -268,6 +268,9 @@ static void set_policy(rb_channel *channel, uint64_t polling, uint64_t max_poll_
 	rb_channel_policy(channel, (int)polling, max_poll_ns, RB_SHARE_ALL, always_kick);
 }
 
+/* What a wait does between a look that found nothing and the last look before it sleeps. */
+static uint64_t before_sleep_ns;
+
 /* As the Python layer waits: it polls as the policy says, then sleeps, unless it polls always. */
 static void wait_for(rb_channel *channel, int want, uint64_t polling)
 {
@@ -275,6 +278,8 @@ static void wait_for(rb_channel *channel, int want, uint64_t polling)
 
 	while (!ready && polling == RB_POLL_ALWAYS)
 		ready = rb_wait_poll(channel, want, -1);
+	if (!ready && before_sleep_ns)
+		spin_until(clock_ns() + before_sleep_ns);
 	if (!ready)
 		ready = rb_wait_sleep(channel, want, -1, -1);
 	if (ready < 0)

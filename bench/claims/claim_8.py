@@ -13,9 +13,9 @@ from claims.verdicts import number, two_cpus
 
 # On one CPU polling only keeps the other side from running, so there is none.
 SLEEPING, POLLING, MANY = (
-    "one at a time, no polling",
-    "one at a time, polling",
-    "128 in flight",
+    "one at a time without polling",
+    "one at a time with polling",
+    "with 128 in flight",
 )
 ONE = {SLEEPING: ("never", 1), MANY: ("never", 128)}
 TWO = {SLEEPING: ("never", 1), POLLING: ("adaptive", 1), MANY: ("adaptive", 128)}
@@ -66,8 +66,8 @@ def claim(bench: Bench) -> Section:
         how=(
             "`bench/c/calls.c`. The device computes so long for each request, and the driver for "
             "each answer. On one CPU neither side polls, since that only keeps the other from "
-            "running; on two it is said. *Polling* and *128 in flight* on two CPUs are with "
-            "adaptive polling; polling on two CPUs is held against one at a time on one CPU. The "
+            "running; on two it is said. Polling is adaptive, and is there *with 128 in flight* on "
+            "two CPUs, too; polling on two CPUs is held against one at a time on one CPU. The "
             "second table is `Driver.call` and `Driver.map` between two Python processes, 64 "
             f"bytes, a handler that returns its payload. Median of {bench.rounds} rounds in turn."
         ),

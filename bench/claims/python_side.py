@@ -7,9 +7,12 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ratios import MESSAGE, connect_when_there
@@ -20,20 +23,29 @@ from ringbell.policy import Polling
 _PR_SET_PDEATHSIG = 1
 
 
-def answer(path: str, cpu: int, polling: Polling) -> None:
+def answer(path: str, cpu: int, polling: Polling, in_thread: bool) -> None:
     # Or it would serve for ever when the benchmark is killed.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    ringbell.serve(path, bytes, cpu=cpu, polling=polling)
+    serve = partial(ringbell.serve, path, bytes, cpu=cpu, polling=polling)
+    if in_thread:
+        threading.Thread(target=serve).start()
+    else:
+        serve()
 
 
 @contextmanager
 def python_driver(
-    folder: Path, cpus: tuple[int, int], polling: Polling
+    folder: Path, cpus: tuple[int, int], polling: Polling, *, in_thread: bool = False
 ) -> Iterator[ringbell.Driver]:
+    """Give a driver whose device answers with what it gets.
+
+    The device is in the main thread of its process, or in another one, which handles no signals.
+    """
     affinity = os.sched_getaffinity(0)
-    path = str(folder / f"{polling}-{cpus[0]}-{cpus[1]}.sock")
+    path = str(folder / f"{polling}-{cpus[0]}-{cpus[1]}-{in_thread}.sock")
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=answer, args=(path, cpus[1], polling), daemon=True)
+    arguments = (path, cpus[1], polling, in_thread)
+    process = context.Process(target=answer, args=arguments, daemon=True)
     process.start()
     try:
         with connect_when_there(path, cpus[0], polling=polling) as driver:
@@ -50,24 +62,47 @@ def call_rate(driver: ringbell.Driver, seconds: float) -> float:
 
 
 def map_rate(driver: ringbell.Driver, depth: int, seconds: float) -> dict[str, float]:
-    """Measure requests of 64 bytes a second with so many in flight, and kicks for each."""
+    """Measure requests of 64 bytes a second with so many in flight, and how both sides waited.
+
+    `kicks` is for each request, `slept` for each look that found nothing.
+    """
     clock = time.perf_counter
 
     def payloads(until: float) -> Iterator[bytes]:
         while clock() < until:
             yield MESSAGE
 
-    kicks, requests = _kicks(driver)
+    before = _Counts.of(driver)
     rate = _rate(seconds, lambda until: sum(1 for _ in driver.map(payloads(until), depth=depth)))
-    kicks_after, requests_after = _kicks(driver)
-    return {"rate": rate, "kicks": (kicks_after - kicks) / (requests_after - requests)}
+    after = _Counts.of(driver)
+    empty = after.empty - before.empty
+    return {
+        "rate": rate,
+        "kicks": (after.kicks - before.kicks) / (after.requests - before.requests),
+        "slept": (after.sleeps - before.sleeps) / empty if empty else 0,
+    }
 
 
-def _kicks(driver: ringbell.Driver) -> tuple[int, int]:
-    """Count the kicks of both sides, and the requests, up to now."""
-    stats = driver.stats()
-    requests = stats.driver.producer
-    return requests.kicks_sent + stats.device.producer.kicks_sent, requests.entries
+@dataclass(frozen=True)
+class _Counts:
+    """Of both sides, up to now."""
+
+    requests: int
+    kicks: int
+    sleeps: int
+    empty: int
+    """Looks that found nothing."""
+
+    @classmethod
+    def of(cls, driver: ringbell.Driver) -> _Counts:
+        stats = driver.stats()
+        sides = (stats.driver, stats.device)
+        return cls(
+            requests=stats.driver.producer.entries,
+            kicks=sum(side.producer.kicks_sent for side in sides),
+            sleeps=sum(side.consumer.sleeps for side in sides),
+            empty=sum(side.consumer.times_empty for side in sides),
+        )
 
 
 def _call(driver: ringbell.Driver, until: float) -> bool:

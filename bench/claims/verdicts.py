@@ -100,10 +100,20 @@ def wake_up(other: Series, same: Series, busy: Series) -> Verdict:
     return Verdict(word, text, titles[word])
 
 
-def why_slower(quick: str, slow: str, like: str, rates: Measured, kicks: Measured) -> str:
-    """Explain where the quicker program has the lower rate, by the kicks of both for a request.
+def why_slower(
+    quick: str,
+    slow: str,
+    later: str,
+    sooner: str,
+    rates: Measured,
+    kicks: Measured,
+    slept: Measured,
+) -> str:
+    """Explain where the quicker program has the lower rate, by how the sides of both wait.
 
-    `like` is the quicker program that was made as slow as the other one.
+    A side that has found nothing looks once more before it sleeps. `later` is the quicker program
+    with a pause before that last look, and `sooner` is the slower one that does less there. `kicks`
+    is for each request, and `slept` for each look that found nothing.
     """
     depths = [
         depth for depth in sorted(rates[quick]) if rates[slow][depth] > 1.1 * rates[quick][depth]
@@ -111,21 +121,25 @@ def why_slower(quick: str, slow: str, like: str, rates: Measured, kicks: Measure
     if not depths:
         return f" {slow} is not faster than {quick} at any depth."
     best = max(depths, key=lambda depth: rates[slow][depth] / rates[quick][depth])
+    of_1000 = {name: number(1000 * kicks[name][best]) for name in kicks}
     text = (
         f" {slow} beats {quick} at depth {', '.join(f'{depth:,.0f}' for depth in depths)}, most at "
-        f"{best:,.0f}. Kicks tell why. There {quick} sends {number(1000 * kicks[quick][best])} for "
-        f"1,000 requests and {slow} {number(1000 * kicks[slow][best])}. "
+        f"{best:,.0f}, where it sends {of_1000[slow]} kicks for 1,000 requests and {quick} "
+        f"{of_1000[quick]}. "
     )
     if kicks[quick][best] <= 2 * kicks[slow][best]:
         return text + "So it is not the kicks, and this run does not explain it."
-    text += f"{like} sends {number(1000 * kicks[like][best])}"
-    if kicks[quick][best] <= 2 * kicks[like][best]:
-        return text + ", so that it is slower is not the reason, and this run does not explain it."
-    return text + (
-        f", at {number(rates[like][best])} requests/s. So {quick} is done with all that is in "
-        f"flight before the other side has woken up, and both sides sleep in each round. "
-        f"{slow} takes longer for each request, so the other side finds more, and sleeps less."
+    text += (
+        f"Before its last look {slow} prepares to be woken by signals, so "
+        f"{number(100 * slept[slow][best])} of 100 looks that found nothing end in a sleep, and "
+        f"{number(100 * slept[quick][best])} in {quick}. {later} there sends {of_1000[later]}, "
+        f"and {sooner}, which prepares less, {of_1000[sooner]}: "
     )
+    later_helps = kicks[later][best] < kicks[quick][best] / 2
+    sooner_harms = kicks[sooner][best] > 1.5 * kicks[slow][best]
+    if later_helps and sooner_harms:
+        return text + "what arrives before that look needs no kick."
+    return text + "that is not the reason, and this run does not explain it."
 
 
 def rate_against_depth(series: Measured, wake_up_us: float) -> Verdict:
@@ -377,7 +391,7 @@ def two_cpus(one: dict[str, Series], two: dict[str, Series]) -> Verdict:
     found += [f"slower {' and '.join(never)}"] if never else []
     titles = {
         HOLDS: "Two CPUs are faster than one",
-        IN_PART: f"Two CPUs are {'; '.join(found) or 'faster than one for some work'}",
+        IN_PART: f"Two CPUs are {', and '.join(found) or 'faster than one for some work'}",
         REFUTED: "Two CPUs are not faster than one",
     }
     return Verdict(word, text + "; ".join(texts) + ".", titles[word])
