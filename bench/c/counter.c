@@ -7,6 +7,8 @@
  * With --held the device is stopped (SIGSTOP) while the kicks are sent, so that it cannot run
  * before the last one; without, it runs as soon as the kernel lets it.
  */
+#include <poll.h>
+
 #include "sides.h"
 
 static uint64_t driver_cpu, device_cpu = 1, kicks = 1, rounds = 20, held;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The memory orders of the real functions against the whole C11 model, by Relacy: two threads that
- * fall asleep and wake each other over ring.c, kick.c, wait.c and sleepers.c of csrc/ as they are. A lost
- * wake-up is a deadlock; contents that are not ordered by the indices are a data race.
+ * fall asleep and wake each other over ring.c, kick.c, wait.c and sleepers.c of csrc/ as they are.
+ * A lost wake-up is a deadlock; contents that are not ordered by the indices are a data race.
  *
  *   orders TEST bound N     every execution with at most N preemptions
  *   orders TEST random N    N random ones
@@ -49,7 +49,8 @@
 #endif
 #include "wait.c"
 
-/* Of owned.c and control.c. A descriptor that is made, and a message, would be the model's fault. */
+/* Of owned.c and control.c. A descriptor that is made, and a message, would be the model's fault.
+ */
 static int no_descriptor()
 {
 	modelled::fail("descriptor to be made");
@@ -61,12 +62,29 @@ int rb_owned_fd(const rb_owned *owned)
 	return owned->fd ? owned->fd : modelled::NONE;
 }
 
-void rb_owned_close(rb_owned *) {}
-int rb_owned_eventfd(rb_owned *) { return no_descriptor(); }
-int rb_owned_timer(rb_owned *) { return no_descriptor(); }
-int rb_owned_epoll(rb_owned *) { return no_descriptor(); }
-int rb_socket_send(int, const char *, size_t, const int *, size_t) { return no_descriptor(); }
-int rb_socket_receive(int, char *, size_t, rb_owned **, int, int *) { return no_descriptor(); }
+void rb_owned_close(rb_owned *)
+{
+}
+int rb_owned_eventfd(rb_owned *)
+{
+	return no_descriptor();
+}
+int rb_owned_timer(rb_owned *)
+{
+	return no_descriptor();
+}
+int rb_owned_epoll(rb_owned *)
+{
+	return no_descriptor();
+}
+int rb_socket_send(int, const char *, size_t, const int *, size_t)
+{
+	return no_descriptor();
+}
+int rb_socket_receive(int, char *, size_t, rb_owned **, int, int *)
+{
+	return no_descriptor();
+}
 #include "sleepers.c"
 
 /* Near the end of the numbers, so that the indices wrap. */
@@ -96,8 +114,8 @@ struct ring : rl::test_suite<ring, 2> {
 		producer->theirs = consumer->theirs = &modelled::controls[!side];
 		producer->write = consumer->next = consumer->write_seen = write;
 		producer->read_seen = consumer->read = read;
-		channel->wake_fd = side == modelled::PRODUCER ? modelled::PRODUCER_FD
-							      : modelled::CONSUMER_FD;
+		channel->wake_fd =
+			side == modelled::PRODUCER ? modelled::PRODUCER_FD : modelled::CONSUMER_FD;
 		producer->kick_fd = modelled::CONSUMER_FD;
 		consumer->kick_fd = modelled::PRODUCER_FD;
 		producer->timer.fd = modelled::CONSUMER_FD;
