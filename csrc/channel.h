@@ -113,9 +113,8 @@ struct rb_consumer {
 /* How a side is closed while threads may be inside of it; closing.c has the rules. */
 struct rb_closing {
 	pthread_mutex_t lock;
-	pthread_cond_t done; /* `over` has been set */
-	bool goodbye;        /* say goodbye at the end */
-	bool over;           /* nobody will use a descriptor any longer */
+	bool goodbye; /* say goodbye at the end */
+	bool over;    /* nobody will use a descriptor any longer */
 };
 
 /* The threads of this side that sleep; sleepers.c has the rules. RB_DATA, RB_SPACE, or both, are
@@ -123,8 +122,10 @@ struct rb_closing {
 struct rb_asleep {
 	int first;  /* the ends of the thread that sleeps on wake_fd; 0: none */
 	int second; /* the ends of the thread that sleeps on an eventfd of its own; 0: none */
-	rb_owned data, space; /* these eventfds, of the consumer and of the producer */
-	rb_owned epoll;       /* what an event loop sleeps on; see rb_pollable */
+	rb_owned data, space;     /* these eventfds, of the consumer and of the producer */
+	rb_owned epoll;           /* what an event loop sleeps on; see rb_pollable */
+	struct rb_waiter *waiter; /* which waits for data here as well, or NULL; see waiter.c */
+	struct rb_member *member; /* of that */
 };
 
 /* One sleep of one thread; see sleepers.c. */
@@ -224,13 +225,23 @@ void rb_kick_producer(struct rb_consumer *consumer);
 int rb_timer_make(void);
 int rb_take_timer(rb_channel *channel);
 
+/* wait.c */
+int rb_look(rb_channel *channel, int want, uint64_t needed);
+void rb_arm(rb_channel *channel, int want, uint64_t needed);
+void rb_disarm(rb_channel *channel, int want);
+
+/* waiter.c */
+void rb_waiter_is_told_of_close(rb_channel *channel);
+
 /* sleepers.c */
+int rb_sleep_for(int fd, int signal_fd, uint64_t timeout_ns);
+bool rb_is_watched(const rb_channel *channel);
 int rb_begin_sleep(rb_channel *channel, struct rb_sleep *sleep);
 int rb_sleep_on(rb_channel *channel, struct rb_sleep *sleep, uint64_t timeout_ns);
 void rb_end_sleep(rb_channel *channel, const struct rb_sleep *sleep);
 int rb_own_fd(rb_channel *channel, int want);
 int rb_make_pollable(rb_channel *channel);
-int rb_event_loop_watches_timer(rb_channel *channel);
+int rb_watch_timer(rb_channel *channel);
 void rb_close_own(rb_channel *channel);
 
 /* closing.c */

@@ -27,20 +27,17 @@
 #include "channel.h"
 #include "life.h"
 
+/* How often rb_channel_finish looks whether the threads inside have left. A condition variable with
+ * the monotonic clock would bind to the newest C library. */
+#define RB_CLOSING_LOOK (100 * RB_US)
+
 void rb_closing_begin(struct rb_closing *closing)
 {
-	pthread_condattr_t monotonic;
-
 	pthread_mutex_init(&closing->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&closing->done, &monotonic);
-	pthread_condattr_destroy(&monotonic);
 }
 
 void rb_closing_end(struct rb_closing *closing)
 {
-	pthread_cond_destroy(&closing->done);
 	pthread_mutex_destroy(&closing->lock);
 }
 
@@ -54,6 +51,7 @@ void rb_channel_stop(rb_channel *channel, int goodbye)
 		closing->goodbye = goodbye != 0;
 		rb_end_life(channel);
 		shutdown(channel->control_fd, SHUT_RD);
+		rb_waiter_is_told_of_close(channel);
 	}
 	/* Pairs with the fence in rb_leave. */
 	rb_fence_full();
@@ -78,7 +76,6 @@ static bool try_to_finish(rb_channel *channel)
 		rb_set(&closing->over);
 		rb_close_own(channel);
 		rb_place_give(&channel->consumer.inside);
-		pthread_cond_broadcast(&closing->done);
 	}
 	rb_place_give(&channel->producer.inside);
 	return rb_load_relaxed_bool(&closing->over);
@@ -96,17 +93,21 @@ static bool am_inside(const rb_channel *channel)
 int rb_channel_finish(rb_channel *channel, uint64_t wait_ns)
 {
 	struct rb_closing *closing = &channel->closing;
+	const struct timespec pause = {.tv_nsec = RB_CLOSING_LOOK};
 	uint64_t until_ns = rb_now_ns() + wait_ns;
-	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ULL),
-				 .tv_nsec = (long)(until_ns % 1000000000ULL)};
 	int status = 0;
 
 	pthread_mutex_lock(&closing->lock);
 	while (!try_to_finish(channel) && !status) {
-		if (am_inside(channel))
+		if (am_inside(channel)) {
 			status = -EDEADLK;
-		else if (pthread_cond_timedwait(&closing->done, &closing->lock, &until))
+		} else if (rb_now_ns() >= until_ns) {
 			status = -EBUSY;
+		} else {
+			pthread_mutex_unlock(&closing->lock);
+			nanosleep(&pause, NULL);
+			pthread_mutex_lock(&closing->lock);
+		}
 	}
 	if (rb_load_relaxed_bool(&closing->over))
 		status = 0;

@@ -95,7 +95,7 @@ int rb_take_timer(rb_channel *channel)
 	bool passed = came == 1 && room && length == (int)strlen(PASSED) && text[0] == PASSED[0];
 	if (!passed || timerfd_gettime(timer->fd, &left))
 		return rb_corrupt(channel);
-	int status = rb_event_loop_watches_timer(channel);
+	int status = rb_watch_timer(channel);
 	return status ? status : 1;
 }
 

@@ -27,7 +27,6 @@ struct owners {
 	rb_owned *first;
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct owners of_this_copy = {PTHREAD_MUTEX_INITIALIZER, NULL};
 static struct owners *owners = &of_this_copy;
 
@@ -44,24 +43,30 @@ static void drop(rb_owned *owned)
 	owned->before = owned->after = NULL;
 }
 
+/* Only the copy whose list it is does something in a fork. */
 static void lock_for_fork(void)
 {
-	pthread_mutex_lock(&owners->lock);
+	if (owners == &of_this_copy)
+		pthread_mutex_lock(&owners->lock);
 }
 
 static void unlock_after_fork(void)
 {
-	pthread_mutex_unlock(&owners->lock);
+	if (owners == &of_this_copy)
+		pthread_mutex_unlock(&owners->lock);
 }
 
 static void close_in_child(void)
 {
+	if (owners != &of_this_copy)
+		return;
 	while (owners->first)
 		drop(owners->first);
 	pthread_mutex_unlock(&owners->lock);
 }
 
-static void watch_forks(void)
+/* When the library is loaded. pthread_once would do it later, but binds to the newest C library. */
+__attribute__((constructor)) static void watch_forks(void)
 {
 	pthread_atfork(lock_for_fork, unlock_after_fork, close_in_child);
 }
@@ -69,7 +74,6 @@ static void watch_forks(void)
 /* Gives the list, for rb_use_owners of another copy of this file. */
 uintptr_t rb_owners(void)
 {
-	pthread_once(&once, watch_forks);
 	return (uintptr_t)owners;
 }
 
@@ -81,8 +85,6 @@ void rb_use_owners(uintptr_t list)
 
 void rb_owned_begin(void)
 {
-	if (owners == &of_this_copy)
-		pthread_once(&once, watch_forks);
 	pthread_mutex_lock(&owners->lock);
 }
 

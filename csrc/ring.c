@@ -3,7 +3,7 @@
  * One ring: room, publish, available, hold, release. No system calls, and nothing about messages.
  *
  * Indices are free-running and compared only by unsigned differences. Two lettered pairs make a
- * lost wake-up impossible: (A) and (B) for data, (C) and (D) for room. `arm` in wait.c holds the
+ * lost wake-up impossible: (A) and (B) for data, (C) and (D) for room. `rb_arm` in wait.c holds the
  * other half of (B) and (D).
  *
  * How slots go back to the producer. A consumer of messages takes frames in order and may be done
@@ -45,7 +45,7 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots,
 			     uint64_t entries)
 {
-	/* (E) pairs with the release in arm: the moderation beside it belongs to this event. */
+	/* (E) pairs with the release in rb_arm: the moderation beside it belongs to this event. */
 	uint64_t event = rb_load_acquire(&producer->theirs->data_event);
 
 	if (need_event(event, old, old + slots)) {
@@ -74,7 +74,7 @@ enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, u
 	/* (A) pairs with the acquire in rb_consumer_look: the slots must be whole before the
 	 * index that offers them, or the consumer reads the previous lap's bytes. */
 	rb_store_release(&producer->mine->write_index, producer->write);
-	/* (B) pairs with the fence in arm: either we see that the consumer has armed, or it sees
+	/* (B) pairs with the fence in rb_arm: either we see that the consumer has armed, or it sees
 	 * this index. Without the fence both can miss, and the consumer sleeps on an entry. */
 	rb_fence_full();
 	return wake_for(producer, old, slots, entries);
@@ -151,7 +151,7 @@ bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read)
 	consumer->read = read;
 	/* (C) pairs with the acquire in rb_producer_room. */
 	rb_store_release(&consumer->mine->read_index, read);
-	/* (D) pairs with the fence in arm: either we see that the producer has armed, or
+	/* (D) pairs with the fence in rb_arm: either we see that the producer has armed, or
 	 * it sees this index. */
 	rb_fence_full();
 	uint64_t event = rb_load_relaxed(&consumer->theirs->space_event);

@@ -9,7 +9,7 @@
  *     the second      comes while the first is asleep. It sleeps on an eventfd of its own end.
  *                     Woken, it looks; if it sleeps again, it may be the first.
  *     an event loop   sleeps on wake_fd at any time, and on the eventfd of the consumer's end. When
- *                     a thread that waits for room has drained wake_fd, it kicks that eventfd.
+ *     or a waiter     a thread that waits for room has drained wake_fd, it kicks that eventfd.
  *
  * The first drains wake_fd, and then wakes the others. So after each drain everybody looks for whom
  * the kick may have been. tests/model/sleepers.pml searches this in full.
@@ -20,6 +20,7 @@
 #include "channel.h"
 #include "life.h"
 #include "owned.h"
+#include "waiter.h"
 
 static rb_owned *own(rb_channel *channel, int want)
 {
@@ -32,25 +33,50 @@ int rb_own_fd(rb_channel *channel, int want)
 	return rb_owned_fd(own(channel, want));
 }
 
+static int watch(rb_channel *channel, int fd, uint32_t events)
+{
+	struct epoll_event event = {.events = events};
+
+	return epoll_ctl(channel->asleep.epoll.fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* Whether an event loop or a waiter may sleep for data. */
+bool rb_is_watched(const rb_channel *channel)
+{
+	return channel->asleep.epoll.fd || channel->asleep.waiter;
+}
+
+/* The waiter watches the consumer's eventfd from the first sleep on that is not its own. */
+static int let_waiter_watch(rb_channel *channel)
+{
+	struct rb_asleep *asleep = &channel->asleep;
+	int status = 0;
+
+	if (!asleep->data.fd)
+		status = rb_owned_eventfd(&asleep->data);
+	if (!status)
+		status = rb_waiter_watches(asleep->waiter, asleep->member, asleep->data.fd);
+	return status == -EEXIST ? 0 : status;
+}
+
 /* A thread counts as asleep from here on, before it arms and looks for the last time: whoever
  * drains wake_fd after that look wakes it as well. Returns 0, or -errno when there is no descriptor
  * for the second; then it is not asleep. */
 int rb_begin_sleep(rb_channel *channel, struct rb_sleep *sleep)
 {
 	struct rb_asleep *asleep = &channel->asleep;
-	int status = 0;
+	rb_owned *mine = own(channel, sleep->want);
 
 	sleep->drained = false;
 	pthread_mutex_lock(&channel->closing.lock);
 	sleep->first = !asleep->first;
-	if (sleep->first) {
+	int status = asleep->waiter ? let_waiter_watch(channel) : 0;
+	if (!status && !sleep->first && !mine->fd)
+		status = rb_owned_eventfd(mine);
+	if (!status && sleep->first)
 		asleep->first = sleep->want;
-	} else {
-		rb_owned *mine = own(channel, sleep->want);
-		status = mine->fd ? 0 : rb_owned_eventfd(mine);
-		if (!status)
-			asleep->second = sleep->want;
-	}
+	else if (!status)
+		asleep->second = sleep->want;
 	pthread_mutex_unlock(&channel->closing.lock);
 	return status;
 }
@@ -67,7 +93,7 @@ void rb_end_sleep(rb_channel *channel, const struct rb_sleep *sleep)
 		asleep->first = 0;
 	if (sleep->first && asleep->second)
 		rb_kick(rb_own_fd(channel, asleep->second));
-	else if (sleep->drained && !(sleep->want & RB_DATA) && asleep->epoll.fd)
+	else if (sleep->drained && !(sleep->want & RB_DATA) && rb_is_watched(channel))
 		rb_kick(rb_own_fd(channel, RB_DATA));
 	pthread_mutex_unlock(&channel->closing.lock);
 }
@@ -103,6 +129,14 @@ static int drain(rb_channel *channel, struct rb_sleep *sleep, const struct pollf
 	return status ? status : ended;
 }
 
+static struct timespec timespec_of(uint64_t ns)
+{
+	return (struct timespec){
+		.tv_sec = (time_t)(ns / 1000000000ULL),
+		.tv_nsec = (long)(ns % 1000000000ULL),
+	};
+}
+
 /* Asks the kernel to wait; returns what `drain` returns. */
 int rb_sleep_on(rb_channel *channel, struct rb_sleep *sleep, uint64_t timeout_ns)
 {
@@ -116,29 +150,36 @@ int rb_sleep_on(rb_channel *channel, struct rb_sleep *sleep, uint64_t timeout_ns
 		{.fd = data ? rb_owned_fd(&channel->consumer.timer) : -1, .events = POLLIN},
 		{.fd = sleep->signal_fd, .events = POLLIN},
 	};
-	struct timespec timeout = {
-		.tv_sec = (time_t)(timeout_ns / 1000000000ULL),
-		.tv_nsec = (long)(timeout_ns % 1000000000ULL),
-	};
+	struct timespec timeout = timespec_of(timeout_ns);
 
 	if (ppoll(fds, WATCHED, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL) < 0)
 		return -errno;
 	return drain(channel, sleep, fds);
 }
 
-/* ---- an event loop ---- */
-
-static int watch(rb_channel *channel, int fd, uint32_t events)
+/* The same for a descriptor that is not a channel's; returns whether it is readable, or -EINTR. */
+int rb_sleep_for(int fd, int signal_fd, uint64_t timeout_ns)
 {
-	struct epoll_event event = {.events = events};
+	struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
+	struct timespec timeout = timespec_of(timeout_ns);
 
-	return epoll_ctl(channel->asleep.epoll.fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+	if (ppoll(fds, 2, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL) < 0)
+		return -errno;
+	return fds[1].revents ? -EINTR : fds[0].revents != 0;
 }
 
+/* ---- an event loop ---- */
+
 /* The peer has passed its timer. */
-int rb_event_loop_watches_timer(rb_channel *channel)
+int rb_watch_timer(rb_channel *channel)
 {
-	return channel->asleep.epoll.fd ? watch(channel, channel->consumer.timer.fd, EPOLLIN) : 0;
+	struct rb_asleep *asleep = &channel->asleep;
+	int fd = channel->consumer.timer.fd;
+	int status = asleep->epoll.fd ? watch(channel, fd, EPOLLIN) : 0;
+
+	if (!status && asleep->waiter)
+		status = rb_waiter_watches(asleep->waiter, asleep->member, fd);
+	return status;
 }
 
 static int make_epoll(rb_channel *channel)
@@ -155,7 +196,7 @@ static int make_epoll(rb_channel *channel)
 	if (!status)
 		status = watch(channel, channel->control_fd, EPOLLIN | EPOLLRDHUP);
 	if (!status && channel->consumer.timer.fd)
-		status = rb_event_loop_watches_timer(channel);
+		status = watch(channel, channel->consumer.timer.fd, EPOLLIN);
 	if (status)
 		rb_owned_close(&asleep->epoll);
 	return status;

@@ -45,7 +45,7 @@ static int look_at_rings(rb_channel *channel, int want, uint64_t needed)
 }
 
 /* The part of `want` that is ready; 0 when nothing is ready yet; -errno when nothing will come. */
-static int look(rb_channel *channel, int want, uint64_t needed)
+int rb_look(rb_channel *channel, int want, uint64_t needed)
 {
 	int ready = look_at_rings(channel, want, needed);
 
@@ -64,7 +64,7 @@ static int look(rb_channel *channel, int want, uint64_t needed)
 /* ---- arming ---- */
 
 /* Tells the peer from which index on we want a kick, for everything in `want`. */
-static inline void arm(rb_channel *channel, int want, uint64_t needed)
+void rb_arm(rb_channel *channel, int want, uint64_t needed)
 {
 	struct rb_producer *producer = &channel->producer;
 	struct rb_consumer *consumer = &channel->consumer;
@@ -91,7 +91,7 @@ static inline void arm(rb_channel *channel, int want, uint64_t needed)
 
 /* Moves the events behind their indices again, so that the peer does not kick a side that is
  * awake. */
-static void disarm(rb_channel *channel, int want)
+void rb_disarm(rb_channel *channel, int want)
 {
 	if (want & RB_DATA)
 		rb_store_relaxed(&channel->consumer.mine->data_event, channel->consumer.next - 1);
@@ -135,8 +135,8 @@ static int settle(rb_channel *channel)
 		status = rb_sleep_on(channel, &sleep, 0);
 		rb_end_sleep(channel, &sleep);
 	}
-	arm(channel, RB_DATA, 0);
-	int ready = look(channel, RB_DATA, 0);
+	rb_arm(channel, RB_DATA, 0);
+	int ready = rb_look(channel, RB_DATA, 0);
 	stay_readable_if(channel, ready != 0);
 	return ready || status >= 0 ? ready : status;
 }
@@ -190,7 +190,7 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	uint64_t needed = enough;
 	if (want == RB_SPACE && budget && needed < channel->producer.count / 8)
 		needed = channel->producer.count / 8;
-	int ready = look(channel, want, needed);
+	int ready = rb_look(channel, want, needed);
 	/* A side that waits cannot send later the kick that it holds back. */
 	if (!ready && budget)
 		rb_kick_if_owed_leaving_timer(&channel->producer);
@@ -199,14 +199,14 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 		rb_look_for_peer_at_times(channel, now);
 		for (int i = 0; i < RB_LOOKS && !ready; i++) {
 			rb_cpu_relax();
-			ready = look(channel, want, needed);
+			ready = rb_look(channel, want, needed);
 			looks++;
 		}
 	}
 	if (ready > 0 && ready & RB_DATA)
 		rb_pace_waited(&channel->consumer.pace, looks);
 	if (!ready && needed != enough)
-		ready = look(channel, want, enough);
+		ready = rb_look(channel, want, enough);
 	if (!ready && want & RB_DATA && is_pollable(channel))
 		ready = settle(channel);
 	if (budget)
@@ -284,8 +284,8 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 		if (ready)
 			break;
 		uint64_t needed = patient ? at_first(&channel->producer, enough) : enough;
-		arm(channel, want, needed);
-		ready = look(channel, want, enough);
+		rb_arm(channel, want, needed);
+		ready = rb_look(channel, want, enough);
 		bool over = ready || !time_left(began, timeout);
 		int ended = RB_TIME_OVER;
 		if (!over) {
@@ -301,7 +301,7 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 		rb_end_sleep(channel, &sleep);
 		if (over)
 			break;
-		ready = ended < 0 ? ended : look(channel, want, enough);
+		ready = ended < 0 ? ended : rb_look(channel, want, enough);
 		if (ready > 0) {
 			rb_count(&counters->wakeups, 1);
 			rb_poller_slept(poller, counters, rb_now_ns() - poller->began_ns);
@@ -312,12 +312,12 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 			break;
 		patient = false;
 	}
-	if (want & RB_DATA && is_pollable(channel)) {
+	if (want & RB_DATA && rb_is_watched(channel)) {
 		/* It stays armed while there is nothing to take. */
 		stay_readable_if(channel, ready != 0);
 		want &= ~RB_DATA;
 	}
-	disarm(channel, want);
+	rb_disarm(channel, want);
 	return ready;
 }
 

@@ -49,6 +49,7 @@ from ringbell.ring.producer import Producer
 from ringbell.stats import ConsumerCounters, PollingCounters, ProducerCounters, SideStats, Stats
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 from ringbell.streams.opening import consume, produce
+from ringbell.waiting import Waiter, wait
 
 if TYPE_CHECKING:
     from ringbell.streams.record_consumer import RecordConsumer
@@ -86,11 +87,13 @@ __all__ = [
     "RingbellError",
     "SideStats",
     "Stats",
+    "Waiter",
     "connect",
     "consume",
     "listen",
     "produce",
     "serve",
+    "wait",
 ]
 
 # NumPy takes longer to load than all the rest, and only records need it.

@@ -325,3 +325,42 @@ class Request:
         """
 
 def close_side(address: int, goodbye: bool, patience_ns: int, /) -> bool: ...
+
+_Waited = TypeVar("_Waited")
+
+class Waiter(Generic[_Waited]):
+    """Waits for many ends at once, for one thread at a time."""
+    def __new__(cls, polling: int, max_poll_ns: int) -> Self: ...
+    def __len__(self) -> int: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    def add(self, what: _Waited, /) -> None:
+        """Wait for `what`, too: a driver, a device, a consumer, or an object with a `fileno()`.
+
+        The thread that waits is the one that takes from it. Raises ValueError when a waiter
+        waits for it already, TypeError for a producer and for what has no descriptor,
+        ChannelClosed after its close, OSError when the descriptor cannot be waited for.
+        """
+    def remove(self, what: _Waited, /) -> None:
+        """Wait for it no longer. Raises KeyError when the waiter does not wait for it."""
+    def wait(self, timeout: float | None = None) -> list[_Waited]:
+        """Wait until something can be taken from a member; give a list of all such members.
+
+        A member is in the list when it has something to take, or when its next call says
+        why nothing more comes (EndOfStream, PeerLost, ChannelClosed). Those that are always
+        ready come in turn; the list has 256 members at most. Polls for a while, as the
+        waiter's options say, and sleeps then: once, for whatever arrives. Gives an empty
+        list when nothing came within `timeout` seconds; None waits for ever, 0 only looks.
+        A signal handler that raises ends the wait, and nothing is lost.
+
+        Raises RuntimeError when another thread is inside of the waiter, or when the waiter
+        has no members and `timeout` is None.
+        """
+    def close(self) -> None:
+        """Wait for nothing any longer. The members stay open. Closing twice does nothing."""
+    def _counts(self) -> tuple[int, int, int]: ...

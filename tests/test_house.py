@@ -92,6 +92,7 @@ SHOWN = {
     "Request": "complete fail payload token",
     "SideStats": "consumer producer",
     "Stats": "device dri driver dwi iri iwi memory",
+    "Waiter": "add close remove wait",
 }
 CLASSES = [name for name in ringbell.__all__ if isinstance(getattr(ringbell, name), type)]
 

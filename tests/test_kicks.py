@@ -486,7 +486,7 @@ def test_a_block_that_outlives_a_channel_that_nobody_closed_kicks_nobody_else(as
     block = driver.doorbell.coalesce()
     block.__enter__()
     driver.doorbell.send(b"x")
-    data = driver._channel._descriptors[0]
+    data = driver._channel._descriptors[1]
     with pytest.warns(ResourceWarning):
         driver._channel.__del__()
     made = os.eventfd(0, os.EFD_NONBLOCK)

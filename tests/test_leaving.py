@@ -236,7 +236,7 @@ def test_a_driver_that_breaks_the_format_does_not_end_the_service(start, connect
     mine = ringbell._ffi.lib.rb_channel_mine(driver._channel.handle)
     words = ringbell._ffi.ffi.buffer(mine - page, 8)
     words[:] = b"\xff" * 8  # dwi
-    os.eventfd_write(driver._channel._descriptors[0], 1)  # a kick, in case the device sleeps
+    os.eventfd_write(driver._channel._descriptors[1], 1)  # a kick, in case the device sleeps
     with pytest.raises(ringbell.EndOfStream):
         driver.interrupt.recv()
     assert connect().call(b"next") == b"NEXT"

@@ -5,12 +5,11 @@
 #include "../owned.h"
 #include "python.h"
 
-PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *producer_type, *consumer_type,
-	*frame_type, *map_type, *completion_type, *request_type, *block_type;
+PyTypeObject *side_type, *record_consumer_type, *end_type, *taking_type, *iterator_type, *loan_type,
+	*producer_type, *consumer_type, *frame_type, *map_type, *completion_type, *request_type,
+	*block_type;
 struct errors errors;
 struct names names;
-
-static PyTypeObject *side_type;
 
 /* A base comes before its subclasses. `name` is NULL for a type that only C makes. */
 static const struct {
@@ -28,7 +27,7 @@ static const struct {
 	{&producer_spec, &end_type, &producer_type, "MessageProducer"},
 	{&consumer_spec, &end_type, &consumer_type, "MessageConsumer"},
 	{&record_producer_spec, &end_type, NULL, "RecordProducer"},
-	{&record_consumer_spec, &end_type, NULL, "RecordConsumer"},
+	{&record_consumer_spec, &end_type, &record_consumer_type, "RecordConsumer"},
 	{&driver_spec, &side_type, NULL, "Driver"},
 	{&device_spec, &side_type, NULL, "Device"},
 	{&frame_spec, NULL, &frame_type, "Frame"},
@@ -36,6 +35,7 @@ static const struct {
 	{&coalescing_spec, NULL, NULL, "Coalescing"},
 	{&completion_spec, NULL, &completion_type, "Completion"},
 	{&request_spec, NULL, &request_type, "Request"},
+	{&waiter_spec, NULL, NULL, "Waiter"},
 };
 
 static int add_types(PyObject *module)
@@ -68,6 +68,7 @@ static int find_errors(void)
 		{&errors.peer_lost, "PeerLost"},
 		{&errors.request_failed, "RequestFailed"},
 		{&errors.message_too_long, "MessageTooLong"},
+		{&errors.channel_closed, "ChannelClosed"},
 	};
 	PyObject *module = PyImport_ImportModule("ringbell.errors");
 

@@ -351,13 +351,14 @@ void map_answer_arrived(struct map *map, struct answer *answer);
 
 /* ---- module.c ---- */
 
-extern PyTypeObject *end_type, *taking_type, *iterator_type, *loan_type, *producer_type,
-	*consumer_type, *frame_type, *map_type, *completion_type, *request_type, *block_type;
+extern PyTypeObject *side_type, *record_consumer_type, *end_type, *taking_type, *iterator_type,
+	*loan_type, *producer_type, *consumer_type, *frame_type, *map_type, *completion_type,
+	*request_type, *block_type;
 
 /* The classes of ringbell.errors. */
 extern struct errors {
 	PyObject *ring_full, *ring_empty, *end_of_stream, *peer_lost, *request_failed,
-		*message_too_long;
+		*message_too_long, *channel_closed;
 } errors;
 
 /* What is looked up once. */
@@ -367,6 +368,6 @@ extern struct names {
 
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, producer_spec, consumer_spec,
 	frame_spec, coalescing_spec, side_spec, driver_spec, map_spec, completion_spec, device_spec,
-	request_spec, record_producer_spec, record_consumer_spec, block_spec;
+	request_spec, record_producer_spec, record_consumer_spec, block_spec, waiter_spec;
 
 #endif

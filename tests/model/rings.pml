@@ -392,8 +392,8 @@ inline rb_consumer_release(side, index, word)
 	}
 }
 
-/* wait.c: arm. The event for space lies before the index at which one slot is free. */
-inline arm(side, want)
+/* wait.c: rb_arm. The event for space lies before the index at which one slot is free. */
+inline rb_arm(side, want)
 {
 	if
 	:: want & DATA -> store(side, DATA_EVENT(CONSUMES(side)), own[side].next)
@@ -419,8 +419,8 @@ inline arm(side, want)
 	fi
 }
 
-/* wait.c: disarm */
-inline disarm(side, want)
+/* wait.c: rb_disarm */
+inline rb_disarm(side, want)
 {
 	if
 	:: want & DATA ->
@@ -436,8 +436,8 @@ inline disarm(side, want)
 
 #define GONE 2
 
-/* wait.c: look. ready is GONE when the peer is, and nothing more will come. */
-inline look(side, want, ready, word)
+/* wait.c: rb_look. ready is GONE when the peer is, and nothing more will come. */
+inline rb_look(side, want, ready, word)
 {
 	ready = 0;
 	if
@@ -547,7 +547,7 @@ inline drain(side, want)
 /* wait.c: rb_wait_poll, as one look, and rb_wait_sleep */
 inline wait_for(side, want, ready, word)
 {
-	look(side, want, ready, word);
+	rb_look(side, want, ready, word);
 	if
 	:: side == DRIVER && !ready ->
 #ifndef MUTANT_SLEEPS_OWING_A_KICK
@@ -561,13 +561,13 @@ inline wait_for(side, want, ready, word)
 	:: ready -> break
 	:: else ->
 #ifdef MUTANT_ARM_AFTER_LAST_LOOK
-		look(side, want, ready, word);
-		arm(side, want);
+		rb_look(side, want, ready, word);
+		rb_arm(side, want);
 #elif defined(MUTANT_NO_LOOK_AFTER_ARM)
-		arm(side, want);
+		rb_arm(side, want);
 #else
-		arm(side, want);
-		look(side, want, ready, word);
+		rb_arm(side, want);
+		rb_look(side, want, ready, word);
 #endif
 		if
 		:: ready -> break
@@ -577,7 +577,7 @@ inline wait_for(side, want, ready, word)
 		drain(side, want);
 #endif
 		rb_sleep_on(side, want);
-		look(side, want, ready, word)
+		rb_look(side, want, ready, word)
 	od;
 #ifdef POLLABLE
 	if
@@ -590,10 +590,10 @@ inline wait_for(side, want, ready, word)
 #else
 		skip
 #endif
-	:: else -> disarm(side, want)
+	:: else -> rb_disarm(side, want)
 	fi
 #else
-	disarm(side, want)
+	rb_disarm(side, want)
 #endif
 }
 
@@ -604,10 +604,10 @@ inline settle(side, ready, word)
 	drain(side, DATA);
 #endif
 #ifndef MUTANT_UNREADABLE_UNARMED
-	arm(side, DATA);
+	rb_arm(side, DATA);
 #endif
 #ifndef MUTANT_UNREADABLE_UNLOOKED
-	look(side, DATA, ready, word);
+	rb_look(side, DATA, ready, word);
 #endif
 #ifdef MUTANT_UNREADABLE_AFTER_THE_LOOK
 	drain(side, DATA);
@@ -625,7 +625,7 @@ inline event_loop(side, ready, word)
 {
 	do
 	:: IS_READABLE(side) ->
-		look(side, DATA, ready, word);
+		rb_look(side, DATA, ready, word);
 		if
 		:: !ready -> settle(side, ready, word)
 		:: else

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Waiting for many ends at once, and for other objects with a descriptor.
+ */
+#include <string.h>
+
+#include "../life.h"
+#include "../waiter.h"
+#include "python.h"
+
+/* Objects that one wait gives at most; the others are given by the next. */
+#define MOST 256
+
+struct waiter {
+	PyObject_HEAD rb_waiter *core;
+	uint64_t inside;  /* the thread that is in one of its methods */
+	bool sleeps;      /* once it has polled in vain */
+	PyObject *places; /* of the objects in `waited`, by their address */
+	struct waited {
+		PyObject *what; /* NULL: the place is free */
+		rb_member *member;
+	} *waited;
+	Py_ssize_t count, room;
+};
+
+/* ---- who is inside ---- */
+
+static bool enter(struct waiter *waiter)
+{
+	if (!waiter->core) {
+		PyErr_SetString(errors.channel_closed,
+				"this waiter has been closed; make another one");
+		return false;
+	}
+	if (rb_enter(&waiter->inside))
+		return true;
+	PyErr_SetString(
+		PyExc_RuntimeError,
+		"this waiter is in use: another thread (or the code that this signal handler "
+		"interrupted) is inside it; a waiter is for one thread at a time");
+	return false;
+}
+
+static void leave(struct waiter *waiter)
+{
+	rb_place_give(&waiter->inside);
+}
+
+/* ---- members ---- */
+
+/* The end that is waited for, if `what` is a side, a consumer or a stream that is consumed. */
+static struct end *end_of(PyObject *what)
+{
+	if (PyObject_TypeCheck(what, side_type))
+		return &((struct side *)what)->consumer->end;
+	if (PyObject_TypeCheck(what, consumer_type) ||
+	    PyObject_TypeCheck(what, record_consumer_type))
+		return (struct end *)what;
+	return NULL;
+}
+
+static bool refuse_producer(PyObject *what)
+{
+	if (!PyObject_TypeCheck(what, end_type) || end_of(what))
+		return true;
+	PyErr_SetString(PyExc_TypeError, "a producer has nothing to take; wait for the consumers, "
+					 "drivers and devices of this process");
+	return false;
+}
+
+static bool add_failed(struct end *end, int status)
+{
+	if (status == -EBUSY || status == -EEXIST) {
+		PyErr_SetString(PyExc_ValueError, "a waiter waits for this already");
+	} else if (end) {
+		end_fail(end, status);
+	} else {
+		errno = -status;
+		PyErr_SetFromErrno(PyExc_OSError);
+	}
+	return false;
+}
+
+static bool add_member(struct waiter *waiter, PyObject *what, uint64_t place)
+{
+	struct end *end = end_of(what);
+	rb_member **member = &waiter->waited[place].member;
+
+	if (end) {
+		int status = rb_waiter_add(waiter->core, end->core, place, member);
+		return !status || add_failed(end, status);
+	}
+	int fd = PyObject_AsFileDescriptor(what);
+	if (fd < 0)
+		return false;
+	int status = rb_waiter_add_fd(waiter->core, fd, place, member);
+	return !status || add_failed(NULL, status);
+}
+
+/* A free place among the objects, or -1 with an exception. */
+static Py_ssize_t find_place(struct waiter *waiter)
+{
+	for (Py_ssize_t place = waiter->count; place < waiter->room; place++)
+		if (!waiter->waited[place].what)
+			return place;
+	for (Py_ssize_t place = 0; place < waiter->room; place++)
+		if (!waiter->waited[place].what)
+			return place;
+	Py_ssize_t room = waiter->room ? 2 * waiter->room : 8;
+	struct waited *waited = PyMem_Realloc(waiter->waited, (size_t)room * sizeof(*waited));
+	if (!waited) {
+		PyErr_NoMemory();
+		return -1;
+	}
+	memset(waited + waiter->room, 0, (size_t)(room - waiter->room) * sizeof(*waited));
+	Py_ssize_t place = waiter->room;
+	waiter->waited = waited;
+	waiter->room = room;
+	return place;
+}
+
+static bool add(struct waiter *waiter, PyObject *what)
+{
+	PyObject *address = PyLong_FromVoidPtr(what);
+	Py_ssize_t place = address && refuse_producer(what) ? find_place(waiter) : -1;
+	PyObject *number = place < 0 ? NULL : PyLong_FromSsize_t(place);
+	bool added = false;
+
+	if (number && PyDict_Contains(waiter->places, address))
+		PyErr_SetString(PyExc_ValueError, "this waiter waits for this already");
+	else if (number && add_member(waiter, what, (uint64_t)place)) {
+		added = !PyDict_SetItem(waiter->places, address, number);
+		if (added) {
+			waiter->waited[place].what = Py_NewRef(what);
+			waiter->count++;
+		} else {
+			rb_waiter_remove(waiter->core, waiter->waited[place].member);
+		}
+	}
+	Py_XDECREF(address);
+	Py_XDECREF(number);
+	return added;
+}
+
+static void remove_at(struct waiter *waiter, Py_ssize_t place)
+{
+	PyObject *what = waiter->waited[place].what;
+
+	rb_waiter_remove(waiter->core, waiter->waited[place].member);
+	waiter->waited[place].what = NULL;
+	waiter->count--;
+	Py_DECREF(what);
+}
+
+static bool remove_it(struct waiter *waiter, PyObject *what)
+{
+	PyObject *address = PyLong_FromVoidPtr(what);
+	PyObject *number = address ? PyDict_GetItemWithError(waiter->places, address) : NULL;
+	Py_ssize_t place = number ? PyLong_AsSsize_t(number) : -1;
+
+	if (address && !number && !PyErr_Occurred())
+		PyErr_SetString(PyExc_KeyError, "this waiter does not wait for this");
+	if (number && !PyDict_DelItem(waiter->places, address))
+		remove_at(waiter, place);
+	Py_XDECREF(address);
+	return !PyErr_Occurred();
+}
+
+/* ---- waiting ---- */
+
+struct wait {
+	rb_waiter *core;
+	bool sleeps;
+	uint64_t keys[MOST];
+	int64_t left;
+};
+
+static int poll_among(struct wait *wait)
+{
+	int ready = rb_waiter_look(wait->core, wait->keys, MOST);
+
+	if (ready || !wait->left)
+		return ready;
+	Py_BEGIN_ALLOW_THREADS
+	ready = rb_waiter_poll(wait->core, wait->keys, MOST, wait->left);
+	Py_END_ALLOW_THREADS
+	return ready;
+}
+
+static int sleep_among(void *what, int signal_fd)
+{
+	struct wait *wait = what;
+
+	return rb_waiter_sleep(wait->core, wait->keys, MOST, wait->left, signal_fd);
+}
+
+/* The number of keys, 0 when the time is over, or -1 with an exception. */
+static int wait_for_any(struct wait *wait, struct patience *patience)
+{
+	for (;;) {
+		wait->left = patience_left(patience);
+		int ready = poll_among(wait);
+		if (!ready && wait->left && wait->sleeps) {
+			wait->left = patience_left(patience);
+			ready = sleep_watching_signals(sleep_among, wait);
+		}
+		if (PyErr_Occurred() || PyErr_CheckSignals())
+			return -1;
+		if (ready > 0 || (!ready && !patience_left(patience)))
+			return ready;
+		if (ready < 0 && ready != -EINTR) {
+			errno = -ready;
+			PyErr_SetFromErrno(PyExc_OSError);
+			return -1;
+		}
+	}
+}
+
+static PyObject *objects_of(const struct waiter *waiter, const struct wait *wait, int count)
+{
+	PyObject *objects = PyList_New(count);
+
+	for (int i = 0; objects && i < count; i++)
+		PyList_SetItem(objects, i, Py_NewRef(waiter->waited[wait->keys[i]].what));
+	return objects;
+}
+
+PyDoc_STRVAR(
+	wait_doc,
+	"wait($self, timeout=None)\n--\n\n"
+	"Wait until something can be taken from a member; give a list of all such members.\n\n"
+	"A member is in the list when it has something to take, or when its next call says\n"
+	"why nothing more comes (EndOfStream, PeerLost, ChannelClosed). Those that are always\n"
+	"ready come in turn; the list has 256 members at most. Polls for a while, as the\n"
+	"waiter's options say, and sleeps then: once, for whatever arrives. Gives an empty\n"
+	"list when nothing came within `timeout` seconds; None waits for ever, 0 only looks.\n"
+	"A signal handler that raises ends the wait, and nothing is lost.\n\n"
+	"Raises RuntimeError when another thread is inside of the waiter, or when the waiter\n"
+	"has no members and `timeout` is None.");
+
+static PyObject *waiter_wait(PyObject *self, PyObject *args, PyObject *keywords)
+{
+	static char *names[] = {"timeout", NULL};
+	struct waiter *waiter = (struct waiter *)self;
+	PyObject *timeout = Py_None, *objects = NULL;
+	struct wait wait = {.core = waiter->core, .sleeps = waiter->sleeps};
+	struct patience patience;
+
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O", names, &timeout) ||
+	    !patience_from(&patience, timeout) || !enter(waiter))
+		return NULL;
+	if (!waiter->count && patience.for_ever) {
+		PyErr_SetString(PyExc_RuntimeError,
+				"this waiter has no members, so nothing would "
+				"ever end its wait; add some, or give a timeout");
+	} else {
+		int count = wait_for_any(&wait, &patience);
+		if (count >= 0)
+			objects = objects_of(waiter, &wait, count);
+	}
+	leave(waiter);
+	return objects;
+}
+
+/* ---- the type ---- */
+
+PyDoc_STRVAR(
+	add_doc,
+	"add($self, what, /)\n--\n\n"
+	"Wait for `what`, too: a driver, a device, a consumer, or an object with a `fileno()`.\n\n"
+	"The thread that waits is the one that takes from it. Raises ValueError when a waiter\n"
+	"waits for it already, TypeError for a producer and for what has no descriptor,\n"
+	"ChannelClosed after its close, OSError when the descriptor cannot be waited for.");
+
+static PyObject *waiter_add(PyObject *self, PyObject *what)
+{
+	struct waiter *waiter = (struct waiter *)self;
+
+	if (!enter(waiter))
+		return NULL;
+	bool added = add(waiter, what);
+	leave(waiter);
+	return added ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(remove_doc,
+	     "remove($self, what, /)\n--\n\n"
+	     "Wait for it no longer. Raises KeyError when the waiter does not wait for it.");
+
+static PyObject *waiter_remove(PyObject *self, PyObject *what)
+{
+	struct waiter *waiter = (struct waiter *)self;
+
+	if (!enter(waiter))
+		return NULL;
+	bool removed = remove_it(waiter, what);
+	leave(waiter);
+	return removed ? Py_NewRef(Py_None) : NULL;
+}
+
+static void close_waiter(struct waiter *waiter)
+{
+	for (Py_ssize_t place = 0; place < waiter->room; place++)
+		if (waiter->waited[place].what)
+			remove_at(waiter, place);
+	rb_waiter_free(waiter->core);
+	waiter->core = NULL;
+}
+
+PyDoc_STRVAR(close_doc,
+	     "close($self)\n--\n\n"
+	     "Wait for nothing any longer. The members stay open. Closing twice does nothing.");
+
+static PyObject *waiter_close(PyObject *self, PyObject *unused)
+{
+	struct waiter *waiter = (struct waiter *)self;
+
+	(void)unused;
+	if (!waiter->core)
+		return Py_NewRef(Py_None);
+	if (!enter(waiter))
+		return NULL;
+	close_waiter(waiter);
+	PyDict_Clear(waiter->places);
+	leave(waiter);
+	return Py_NewRef(Py_None);
+}
+
+static PyObject *waiter_enter(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return Py_NewRef(self);
+}
+
+static PyObject *waiter_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	(void)args;
+	(void)nargs;
+	return waiter_close(self, NULL);
+}
+
+static PyObject *waiter_counts(PyObject *self, PyObject *unused)
+{
+	struct waiter *waiter = (struct waiter *)self;
+	uint64_t words[3] = {0};
+
+	(void)unused;
+	if (waiter->core)
+		rb_waiter_stats(waiter->core, words);
+	return Py_BuildValue("(KKK)", words[0], words[1], words[2]);
+}
+
+static Py_ssize_t waiter_length(PyObject *self)
+{
+	return ((struct waiter *)self)->count;
+}
+
+static PyObject *waiter_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+	static char *names[] = {"polling", "max_poll_ns", NULL};
+	int polling = RB_POLL_ADAPTIVE;
+	unsigned long long max_poll_ns = 0;
+
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "iK", names, &polling, &max_poll_ns))
+		return NULL;
+	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+	struct waiter *waiter = (struct waiter *)allocate(type, 0);
+	if (!waiter)
+		return NULL;
+	waiter->places = PyDict_New();
+	int status = waiter->places ? rb_waiter_open(&waiter->core) : 0;
+	if (status) {
+		errno = -status;
+		PyErr_SetFromErrno(PyExc_OSError);
+	}
+	if (!waiter->core) {
+		Py_DECREF(waiter);
+		return NULL;
+	}
+	rb_waiter_policy(waiter->core, polling, max_poll_ns);
+	waiter->sleeps = polling != RB_POLL_ALWAYS;
+	return (PyObject *)waiter;
+}
+
+static void waiter_dealloc(PyObject *self)
+{
+	struct waiter *waiter = (struct waiter *)self;
+	PyTypeObject *type = Py_TYPE(self);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	if (waiter->core)
+		close_waiter(waiter);
+	Py_CLEAR(waiter->places);
+	PyMem_Free(waiter->waited);
+	release(self);
+	Py_DECREF(type);
+}
+
+static PyMethodDef waiter_methods[] = {
+	{"add", waiter_add, METH_O, add_doc},
+	{"remove", waiter_remove, METH_O, remove_doc},
+	{"wait", (PyCFunction)(void (*)(void))waiter_wait, METH_VARARGS | METH_KEYWORDS, wait_doc},
+	{"close", waiter_close, METH_NOARGS, close_doc},
+	{"__enter__", waiter_enter, METH_NOARGS, NULL},
+	{"__exit__", (PyCFunction)(void (*)(void))waiter_exit, METH_FASTCALL, NULL},
+	{"_counts", waiter_counts, METH_NOARGS, NULL},
+	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot waiter_slots[] = {
+	{Py_tp_doc, "Waits for many ends at once, for one thread at a time."},
+	{Py_tp_new, waiter_new},
+	{Py_tp_dealloc, waiter_dealloc},
+	{Py_tp_methods, waiter_methods},
+	{Py_sq_length, waiter_length},
+	{0, NULL},
+};
+
+PyType_Spec waiter_spec = {
+	.name = "ringbell._ends.Waiter",
+	.basicsize = sizeof(struct waiter),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = waiter_slots,
+};
