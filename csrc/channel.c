@@ -114,6 +114,7 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 	opened->side = side;
 	opened->control_fd = opened->producer.control_fd = control_fd;
 	opened->wake_fd = wake_fds[side];
+	opened->asleep.waits_for = RB_DATA;
 	opened->producer.kick_fd = opened->consumer.kick_fd = wake_fds[!side];
 	int status = map_both(opened, &checked, segment_fd);
 	if (!status && side == RB_DRIVER)

@@ -126,6 +126,7 @@ struct rb_asleep {
 	rb_owned epoll;           /* what an event loop sleeps on; see rb_pollable */
 	struct rb_waiter *waiter; /* which waits for data here as well, or NULL; see waiter.c */
 	struct rb_member *member; /* of that */
+	int waits_for;            /* RB_DATA or RB_SPACE, what the waiter waits for */
 };
 
 /* One sleep of one thread; see sleepers.c. */

@@ -164,6 +164,19 @@ int rb_owned_epoll(rb_owned *owned)
 	return finish(owned, epoll_create1(EPOLL_CLOEXEC));
 }
 
+/* From now on the epoll descriptor is readable while `fd` is, or is at its end. */
+int rb_epoll_watch(int epoll, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP};
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+void rb_epoll_forget(int epoll, int fd)
+{
+	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
 /* Opens a file to be locked, and makes it if it does not exist. */
 int rb_owned_file(rb_owned *owned, const char *path)
 {

@@ -18,6 +18,5 @@ int rb_descriptor_move(int descriptor);
 int rb_owned_take(rb_owned *owned, int descriptor);
 void rb_use_owners(uintptr_t list);
 int rb_owned_timer(rb_owned *owned);
-int rb_owned_epoll(rb_owned *owned);
 
 #endif

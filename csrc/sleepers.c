@@ -15,7 +15,6 @@
  * the kick may have been. tests/model/sleepers.pml searches this in full.
  */
 #include <poll.h>
-#include <sys/epoll.h>
 
 #include "channel.h"
 #include "life.h"
@@ -31,13 +30,6 @@ static rb_owned *own(rb_channel *channel, int want)
 int rb_own_fd(rb_channel *channel, int want)
 {
 	return rb_owned_fd(own(channel, want));
-}
-
-static int watch(rb_channel *channel, int fd, uint32_t events)
-{
-	struct epoll_event event = {.events = events};
-
-	return epoll_ctl(channel->asleep.epoll.fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
 /* Whether an event loop or a waiter may sleep for data. */
@@ -175,7 +167,7 @@ int rb_watch_timer(rb_channel *channel)
 {
 	struct rb_asleep *asleep = &channel->asleep;
 	int fd = channel->consumer.timer.fd;
-	int status = asleep->epoll.fd ? watch(channel, fd, EPOLLIN) : 0;
+	int status = asleep->epoll.fd ? rb_epoll_watch(asleep->epoll.fd, fd) : 0;
 
 	if (!status && asleep->waiter)
 		status = rb_waiter_watches(asleep->waiter, asleep->member, fd);
@@ -190,13 +182,13 @@ static int make_epoll(rb_channel *channel)
 	if (!status)
 		status = rb_owned_epoll(&asleep->epoll);
 	if (!status)
-		status = watch(channel, channel->wake_fd, EPOLLIN);
+		status = rb_epoll_watch(asleep->epoll.fd, channel->wake_fd);
 	if (!status)
-		status = watch(channel, asleep->data.fd, EPOLLIN);
+		status = rb_epoll_watch(asleep->epoll.fd, asleep->data.fd);
 	if (!status)
-		status = watch(channel, channel->control_fd, EPOLLIN | EPOLLRDHUP);
+		status = rb_epoll_watch(asleep->epoll.fd, channel->control_fd);
 	if (!status && channel->consumer.timer.fd)
-		status = watch(channel, channel->consumer.timer.fd, EPOLLIN);
+		status = rb_epoll_watch(asleep->epoll.fd, channel->consumer.timer.fd);
 	if (status)
 		rb_owned_close(&asleep->epoll);
 	return status;

@@ -236,18 +236,30 @@ static bool is_ready(struct rb_member *member)
 
 	if (!channel)
 		return member->readable;
-	return rb_load_relaxed_bool(&channel->consumer.in_hand) || rb_look(channel, RB_DATA, 0);
+	if (rb_load_relaxed_bool(&channel->consumer.in_hand))
+		return true;
+	return rb_look(channel, channel->asleep.waits_for, channel->producer.needed) != 0;
+}
+
+static struct rb_counters *counters_of(const rb_channel *channel)
+{
+	struct rb_control *mine = channel->producer.mine;
+
+	return channel->asleep.waits_for == RB_SPACE ? &mine->producer : &mine->consumer;
 }
 
 /* Arms a member and looks once more; true when it stays armed. */
 static bool cools(struct rb_member *member)
 {
-	rb_arm(member->channel, RB_DATA, 0);
+	rb_channel *channel = member->channel;
+
+	rb_arm(channel, channel->asleep.waits_for, channel->producer.needed);
 	if (is_ready(member)) {
-		rb_disarm(member->channel, RB_DATA);
+		rb_disarm(channel, channel->asleep.waits_for);
 		return false;
 	}
 	leave_the_awake(member);
+	rb_count(&counters_of(channel)->sleeps, 1);
 	return true;
 }
 
@@ -279,6 +291,15 @@ static int give_ready(struct rb_waiter *waiter, uint64_t *keys, int most)
 	return given;
 }
 
+static void wake_channel(rb_channel *channel)
+{
+	struct rb_counters *counters = counters_of(channel);
+	int ready = rb_look(channel, channel->asleep.waits_for, channel->producer.needed);
+
+	rb_disarm(channel, channel->asleep.waits_for);
+	rb_count(ready ? &counters->wakeups : &counters->spurious_wakeups, 1);
+}
+
 /* Wakes the members that the kernel knows of. Waits at most that many milliseconds; -1 is for ever.
  */
 static int ask_kernel(struct rb_waiter *waiter, int timeout_ms)
@@ -297,7 +318,7 @@ static int ask_kernel(struct rb_waiter *waiter, int timeout_ms)
 			continue;
 		}
 		if (member->channel && !member->after)
-			rb_disarm(member->channel, RB_DATA);
+			wake_channel(member->channel);
 		if (is_socket && events[i].events & EPOLLIN)
 			rb_take_timer(member->channel); /* of an error the next take tells */
 		if (is_socket && events[i].events & ~(uint32_t)EPOLLIN)

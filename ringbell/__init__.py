@@ -30,6 +30,8 @@ from ringbell.calls.device import Device
 from ringbell.calls.driver import Driver
 from ringbell.calls.listener import Listener
 from ringbell.calls.opening import connect, listen
+from ringbell.calls.server import Server
+from ringbell.calls.service import ServedDriver
 from ringbell.calls.serving import serve
 from ringbell.errors import (
     ChannelClosed,
@@ -85,6 +87,8 @@ __all__ = [
     "RingEmpty",
     "RingFull",
     "RingbellError",
+    "ServedDriver",
+    "Server",
     "SideStats",
     "Stats",
     "Waiter",

@@ -204,12 +204,14 @@ class Device(Side):
     @property
     def _take(self) -> Taking[float | None, Request]: ...
     def _idle(self) -> bool: ...
-    def _serve(
+    def _serve_ready(
         self,
         handler: Callable[[memoryview], Payload],
         failed: Callable[[Exception], str],
+        most: int,
+        sole: bool,
         /,
-    ) -> None: ...
+    ) -> int: ...
     def __iter__(self) -> Iterator[Request]: ...
 
 @final
@@ -361,6 +363,8 @@ class Waiter(Generic[_Waited]):
         Raises RuntimeError when another thread is inside of the waiter, or when the waiter
         has no members and `timeout` is None.
         """
+    def discard(self, what: _Waited, /) -> None:
+        """Wait for it no longer, if the waiter waits for it."""
     def close(self) -> None:
         """Wait for nothing any longer. The members stay open. Closing twice does nothing."""
     def _counts(self) -> tuple[int, int, int]: ...

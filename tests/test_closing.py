@@ -112,7 +112,6 @@ def test_close_ends_every_wait_of_a_device_in_another_thread(pair, polling):
         "take": lambda device: device.take(),
         "iteration": lambda device: next(iter(device)),
         "recv": lambda device: device.doorbell.recv(),
-        "serve": lambda device: device._serve(bytes, None),
     }
     for wait in waits.values():
         driver, device = pair({"polling": polling})

@@ -149,7 +149,8 @@ def test_an_exception_that_keeps_the_payload_ends_no_device(pair, raises):
         raises(payload[1:])
 
     with pytest.raises(ringbell.EndOfStream):
-        device._serve(handler, Failures().text_of)
+        while True:
+            device._serve_ready(handler, Failures().text_of, 1, False)
     assert len(calls) == len(tokens)
 
 

@@ -77,7 +77,7 @@ SHOWN = {
     "Device": "close doorbell interrupt stats take",
     "Driver": "call close doorbell in_flight interrupt map max_payload reap reserve stats submit",
     "Frame": "abandon length payload token",
-    "Listener": "accept close path",
+    "Listener": "accept close fileno path",
     "MessageConsumer": "as_file borrow close fileno moderation peer_pid recv recv_many stats",
     "MessageProducer": "as_file check_consumer close coalesce max_payload peer_pid reserve send "
     "send_many stats",
@@ -92,7 +92,7 @@ SHOWN = {
     "Request": "complete fail payload token",
     "SideStats": "consumer producer",
     "Stats": "device dri driver dwi iri iwi memory",
-    "Waiter": "add close remove wait",
+    "Waiter": "add close discard remove wait",
 }
 CLASSES = [name for name in ringbell.__all__ if isinstance(getattr(ringbell, name), type)]
 

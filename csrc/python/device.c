@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The side that takes requests and answers them: take, iteration, and the loop of serve.
+ * The side that takes requests and answers them: take and iteration.
  */
-#include "request.h"
-
-/* How many requests serve answers before it lets other threads run, if its handler does not. */
-#define TURNS 256
-
-struct device {
-	struct side side;
-	PyObject *take; /* what takes the next request */
-	/* Of a request that is too long, while its driver has not been told so. */
-	PyObject *refusal;
-	uint64_t refused;
-};
+#include "device.h"
 
 /* Takes the frame that was peeked at, where it lies. */
 static PyObject *take_whole(struct side *side)
@@ -130,158 +119,36 @@ static bool answer_refusal(struct device *device, struct patience *patience)
 	return none != NULL;
 }
 
-static PyObject *subscribe_take(PyObject *self, PyObject *timeout)
+/* The next request, or NULL with an exception. */
+struct request *device_take(struct device *device, struct patience *patience)
 {
-	struct device *device = (struct device *)self;
 	struct consumer *doorbell = device->side.consumer;
 	PyObject *request = NULL;
-	struct patience patience;
 
-	if (!patience_from(&patience, timeout))
-		return NULL;
 	do {
-		if (device->refusal && !answer_refusal(device, &patience))
+		if (device->refusal && !answer_refusal(device, patience))
 			return NULL;
 		if (!end_enter(&doorbell->end))
 			return NULL;
 		if (consumer_end_loan(doorbell))
-			request = take_next(device, &patience);
+			request = take_next(device, patience);
 		end_leave(&doorbell->end);
 	} while (!request && !PyErr_Occurred());
-	return request;
+	return (struct request *)request;
+}
+
+static PyObject *subscribe_take(PyObject *self, PyObject *timeout)
+{
+	struct patience patience;
+
+	if (!patience_from(&patience, timeout))
+		return NULL;
+	return (PyObject *)device_take((struct device *)self, &patience);
 }
 
 static PyObject *take_for_ever(PyObject *self)
 {
 	return subscribe_take(self, Py_None);
-}
-
-/* ---- serving ---- */
-
-/* Copies a buffer however it lies; NULL with the exception that is set already if that fails. */
-static PyObject *copy_scattered(PyObject *result)
-{
-	PyObject *kind, *error, *traceback;
-
-	PyErr_Fetch(&kind, &error, &traceback);
-	PyObject *view = PyMemoryView_FromObject(result);
-	PyObject *bytes = view ? PyObject_Bytes(view) : NULL;
-	Py_XDECREF(view);
-	if (!bytes) {
-		PyErr_Restore(kind, error, traceback);
-		return NULL;
-	}
-	Py_XDECREF(kind);
-	Py_XDECREF(error);
-	Py_XDECREF(traceback);
-	return bytes;
-}
-
-static void handler_returned(PyObject *result)
-{
-	PyObject *name = PyType_GetName(Py_TYPE(result));
-
-	if (name)
-		PyErr_Format(PyExc_TypeError,
-			     "the handler returned %U; return bytes or another buffer", name);
-	Py_XDECREF(name);
-}
-
-/* Makes bytes of what a handler returned: it may lie in the request, which is about to end. What
- * is no payload is no answer either; but an answer may lie scattered, such as a view reversed. */
-static PyObject *as_bytes(PyObject *result)
-{
-	struct payload payload;
-	PyObject *bytes = NULL;
-
-	if (!result || PyBytes_CheckExact(result))
-		return result;
-	if (payload_open(&payload, result)) {
-		bytes = PyBytes_FromStringAndSize(payload.start, (Py_ssize_t)payload.length);
-		payload_close(&payload);
-	} else if (PyErr_ExceptionMatches(PyExc_ValueError)) {
-		bytes = copy_scattered(result);
-	} else if (PyErr_ExceptionMatches(PyExc_TypeError) && !PyObject_CheckBuffer(result)) {
-		handler_returned(result);
-	}
-	Py_DECREF(result);
-	return bytes;
-}
-
-/* Gives the exception that is set to `failed`, and what that makes of it, a text. NULL with an
- * exception; what is no Exception stays set and ends the serving. Nobody here refers to the error
- * afterwards: it may keep the payload, in its frames, its causes or its attributes. */
-static PyObject *text_of_failure(PyObject *failed)
-{
-	PyObject *kind, *error, *traceback;
-
-	if (!PyErr_ExceptionMatches(PyExc_Exception))
-		return NULL;
-	PyErr_Fetch(&kind, &error, &traceback);
-	PyErr_NormalizeException(&kind, &error, &traceback);
-	if (traceback)
-		PyException_SetTraceback(error, traceback);
-	Py_XDECREF(kind);
-	Py_XDECREF(traceback);
-	PyObject *text = PyObject_CallFunctionObjArgs(failed, error, NULL);
-	Py_DECREF(error);
-	return text;
-}
-
-/* Fails the request with the text of what its handler raised. */
-static bool answer_failure(PyObject *request, PyObject *failed)
-{
-	struct patience patience = {.for_ever = true};
-	PyObject *text = text_of_failure(failed);
-	bool good = text && request_fail((struct request *)request, text, &patience);
-
-	if (text && !good && PyErr_ExceptionMatches(PyExc_BufferError)) {
-		PyErr_Clear();
-		PyGC_Collect(); /* the error may refer to itself */
-		good = request_fail((struct request *)request, text, &patience);
-	}
-	Py_XDECREF(text);
-	return good;
-}
-
-/* Takes one request and answers it; false with an exception that ends the serving. */
-static bool serve_one(PyObject *self, PyObject *handler, PyObject *failed)
-{
-	struct patience patience = {.for_ever = true};
-	PyObject *request = take_for_ever(self);
-
-	if (!request)
-		return false;
-	PyObject *payload = ((struct request *)request)->payload;
-	PyObject *answer = as_bytes(PyObject_CallFunctionObjArgs(handler, payload, NULL));
-	bool good =
-		answer ? request_complete((struct request *)request, answer, RB_MESSAGE, &patience)
-		       : answer_failure(request, failed);
-	Py_XDECREF(answer);
-	Py_DECREF(request);
-	return good;
-}
-
-static void let_others_run(void)
-{
-	Py_BEGIN_ALLOW_THREADS
-	Py_END_ALLOW_THREADS
-}
-
-/* `_serve(handler, failed)`: for ever, until an exception ends it. */
-static PyObject *device_serve(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
-{
-	if (nargs != 2) {
-		PyErr_SetString(PyExc_TypeError, "_serve() takes a handler and what fails for it");
-		return NULL;
-	}
-	for (uint64_t turn = 1; serve_one(self, args[0], args[1]); turn++) {
-		if (PyErr_CheckSignals())
-			break;
-		if (turn % TURNS == 0)
-			let_others_run();
-	}
-	return NULL;
 }
 
 /* Whether all that the driver has sent is answered, and nothing of a next request has come. */
@@ -290,7 +157,7 @@ static PyObject *device_idle(PyObject *self, PyObject *unused)
 	const struct device *device = (struct device *)self;
 	const struct consumer *doorbell = device->side.consumer;
 	rb_channel *core = doorbell->end.core;
-	bool half_done = doorbell->pieces || device->refusal;
+	bool half_done = doorbell->pieces || device->refusal || device->aside.request;
 
 	(void)unused;
 	return PyBool_FromLong(!half_done && rb_arrived(core) == core->consumer.read);
@@ -320,6 +187,7 @@ static void device_dealloc(PyObject *self)
 {
 	taking_forget(&((struct device *)self)->take);
 	Py_CLEAR(((struct device *)self)->refusal);
+	set_aside_clear(&((struct device *)self)->aside);
 	side_clear((struct side *)self);
 }
 
@@ -330,7 +198,7 @@ static PyObject *device_iter(PyObject *self)
 
 static PyMethodDef device_methods[] = {
 	{"_idle", device_idle, METH_NOARGS, NULL},
-	{"_serve", (PyCFunction)(void (*)(void))device_serve, METH_FASTCALL, NULL},
+	{"_serve_ready", (PyCFunction)(void (*)(void))device_serve_ready, METH_FASTCALL, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -58,7 +58,7 @@ struct request *request_in_pieces(struct side *device, const struct message *mes
 
 /* Takes the payload back. False with BufferError while the user still uses a part of it; then the
  * payload is usable again. */
-static bool take_back(struct request *request)
+bool request_take_back(struct request *request)
 {
 	char what[40];
 
@@ -133,7 +133,7 @@ static bool complete_with(struct request *request, PyObject *object, int kind,
 
 	if (!payload_open(&answer, object))
 		return false;
-	bool good = take_back(request);
+	bool good = request_take_back(request);
 	if (good) {
 		int status = complete_once(request, &answer, kind);
 		good = !status || complete_on(request, status, &answer, kind, patience);
@@ -152,7 +152,7 @@ static PyObject *own_copy(struct request *request, PyObject *payload)
 	PyObject *copy = PyObject_Bytes(payload);
 	if (copy && payload != request->payload && !view_release(payload)) {
 		if (PyErr_ExceptionMatches(PyExc_BufferError))
-			PyErr_Clear(); /* take_back says so */
+			PyErr_Clear(); /* request_take_back says so */
 		if (PyErr_Occurred())
 			Py_CLEAR(copy);
 	}

@@ -16,6 +16,7 @@ struct request {
 };
 
 struct request *request_in_ring(struct side *device);
+bool request_take_back(struct request *request);
 struct request *request_in_pieces(struct side *device, const struct message *message);
 bool request_complete(struct request *request, PyObject *payload, int kind,
 		      struct patience *patience);

@@ -32,6 +32,12 @@ static bool enter(struct waiter *waiter)
 				"this waiter has been closed; make another one");
 		return false;
 	}
+	if (rb_waiter_fd(waiter->core) < 0) {
+		PyErr_SetString(errors.channel_closed,
+				"this waiter belongs to the process that this one was forked from; "
+				"make another one in this process");
+		return false;
+	}
 	if (rb_enter(&waiter->inside))
 		return true;
 	PyErr_SetString(
@@ -298,6 +304,19 @@ static PyObject *waiter_remove(PyObject *self, PyObject *what)
 	return removed ? Py_NewRef(Py_None) : NULL;
 }
 
+PyDoc_STRVAR(discard_doc, "discard($self, what, /)\n--\n\n"
+			  "Wait for it no longer, if the waiter waits for it.");
+
+static PyObject *waiter_discard(PyObject *self, PyObject *what)
+{
+	PyObject *removed = waiter_remove(self, what);
+
+	if (removed || !PyErr_ExceptionMatches(PyExc_KeyError))
+		return removed;
+	PyErr_Clear();
+	return Py_NewRef(Py_None);
+}
+
 static void close_waiter(struct waiter *waiter)
 {
 	for (Py_ssize_t place = 0; place < waiter->room; place++)
@@ -399,6 +418,7 @@ static void waiter_dealloc(PyObject *self)
 static PyMethodDef waiter_methods[] = {
 	{"add", waiter_add, METH_O, add_doc},
 	{"remove", waiter_remove, METH_O, remove_doc},
+	{"discard", waiter_discard, METH_O, discard_doc},
 	{"wait", (PyCFunction)(void (*)(void))waiter_wait, METH_VARARGS | METH_KEYWORDS, wait_doc},
 	{"close", waiter_close, METH_NOARGS, close_doc},
 	{"__enter__", waiter_enter, METH_NOARGS, NULL},

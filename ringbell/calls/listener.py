@@ -19,13 +19,14 @@ from ringbell.policy import Policy
 class Listener(Closing):
     """Listens under a name; made by `listen`. A context manager: the block's end frees the name."""
 
-    __slots__ = ("__weakref__", "_host", "_reception")
+    __slots__ = ("__weakref__", "_host", "_policy", "_reception")
 
     def __init__(self, path: Path, policy: Policy) -> None:
         """Listen on a Unix socket at `path`; users call `listen`.
 
         Raises OSError (EADDRINUSE) when somebody listens there already.
         """
+        self._policy = policy
         self._host = _Host(policy)
         self._reception = Reception(path)
 
@@ -49,12 +50,26 @@ class Listener(Closing):
         assert channel is not None, "a listener keeps its name"
         return serve_channel(channel)
 
+    def fileno(self) -> int:
+        """Give a descriptor for `wait`, `select` or an event loop.
+
+        It is readable when a process has connected or a guest has spoken. Then call
+        `accept(timeout=0)` until it raises TimeoutError. The listener owns and closes the
+        descriptor. A guest that says nothing is forgotten by the next `accept`. Raises
+        ChannelClosed after close.
+        """
+        return self._reception.fileno()
+
     def close(self) -> None:
         """Stop listening and free the name. Channels that were accepted live on.
 
         An `accept` in another thread ends with ChannelClosed. Closing twice does nothing.
         """
         self._reception.close()
+
+    def _silence_over(self) -> float | None:
+        """Say when a silent guest has to be forgotten, by the monotonic clock."""
+        return self._reception.silence_over()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -71,7 +71,7 @@ class Host(Protocol):
 class Reception(Closing):
     """Listens at a path, and hears all guests at once."""
 
-    __slots__ = ("_closed", "_guests", "_listening", "_spare", "_texts")
+    __slots__ = ("_closed", "_guests", "_listening", "_spare", "_texts", "_watch")
 
     def __init__(self, path: Path, patient: bool = True) -> None:
         """Listen at `path`; raises OSError (EADDRINUSE) when another process does already."""
@@ -79,6 +79,7 @@ class Reception(Closing):
         self._listening = ListeningSocket(path, patient)
         self._guests: list[Guest] = []
         self._spare = Descriptor()
+        self._watch = Descriptor()
         self._texts: set[str] = set()
         try:
             self._spare = make("a spare descriptor", lib.rb_owned_spare)
@@ -101,9 +102,26 @@ class Reception(Closing):
         """Whether it has not been closed."""
         return self._listening.listens
 
+    def fileno(self) -> int:
+        """Give a descriptor that is readable when `receive` has something to do."""
+        listening = self._listening.socket
+        if listening is None:
+            raise _closed_error()
+        if self._watch.fileno() < 0:
+            watch = make("an epoll descriptor", lib.rb_owned_epoll)
+            for owner in (listening, *(guest.control for guest in self._guests)):
+                lib.rb_epoll_watch(watch.fileno(), owner.fileno())
+            self._watch = watch
+        return self._watch.fileno()
+
+    def silence_over(self) -> float | None:
+        """Say when `receive` has to forget a silent guest, by the monotonic clock."""
+        return min((guest.over for guest in list(self._guests)), default=None)
+
     def close(self) -> None:
         """Free the name, and drop all guests. Closing twice does nothing."""
         self._closed = True
+        self._watch.close()
         self.stop_listening()
         self._guests.clear()
         self._spare.close()
@@ -122,7 +140,7 @@ class Reception(Closing):
         while True:
             listening = self._listening.socket
             if listening is None and self._closed:
-                raise ChannelClosed("this listener has been closed; listen again to go on")
+                raise _closed_error()
             if listening is None:
                 return None
             over = seconds_left(deadline) == 0
@@ -166,6 +184,8 @@ class Reception(Closing):
                 self._turn_away(guest, error)
                 continue
             self._guests.append(guest)
+            if self._watch.fileno() >= 0:
+                lib.rb_epoll_watch(self._watch.fileno(), control.fileno())
             if channel := self._hear(guest, host):
                 return channel
             if len(self._guests) > MOST_GUESTS:
@@ -243,6 +263,8 @@ class Reception(Closing):
             raise
         if channel:
             guest.give_up_memory()
+            if self._watch.fileno() >= 0:
+                lib.rb_epoll_forget(self._watch.fileno(), guest.control.fileno())
         else:
             self._guests.append(guest)
         return channel
@@ -275,6 +297,10 @@ class Reception(Closing):
         if self._claim(guest):
             self._turn_away(guest, error)
         return True
+
+
+def _closed_error() -> ChannelClosed:
+    return ChannelClosed("this listener has been closed; listen again to go on")
 
 
 def _pause() -> None:

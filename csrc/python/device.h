@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A device, as device.c makes it and serving.c answers for it.
+ */
+#ifndef RB_PYTHON_DEVICE_H
+#define RB_PYTHON_DEVICE_H
+
+#include "request.h"
+
+/* An answer that waits for room; serving.c has the rules. */
+struct set_aside {
+	struct request *request; /* NULL: nothing is set aside */
+	PyObject *answer;        /* bytes */
+	int kind;                /* RB_MESSAGE or RB_FAILURE */
+	uint64_t done;           /* bytes that have been sent in pieces */
+};
+
+struct device {
+	struct side side;
+	PyObject *take; /* what takes the next request */
+	/* Of a request that is too long, while its driver has not been told so. */
+	PyObject *refusal;
+	uint64_t refused;
+	struct set_aside aside;
+};
+
+struct request *device_take(struct device *device, struct patience *patience);
+PyObject *device_serve_ready(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+void set_aside_clear(struct set_aside *aside);
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Answering the requests of one driver among many with a handler, and never waiting for that
+ * driver.
+ *
+ * If the ring has no room for an answer, the answer is put aside: it goes out, perhaps in pieces,
+ * in later calls. Until then the device takes no other request.
+ */
+#include "device.h"
+
+#include "../life.h"
+
+/* ---- what a handler returns ---- */
+
+/* Copies a buffer however it lies; NULL with the exception that is set already if that fails. */
+static PyObject *copy_scattered(PyObject *result)
+{
+	PyObject *kind, *error, *traceback;
+
+	PyErr_Fetch(&kind, &error, &traceback);
+	PyObject *view = PyMemoryView_FromObject(result);
+	PyObject *bytes = view ? PyObject_Bytes(view) : NULL;
+	Py_XDECREF(view);
+	if (!bytes) {
+		PyErr_Restore(kind, error, traceback);
+		return NULL;
+	}
+	Py_XDECREF(kind);
+	Py_XDECREF(error);
+	Py_XDECREF(traceback);
+	return bytes;
+}
+
+static void handler_returned(PyObject *result)
+{
+	PyObject *name = PyType_GetName(Py_TYPE(result));
+
+	if (name)
+		PyErr_Format(PyExc_TypeError,
+			     "the handler returned %U; return bytes or another buffer", name);
+	Py_XDECREF(name);
+}
+
+/* Makes bytes of what a handler returned: it may lie in the request, which is about to end. What
+ * is no payload is no answer either; but an answer may lie scattered, such as a view reversed. */
+static PyObject *as_bytes(PyObject *result)
+{
+	struct payload payload;
+	PyObject *bytes = NULL;
+
+	if (!result || PyBytes_CheckExact(result))
+		return result;
+	if (payload_open(&payload, result)) {
+		bytes = PyBytes_FromStringAndSize(payload.start, (Py_ssize_t)payload.length);
+		payload_close(&payload);
+	} else if (PyErr_ExceptionMatches(PyExc_ValueError)) {
+		bytes = copy_scattered(result);
+	} else if (PyErr_ExceptionMatches(PyExc_TypeError) && !PyObject_CheckBuffer(result)) {
+		handler_returned(result);
+	}
+	Py_DECREF(result);
+	return bytes;
+}
+
+/* Gives the exception that is set to `failed`, and what that makes of it, a text. NULL with an
+ * exception; what is no Exception stays set and ends the serving. Nobody here refers to the error
+ * afterwards: it may keep the payload, in its frames, its causes or its attributes. */
+static PyObject *text_of_failure(PyObject *failed)
+{
+	PyObject *kind, *error, *traceback;
+
+	if (!PyErr_ExceptionMatches(PyExc_Exception))
+		return NULL;
+	PyErr_Fetch(&kind, &error, &traceback);
+	PyErr_NormalizeException(&kind, &error, &traceback);
+	if (traceback)
+		PyException_SetTraceback(error, traceback);
+	Py_XDECREF(kind);
+	Py_XDECREF(traceback);
+	PyObject *text = PyObject_CallFunctionObjArgs(failed, error, NULL);
+	Py_DECREF(error);
+	return text;
+}
+
+/* The answer of a handler that raised, as bytes; NULL with an exception that ends the serving. */
+static PyObject *answer_of_failure(PyObject *failed)
+{
+	PyObject *text = text_of_failure(failed);
+	PyObject *bytes =
+		text ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : NULL;
+
+	Py_XDECREF(text);
+	return bytes;
+}
+
+/* ---- answers that wait for room ---- */
+
+void set_aside_clear(struct set_aside *aside)
+{
+	Py_CLEAR(aside->answer);
+	Py_CLEAR(aside->request);
+	aside->done = 0;
+}
+
+enum sent { FAILED = -1, NO_ROOM = 0, SENT = 1 };
+
+/* Sends as many pieces as there is room for. 0 when all have been sent, else what the core
+ * returned. */
+static int64_t send_pieces(rb_channel *core, struct set_aside *aside, const char *start,
+			   uint64_t length)
+{
+	int64_t status = 0;
+
+	Py_BEGIN_ALLOW_THREADS
+	while (status >= 0 && aside->done < length) {
+		status = rb_send_piece(core, start, length, aside->done, aside->request->token,
+				       aside->kind);
+		if (status > 0)
+			aside->done = (uint64_t)status;
+	}
+	Py_END_ALLOW_THREADS
+	return status < 0 ? status : 0;
+}
+
+static int complete_whole(rb_channel *core, uint64_t index, const char *start, uint64_t length,
+			  int kind)
+{
+	int status;
+
+	if (length < MUCH)
+		return rb_complete(core, index, start, length, kind);
+	Py_BEGIN_ALLOW_THREADS
+	status = rb_complete(core, index, start, length, kind);
+	Py_END_ALLOW_THREADS
+	return status;
+}
+
+static int64_t try_to_send(struct device *device)
+{
+	struct set_aside *aside = &device->aside;
+	rb_channel *core = device->side.consumer->end.core;
+	const char *start = PyBytes_AsString(aside->answer);
+	uint64_t length = (uint64_t)PyBytes_Size(aside->answer), index = aside->request->index;
+
+	if (!aside->done) {
+		int status = complete_whole(core, index, start, length, aside->kind);
+		if (status != -EMSGSIZE)
+			return status;
+	}
+	int64_t status = send_pieces(core, aside, start, length);
+	if (!status)
+		rb_release(core, index);
+	return status;
+}
+
+/* If the driver has closed, it wants no answer, and the request is only released. */
+static enum sent send_set_aside(struct device *device)
+{
+	struct set_aside *aside = &device->aside;
+	rb_channel *core = device->side.consumer->end.core;
+	int64_t status = -EBADF;
+
+	if (!side_enter(&device->side))
+		return FAILED;
+	if (!rb_channel_closed(core))
+		status = try_to_send(device);
+	if (status == -EPIPE)
+		rb_release(core, aside->request->index);
+	core->asleep.waits_for = status == -EAGAIN ? RB_SPACE : RB_DATA;
+	side_leave(&device->side);
+	if (status == -EAGAIN)
+		return NO_ROOM;
+	set_aside_clear(aside);
+	if (!status || status == -EPIPE)
+		return SENT;
+	end_fail(&device->side.consumer->end, status);
+	return FAILED;
+}
+
+/* ---- serving ---- */
+
+/* The next request; NULL when none has come as a whole, or with an exception. */
+static struct request *take_what_has_come(struct device *device)
+{
+	struct patience patience = {.timeout_ns = 0};
+	rb_channel *core = device->side.consumer->end.core;
+
+	if (!device->refusal && !rb_look(core, RB_DATA, 0))
+		return NULL;
+	struct request *request = device_take(device, &patience);
+	if (request || !PyErr_Occurred())
+		return request;
+	if (PyErr_ExceptionMatches(errors.ring_empty)) {
+		PyErr_Clear();
+	} else if (PyErr_ExceptionMatches(errors.ring_full)) {
+		/* Its driver is told that a request is too long once there is room. */
+		PyErr_Clear();
+		core->asleep.waits_for = RB_SPACE;
+	}
+	return NULL;
+}
+
+/* Whether the payload could be taken back from the handler. An error that the handler raised may
+ * hold it, and refer to itself. */
+static bool take_back_payload(struct request *request, bool failed)
+{
+	if (request_take_back(request))
+		return true;
+	if (!failed || !PyErr_ExceptionMatches(PyExc_BufferError))
+		return false;
+	PyErr_Clear();
+	PyGC_Collect();
+	return request_take_back(request);
+}
+
+/* Answers one request, or sets the answer aside. */
+static enum sent serve_one(struct device *device, struct request *request, PyObject *handler,
+			   PyObject *failed)
+{
+	struct set_aside *aside = &device->aside;
+	PyObject *answer = as_bytes(PyObject_CallFunctionObjArgs(handler, request->payload, NULL));
+
+	aside->kind = answer ? RB_MESSAGE : RB_FAILURE;
+	if (!answer)
+		answer = answer_of_failure(failed);
+	if (!answer || !take_back_payload(request, aside->kind == RB_FAILURE)) {
+		Py_XDECREF(answer);
+		Py_DECREF(request);
+		return FAILED;
+	}
+	aside->request = request;
+	aside->answer = answer;
+	return send_set_aside(device);
+}
+
+/* `_serve_ready(handler, failed, most, sole)`: answers the requests that have come, at most `most`,
+ * and waits for nothing; gives how many. With `sole` it looks a little longer for the next one. */
+PyObject *device_serve_ready(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	struct device *device = (struct device *)self;
+	rb_channel *core = device->side.consumer->end.core;
+	Py_ssize_t most = nargs == 4 ? PyLong_AsSsize_t(args[2]) : 0, count = 0;
+	bool sole = nargs == 4 && PyObject_IsTrue(args[3]);
+
+	if (nargs != 4) {
+		PyErr_SetString(PyExc_TypeError,
+				"_serve_ready() takes a handler, what fails for it, and two more");
+		return NULL;
+	}
+	enum sent sent = device->aside.request ? send_set_aside(device) : SENT;
+	while (sent == SENT && count < most) {
+		struct request *request = take_what_has_come(device);
+		if (!request && (PyErr_Occurred() || !sole || !rb_glance(core, RB_DATA)))
+			break;
+		if (!request)
+			continue;
+		sent = serve_one(device, request, args[0], args[1]);
+		count++;
+		if (sent != FAILED && PyErr_CheckSignals())
+			break;
+	}
+	return PyErr_Occurred() ? NULL : PyLong_FromSsize_t(count);
+}
