@@ -142,15 +142,39 @@ def test_honest_ones_get_in_while_others_storm(start, path):
 
 def test_a_consumer_that_says_nothing_more_does_not_get_the_stream(start, path):
     producer = listening(start, path, "producer")
-    with guest(path, b"ringbell consumer 4") as silent:
-        hello, descriptors, _, _ = socket.recv_fds(silent, 100, 10)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        assert hello == b"ringbell producer 4"
+    with offered(path) as silent:
         with ringbell.consume(path) as consumer:
             producer.run("producer.send(b'to the one that took it')")
             assert consumer.recv() == b"to the one that took it"
         assert silent.recv(100) == b""
+
+
+def test_a_consumer_that_goes_before_it_is_told_that_the_stream_is_its_own(start, path):
+    """The descriptors of the offer have gone with it, and another guest has that offer, too."""
+    producer = listening(start, path, "producer")
+    with contextlib.ExitStack() as guests:
+        gone, slow = (guests.enter_context(offered(path)) for _ in range(2))
+        producer.stop()
+        for consumer in (gone, slow):
+            consumer.send(b"ringbell welcome")
+        gone.close()
+        producer.signal(signal.SIGCONT)
+        with pytest.raises(ConnectionResetError):
+            slow.recv(100)
+    with ringbell.consume(path) as consumer:
+        producer.run("producer.send(b'to the one that stays')")
+        assert consumer.recv() == b"to the one that stays"
+
+
+@contextlib.contextmanager
+def offered(path):
+    """A consumer that has the producer's offer, and has not answered it."""
+    with guest(path, b"ringbell consumer 4") as control:
+        hello, descriptors, _, _ = socket.recv_fds(control, 100, 10)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        assert hello == b"ringbell producer 4"
+        yield control
 
 
 @pytest.mark.parametrize(("side", "other"), [("produce", "consume"), ("consume", "produce")])

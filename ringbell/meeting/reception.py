@@ -132,7 +132,7 @@ class Reception(Closing):
                 _ends.wait_readable([listening.fileno(), *fds], self._patience(guests, deadline))
             )
             for guest, fd in zip(guests, fds, strict=True):
-                if fd in ready and (channel := self._hear(guest, host)):
+                if fd in ready and self.listens and (channel := self._hear(guest, host)):
                     return channel
             if listening.fileno() in ready and (channel := self._let_in(listening, host)):
                 return channel
