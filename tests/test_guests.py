@@ -140,6 +140,26 @@ def test_honest_ones_get_in_while_others_storm(start, path):
     meet(path, "serve")
 
 
+def test_the_command_tells_of_each_kind_of_guest_once(path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "ringbell", "serve", str(path), "builtins:bytes"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline().startswith("listening on")
+            for _ in range(20):
+                with guest(path):
+                    pass  # hangs up at once
+                with guest(path, b"garbage") as control:
+                    assert control.recv(100).startswith(b"ringbell refused")
+        finally:
+            process.send_signal(signal.SIGINT)
+        shown = process.stderr.read()
+    assert shown.count("garbage") == shown.count("guest") == 1
+
+
 def test_a_consumer_that_says_nothing_more_does_not_get_the_stream(start, path):
     producer = listening(start, path, "producer")
     with offered(path) as silent:

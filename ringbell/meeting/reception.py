@@ -223,7 +223,7 @@ class Reception(Closing):
             channel = None if text is None else self._act(guest, text, host)
         except ConnectionError as error:  # PeerLost is one
             guest.close()
-            _log.info("a guest at %s went away: %s", self.path, error)
+            _log.debug("a guest at %s went away: %s", self.path, error)
             return None
         except handshake.OtherRecords as error:
             self._turn_away(guest, error)
@@ -260,8 +260,8 @@ class Reception(Closing):
         handshake.refuse(guest.control, error)
         guest.close()
         text = str(error)
-        # A guest that comes again and again gives one warning, then only INFO.
-        level = logging.INFO
+        # A guest that comes again and again gives one warning; the commands show INFO, too.
+        level = logging.DEBUG
         if text not in self._texts and len(self._texts) < _MOST_TEXTS:
             self._texts.add(text)
             level = logging.WARNING
