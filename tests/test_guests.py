@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import gc
 import os
 import random
 import resource
@@ -514,6 +515,26 @@ def test_a_relative_path_may_be_short_where_the_whole_is_too_long(path, monkeypa
         thread.join()
     assert not list(folder.iterdir())
     folder.rmdir()
+
+
+def test_a_listener_that_is_dropped_frees_its_name(path):
+    listener = ringbell.listen(path)
+    child = os.fork()
+    if not child:
+        del listener  # it is the parent's
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert path.exists()
+    with pytest.warns(ResourceWarning, match="nobody closed what listens on"):
+        del listener
+        gc.collect()
+    assert not list(path.parent.iterdir())
+
+
+def test_a_process_that_ends_without_a_close_leaves_no_name(path):
+    code = "import ringbell, sys; listener = ringbell.listen(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, path], check=True)
+    assert not list(path.parent.iterdir())
 
 
 def test_what_killed_processes_left_is_swept_at_the_next_creation(start, path, monkeypatch):

@@ -9,6 +9,7 @@ import fcntl
 import os
 import stat
 import time
+import warnings
 from pathlib import Path
 
 from ringbell._ffi import lib
@@ -125,6 +126,17 @@ class ListeningSocket(Closing):
         """Forget the descriptors in a forked child: they are closed; the parent has the name."""
         self.listens = False
         self._socket = self._lock = None
+
+    def __del__(self) -> None:
+        if not getattr(self, "listens", False):  # closed, or not even begun
+            return
+        self.close()
+        warnings.warn(
+            f"nobody closed what listens on {self.path}; use a with block or close()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
 
 
 def _bind(listening: Descriptor, path: Path) -> None:
