@@ -21,11 +21,11 @@ try:
 
     from ringbell._ends import Completion, Frame, RecordBlock, Request
 except ModuleNotFoundError as _missing:
-    if _missing.name != "ringbell._ends":
-        raise
     from ringbell.unbuilt import complaint
 
-    raise ImportError(complaint(__file__), name=_missing.name, path=__file__) from None
+    if not (_text := complaint(__file__, _missing.name)):
+        raise
+    raise ImportError(_text, name=_missing.name, path=__file__) from None
 from ringbell.calls.device import Device
 from ringbell.calls.driver import Driver
 from ringbell.calls.listener import Listener
