@@ -13,7 +13,7 @@ with ringbell.consume("ticks") as ticks:                                     # p
     for rows in ticks: ...
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 try:
     # Our extension imports it in C. Tools that freeze programs do not see an import in C.
@@ -102,10 +102,12 @@ _WITH_NUMPY = {
     "RecordProducer": "streams.record_producer",
 }
 
+# Not for type checkers: they would accept every name, a mistyped one too.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  (whatever is asked for)
-    if name not in _WITH_NUMPY:
-        raise AttributeError(f"module 'ringbell' has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        if name not in _WITH_NUMPY:
+            raise AttributeError(f"module 'ringbell' has no attribute {name!r}")
+        from importlib import import_module
 
-    return getattr(import_module(f"ringbell.{_WITH_NUMPY[name]}"), name)
+        return getattr(import_module(f"ringbell.{_WITH_NUMPY[name]}"), name)
