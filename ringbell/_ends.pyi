@@ -18,7 +18,7 @@ _Result = TypeVar("_Result")
 _Many: TypeAlias = tuple[int | None, float | None]
 
 MUCH_MEMORY: int
-"""Bytes. For less than this nothing checks the available memory, because the check takes as long."""
+"""Bytes. Nothing checks whether less than this is available: the check would take as long."""
 
 def memory_at(keeper: object, address: int, size: int, read_only: bool, /) -> memoryview: ...
 def wait_readable(descriptors: list[int], timeout: float | None, /) -> list[int]: ...

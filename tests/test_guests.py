@@ -386,6 +386,56 @@ time.sleep(600)
                 os.kill(int(child), signal.SIGKILL)
 
 
+def in_a_child(call):
+    """The exit code of a forked child: 0 when the call raises ChannelClosed because of the fork."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        call()
+    except ringbell.ChannelClosed as error:
+        os._exit(0 if "forked from" in str(error) else 1)
+    except BaseException:
+        os._exit(2)
+    os._exit(3)
+
+
+def test_a_forked_child_does_not_wait_under_the_name_of_its_parent(path):
+    with ringbell.listen(path) as listener:
+        assert in_a_child(lambda: listener.accept(timeout=0)) == 0
+        with pytest.raises(TimeoutError):
+            listener.accept(timeout=0)
+
+
+FORKS_WHILE_IT_WAITS = """
+import os, signal
+parent, codes = os.getpid(), []
+def handler(*_):
+    if child := os.fork():
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+def wait(meet):
+    try:
+        meet(path).close()
+    except BaseException as error:
+        if os.getpid() != parent:
+            os._exit(0 if "forked from" in str(error) else 1)
+        raise
+signal.signal(signal.SIGUSR1, handler)
+"""
+
+
+@pytest.mark.parametrize("who", ["producer", "consumer"])
+def test_a_handler_that_forks_does_not_make_two_wait_under_one_name(start, path, who):
+    peer = start("nothing")
+    peer.run(FORKS_WHILE_IT_WAITS)
+    peer.begin(f"wait(ringbell.{MEETS[who]})")
+    wait_until_listening(path)
+    peer.signal(signal.SIGUSR1)
+    meet(path, who)
+    peer.reply()
+    assert peer.run("codes") == "[0]"
+
+
 # ---- descriptors ----
 
 

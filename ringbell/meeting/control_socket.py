@@ -61,7 +61,7 @@ class ListeningSocket(Closing):
     a killed process, and the next listener takes it over.
     """
 
-    __slots__ = ("__weakref__", "_inode", "_lock", "_socket", "listens", "path")
+    __slots__ = ("__weakref__", "_inode", "_lock", "_socket", "forked", "listens", "path")
 
     def __init__(self, path: Path, patient: bool = True) -> None:
         """Listen on `path`; raises OSError (EADDRINUSE) when another process does already.
@@ -73,6 +73,8 @@ class ListeningSocket(Closing):
         self.path: Path = path.absolute()
         self.listens: bool = True
         """Whether it has not been closed."""
+        self.forked: bool = False
+        """Whether this is a forked child's copy."""
         self._inode = 0
         self._socket: Descriptor | None = None
         self._lock: Descriptor | None = None
@@ -125,6 +127,7 @@ class ListeningSocket(Closing):
     def leave_to_parent(self) -> None:
         """Forget the descriptors in a forked child: they are closed; the parent has the name."""
         self.listens = False
+        self.forked = True
         self._socket = self._lock = None
 
     def __del__(self) -> None:

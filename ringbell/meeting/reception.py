@@ -121,6 +121,11 @@ class Reception(Closing):
         """
         while True:
             listening = self._listening.socket
+            if self._listening.forked:
+                raise ChannelClosed(
+                    f"the process that this one was forked from waits at {self.path}; use another "
+                    "name in this process"
+                )
             if listening is None and self._closed:
                 raise ChannelClosed("this listener has been closed; listen again to go on")
             if listening is None:
