@@ -216,6 +216,21 @@ def test_a_stream_of_other_records_is_still_an_error_for_both(path, side, other)
     assert errors
 
 
+def test_a_failure_of_the_other_side_is_told_as_its_own(start, path):
+    listening(start, path, "serve")
+    with segment_descriptors() as (memory, *others):
+        cannot_be_written = os.open(f"/proc/self/fd/{memory}", os.O_RDONLY)
+        try:
+            sent = [cannot_be_written, *others]
+            with guest(path, b"ringbell driver 3", descriptors=sent) as driver:
+                assert driver.recv(1000).startswith(
+                    b"ringbell failed 13 the device cannot open the channel: cannot map the segment"
+                )
+        finally:
+            os.close(cannot_be_written)
+    meet(path, "serve")
+
+
 # ---- closing, signals, forks ----
 
 

@@ -241,7 +241,9 @@ class Reception(Closing):
                 handshake.refuse(guest.control, handshake.lacking(host.role, error))
                 guest.close()
                 raise
-            self._turn_away(guest, error)
+            # The guest must not take this for a failure of its own.
+            why = f"the {host.role} cannot open the channel: {error.strerror or error}"
+            self._turn_away(guest, OSError(error.errno, why))
             return None
         except BaseException:
             guest.close()
