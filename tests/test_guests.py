@@ -222,7 +222,7 @@ def test_a_failure_of_the_other_side_is_told_as_its_own(start, path):
         cannot_be_written = os.open(f"/proc/self/fd/{memory}", os.O_RDONLY)
         try:
             sent = [cannot_be_written, *others]
-            with guest(path, b"ringbell driver 3", descriptors=sent) as driver:
+            with guest(path, b"ringbell driver 4", descriptors=sent) as driver:
                 assert driver.recv(1000).startswith(
                     b"ringbell failed 13 the device cannot open the channel: cannot map the segment"
                 )
