@@ -68,6 +68,7 @@ uint64_t rb_message_slot(void);                   /* the size of a message ring'
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		    const int *wake_fds, int control_fd);
 void rb_channel_free(rb_channel *channel);
+void rb_channel_drop(rb_channel **opened);
 const rb_memory *rb_channel_memory(rb_channel *channel);
 char *rb_channel_mine(rb_channel *channel); /* three fields of rb_memory, for C programs */
 char *rb_channel_theirs(rb_channel *channel);

@@ -148,3 +148,11 @@ uint64_t rb_arrived(rb_channel *channel)
 		return consumer->next; /* the next take says what is wrong */
 	return consumer->write_seen;
 }
+
+/* Frees the channel that rb_channel_open has stored here, if it has. The caller makes the place
+ * first, with this as its end, so no signal handler of the caller's language can lose a channel. */
+void rb_channel_drop(rb_channel **opened)
+{
+	if (*opened)
+		rb_channel_free(*opened);
+}

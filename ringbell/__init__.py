@@ -13,7 +13,7 @@ with ringbell.consume("ticks") as ticks:                                     # p
     for rows in ticks: ...
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 try:
     # Our extension imports it in C. Tools that freeze programs do not see an import in C.
@@ -21,11 +21,11 @@ try:
 
     from ringbell._ends import Completion, Frame, RecordBlock, Request
 except ModuleNotFoundError as _missing:
-    if _missing.name != "ringbell._ends":
-        raise
     from ringbell.unbuilt import complaint
 
-    raise ImportError(complaint(__file__), name=_missing.name, path=__file__) from None
+    if not (_text := complaint(__file__, _missing.name)):
+        raise
+    raise ImportError(_text, name=_missing.name, path=__file__) from None
 from ringbell.calls.device import Device
 from ringbell.calls.driver import Driver
 from ringbell.calls.listener import Listener
@@ -106,10 +106,12 @@ _WITH_NUMPY = {
     "RecordProducer": "streams.record_producer",
 }
 
+# Not for type checkers: they would accept every name, a mistyped one too.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  (whatever is asked for)
-    if name not in _WITH_NUMPY:
-        raise AttributeError(f"module 'ringbell' has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        if name not in _WITH_NUMPY:
+            raise AttributeError(f"module 'ringbell' has no attribute {name!r}")
+        from importlib import import_module
 
-    return getattr(import_module(f"ringbell.{_WITH_NUMPY[name]}"), name)
+        return getattr(import_module(f"ringbell.{_WITH_NUMPY[name]}"), name)

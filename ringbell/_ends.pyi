@@ -17,6 +17,9 @@ _Taken = TypeVar("_Taken", covariant=True)
 _Result = TypeVar("_Result")
 _Many: TypeAlias = tuple[int | None, float | None]
 
+MUCH_MEMORY: int
+"""Bytes. Nothing checks whether less than this is available: the check would take as long."""
+
 def memory_at(keeper: object, address: int, size: int, read_only: bool, /) -> memoryview: ...
 def wait_readable(descriptors: list[int], timeout: float | None, /) -> list[int]: ...
 

@@ -8,9 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MUCH_MEMORY = 16 << 20
-"""Bytes. Nothing checks whether less than this is available: the check would take longer."""
-
 _GROUPS = Path("/sys/fs/cgroup")
 # Of version 2 and of version 1: the limit, the use, and the part of it that the kernel can free.
 _FILES = (

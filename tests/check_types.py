@@ -5,8 +5,9 @@
 
 Each block of Python of README.md and docs/ becomes a file, as it stands there, with the imports
 that its page has shown before it. A name that a block uses and does not make, such as `driver`,
-gets the type that its use says. mypy and pyright then read the package, these files and examples/,
-as for the oldest Python that we support and for a newer one; errors name the page and the line.
+gets the type that its use says. mypy and pyright then read the package, these files, examples/ and
+tests/typed/, as for the oldest Python that we support and for a newer one; errors name the page and
+the line.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def main() -> None:
     """Run all checkers; exit with 1 if one of them finds something."""
     pages = write_files()
     examples = ["examples"] if list(ROOT.glob("examples/*.py")) else []
-    read = ["ringbell", str(WRITTEN.relative_to(ROOT)), *examples]
+    read = ["ringbell", str(WRITTEN.relative_to(ROOT)), *examples, "tests/typed"]
     commands = [
         *(("mypy", "--python-version", version, *read) for version in PYTHONS),
         *(("pyright", "--pythonversion", version, *read) for version in PYTHONS),

@@ -154,6 +154,12 @@ signal.signal(signal.SIGINT, interrupt)
 """
 
 
+def is_in_a_finalizer(frame):
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 class Interruption(Exception):  # noqa: N818
     pass
 
@@ -174,6 +180,8 @@ class interruption:  # noqa: N801
 
     def event(self, frame, kind, _argument):
         if kind in ("call", "c_return") and "ringbell" in frame.f_code.co_filename:
+            if is_in_a_finalizer(frame):
+                return  # Python drops what is raised there
             self.left -= 1
             if self.left == 0:
                 sys.setprofile(None)

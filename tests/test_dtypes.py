@@ -89,6 +89,28 @@ def test_a_consumer_without_ml_dtypes_is_told_to_install_it(start, path):
         consumer.reply()
 
 
+def test_a_name_of_ml_dtypes_needs_no_import(start, consume):
+    """NumPy knows such a name once the package is loaded; in another process it is not yet."""
+    (bfloat16,) = custom("bfloat16")
+    producer = start("producer", dtype="[('a', 'bfloat16')]")
+    assert consume([("a", bfloat16)]).dtype == np.dtype([("a", bfloat16)])
+    producer.run("producer.close()")
+    parsed = "__import__('ringbell.command.files').command.files.parse_dtype('i4,bfloat16')"
+    assert start("nothing").run(f"str({parsed})") == repr(
+        str(np.dtype([("f0", "i4"), ("f1", bfloat16)]))
+    )
+
+
+def test_a_name_of_ml_dtypes_without_the_package_says_so(start):
+    peer = start("nothing")
+    peer.run("import sys; sys.modules['ml_dtypes'] = None")
+    for name in ("bfloat16", "float8_e5m2", "int4", "uint2"):
+        with pytest.raises(PeerError, match=f"'{name}' not understood; it needs .* ml_dtypes"):
+            peer.run(f"ringbell.consume(path, '{name}')")
+    with pytest.raises(PeerError, match="data type 'nonsense' not understood$"):
+        peer.run("ringbell.consume(path, 'nonsense')")
+
+
 @pytest.mark.parametrize(
     "text", ["'ml_dtypes.nothing'", "'ml_dtypes.finfo'", "'os.path'", "'ml_dtypes.__name__'"]
 )

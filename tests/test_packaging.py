@@ -117,7 +117,8 @@ def test_nobody_is_sent_to_another_distribution():
     assert found == []
 
 
-def test_a_zip_application_is_told_that_extensions_do_not_load_from_there(tmp_path):
+@pytest.mark.parametrize("cffi", ["installed", "in the zip file, too"])
+def test_a_zip_application_is_told_that_extensions_do_not_load_from_there(tmp_path, cffi):
     package = tmp_path / "app" / "ringbell"
     for file in (ROOT / "ringbell").rglob("*.py"):
         copy = package / file.relative_to(ROOT / "ringbell")
@@ -126,7 +127,14 @@ def test_a_zip_application_is_told_that_extensions_do_not_load_from_there(tmp_pa
     (tmp_path / "app/__main__.py").write_text("import ringbell\n")
     zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
     done = subprocess.run(
-        [sys.executable, "-S", "-c", START, tmp_path / "app.pyz", *sys.path],
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            START,
+            tmp_path / "app.pyz",
+            *(sys.path * (cffi == "installed")),
+        ],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -142,24 +150,23 @@ def test_a_zip_application_is_told_that_extensions_do_not_load_from_there(tmp_pa
 START = """
 import runpy, sys
 archive, *rest = sys.argv[1:]
-sys.path[:] = [one for one in rest if one]
+sys.path[:] = [one for one in rest or sys.path if one]
 runpy.run_path(archive, run_name="__main__")
 """
 
 
-def test_sources_without_extensions_say_what_to_do(tmp_path):
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (sys.path, "has no extensions: these are the sources; run `pip install .`"),
+        ([], "ringbell needs the package cffi, which this Python does not find; install cffi"),
+    ],
+)
+def test_an_extension_that_is_not_there_is_told_with_what_to_do(tmp_path, paths, said):
     package = tmp_path / "ringbell"
     package.mkdir()
     for name in ("__init__.py", "unbuilt.py"):
         (package / name).write_text((ROOT / "ringbell" / name).read_text())
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-S",
-            "-c",
-            f"import sys; sys.path[:] = {[str(tmp_path), *sys.path]}; import ringbell",
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert "has no extensions: these are the sources; run `pip install .`" in done.stderr
+    code = f"import sys; sys.path[:] = {[str(tmp_path), *paths]} + sys.path; import ringbell"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert said in done.stderr

@@ -135,7 +135,7 @@ static PyObject *end_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 		return NULL;
 	void *core = PyLong_AsVoidPtr(address);
 	Py_DECREF(address);
-	PyObject *memory = core ? PyObject_GetAttrString(channel, "handle") : NULL;
+	PyObject *memory = core ? PyObject_GetAttrString(channel, "mapping") : NULL;
 	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	struct end *end = memory ? (struct end *)allocate(type, 0) : NULL;
 	if (!end) {

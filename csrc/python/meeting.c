@@ -3,6 +3,7 @@
  * The wait for somebody to come, or to say something: on many sockets at once.
  */
 #include <poll.h>
+#include <unistd.h>
 
 #include "python.h"
 
@@ -11,8 +12,16 @@
 struct crowd {
 	struct pollfd *fds; /* one more than there are sockets, for signals */
 	Py_ssize_t count;
-	int64_t left; /* nanoseconds; negative is for ever */
+	int64_t left;  /* nanoseconds; negative is for ever */
+	pid_t process; /* whose sockets they are */
 };
+
+/* A signal handler may fork. The child has none of the sockets, and perhaps others of the same
+ * numbers. */
+static bool is_of_the_parent(const struct crowd *crowd)
+{
+	return crowd->process != getpid();
+}
 
 static int sleep_among(void *what, int signal_fd)
 {
@@ -22,6 +31,8 @@ static int sleep_among(void *what, int signal_fd)
 		.tv_nsec = (long)(crowd->left % NS_PER_S),
 	};
 
+	if (is_of_the_parent(crowd))
+		return -EINTR;
 	crowd->fds[crowd->count] = (struct pollfd){.fd = signal_fd, .events = POLLIN};
 	int ready = ppoll(crowd->fds, (nfds_t)crowd->count + 1, crowd->left < 0 ? NULL : &timeout,
 			  NULL);
@@ -32,6 +43,7 @@ static int sleep_among(void *what, int signal_fd)
 
 static bool read_crowd(struct crowd *crowd, PyObject *descriptors)
 {
+	crowd->process = getpid();
 	crowd->count = PyList_Size(descriptors);
 	if (crowd->count < 0)
 		return false;
@@ -68,6 +80,10 @@ static bool wait_among(struct crowd *crowd, struct patience *patience)
 	for (;;) {
 		if (PyErr_CheckSignals())
 			return false;
+		if (is_of_the_parent(crowd)) {
+			crowd->count = 0;
+			return true;
+		}
 		crowd->left = patience_left(patience);
 		int ready = sleep_watching_signals(sleep_among, crowd);
 		if (PyErr_Occurred())
@@ -85,8 +101,8 @@ static bool wait_among(struct crowd *crowd, struct patience *patience)
 PyDoc_STRVAR(wait_readable_doc,
 	     "wait_readable(descriptors, timeout, /)\n--\n\n"
 	     "Wait until a descriptor is readable or at its end; give all that are.\n\n"
-	     "Gives an empty list after `timeout` seconds; None waits for ever. Ignores negative\n"
-	     "descriptors.");
+	     "Gives an empty list after `timeout` seconds, and at once in a child that a signal\n"
+	     "handler has forked; None waits for ever. Ignores negative descriptors.");
 
 static PyObject *wait_readable(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {

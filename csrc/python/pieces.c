@@ -5,16 +5,13 @@
  */
 #include "python.h"
 
-/* Bytes. For less than this nothing checks the available memory, because the check takes as
- * long. */
-#define LOOKED_FOR (16ULL << 20)
 #define GROWTH 16
 
 /* Refuses a message that is longer than the memory there is, unless the user has set a limit. False
  * with an exception. */
 static bool look_for_memory(struct consumer *consumer)
 {
-	if (consumer->whole < LOOKED_FOR || consumer->end.core->consumer.longest != UINT64_MAX)
+	if (consumer->whole < MUCH_MEMORY || consumer->end.core->consumer.longest != UINT64_MAX)
 		return true;
 	PyObject *left = PyObject_CallMethod(consumer->end.channel, "memory_left", NULL);
 	if (!left)
@@ -50,7 +47,7 @@ static bool pieces_grow(struct consumer *consumer, uint64_t needed)
 
 	if (consumer->pieces && needed <= (uint64_t)PyBytes_Size(consumer->pieces))
 		return true;
-	while (size > LOOKED_FOR && size / GROWTH >= needed)
+	while (size > MUCH_MEMORY && size / GROWTH >= needed)
 		size /= GROWTH;
 	PyObject *grown = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
 	if (grown && consumer->pieces)

@@ -259,6 +259,10 @@ bool how_many(PyObject *max, uint64_t most, uint64_t *count);
 
 /* ---- pieces.c ---- */
 
+/* Bytes. For less than this nothing checks the available memory, because the check takes as
+ * long. */
+#define MUCH_MEMORY (16ULL << 20)
+
 enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last);
 PyObject *consumer_refusal(const struct consumer *consumer, const char *what);
 

@@ -17,7 +17,10 @@ from ringbell.policy import Policy
 
 
 class Listener(Closing):
-    """Listens under a name; made by `listen`. A context manager: the block's end frees the name."""
+    """Listens under a name; made by `listen`. A context manager: the block's end frees the name.
+
+    A listener that is dropped without `close` frees its name too, and warns (ResourceWarning).
+    """
 
     __slots__ = ("__weakref__", "_host", "_policy", "_reception")
 

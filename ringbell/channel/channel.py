@@ -28,8 +28,8 @@ _log = logging.getLogger("ringbell")
 class Channel:
     """What the producing and the consuming end of one side share.
 
-    The channel owns the descriptors. `handle` owns the memory. The memory stays mapped as long as a
-    view of it exists, even after `close`.
+    The channel owns the descriptors. `mapping` owns the memory. The memory stays mapped as long as
+    a view of it exists, even after `close`.
     """
 
     __slots__ = (
@@ -40,6 +40,7 @@ class Channel:
         "_owned",
         "address",
         "handle",
+        "mapping",
         "moderation",
         "peer_pid",
     )
@@ -61,13 +62,14 @@ class Channel:
         self._closed = True  # there is nothing to close yet
         self._forked = False
         wake_fds = ffi.new("int[]", owned.numbers())
-        opened = ffi.new("rb_channel **")
+        # Made first, so that a signal handler that raises cannot lose what C stores in it.
+        self.mapping: CData = ffi.gc(ffi.new("rb_channel **"), lib.rb_channel_drop)
         status = lib.rb_channel_open(
-            opened, header, side, segment, wake_fds, owned.control.fileno()
+            self.mapping, header, side, segment, wake_fds, owned.control.fileno()
         )
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
-        self.handle: CData = ffi.gc(opened[0], lib.rb_channel_free)
+        self.handle: CData = self.mapping[0]
         self.address: int = int(ffi.cast("uintptr_t", self.handle))  # for the types of _ends
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         if policy.max_message is not None:
@@ -102,8 +104,8 @@ class Channel:
         return self._memory_at(lies.theirs, 2 * lies.their_bytes, True)
 
     def _memory_at(self, start: CData, size: int, read_only: bool) -> memoryview:
-        """Give a view that keeps the handle, and so the mapping, alive."""
-        return _ends.memory_at(self.handle, int(ffi.cast("uintptr_t", start)), size, read_only)
+        """Give a view that keeps the mapping alive."""
+        return _ends.memory_at(self.mapping, int(ffi.cast("uintptr_t", start)), size, read_only)
 
     def moderate(self, moderation: Moderation | None) -> None:
         """Set when to wake this side for data, from its next sleep on."""

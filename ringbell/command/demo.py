@@ -182,7 +182,11 @@ def _device(
     command = [sys.executable, "-m", "ringbell.command.demo_device", str(os.getpid()), str(path)]
     command += [work, kick, polling]
     command += [] if cpu is None else [str(cpu)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # Programs packed by shiv or pex have their packages in `sys.path` alone.
+    packages = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | packages
+    ) as process:
         try:
             assert process.stdout is not None
             if not process.stdout.readline().startswith("listening"):

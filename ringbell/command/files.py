@@ -23,7 +23,7 @@ from ringbell.command.array_files import (
     rows_dtype,
     says,
 )
-from ringbell.streams.dtypes import record_dtype
+from ringbell.streams.dtypes import make_dtype, record_dtype
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 from ringbell.streams.record_consumer import RecordConsumer
 from ringbell.streams.record_producer import RecordProducer
@@ -46,7 +46,7 @@ def parse_dtype(text: str) -> np.dtype[Any]:
     """
     literal = text.strip()[:1] + text.strip()[-1:] in ("[]", "()", "{}")  # and not M8[s]
     try:
-        dtype = np.dtype(ast.literal_eval(text.strip()) if literal else text)
+        dtype = make_dtype(ast.literal_eval(text.strip()) if literal else text)
     except (TypeError, ValueError, ArithmeticError, LookupError, SyntaxError) as error:
         why = "it is no list or dict of names and dtypes" if "malformed" in str(error) else error
         raise ValueError(f"{text!r} is no dtype: {why}") from None

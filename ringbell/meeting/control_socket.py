@@ -9,6 +9,7 @@ import fcntl
 import os
 import stat
 import time
+import warnings
 from pathlib import Path
 
 from ringbell._ffi import lib
@@ -60,7 +61,7 @@ class ListeningSocket(Closing):
     a killed process, and the next listener takes it over.
     """
 
-    __slots__ = ("__weakref__", "_inode", "_lock", "_socket", "listens", "path")
+    __slots__ = ("__weakref__", "_inode", "_lock", "_socket", "forked", "listens", "path")
 
     def __init__(self, path: Path, patient: bool = True) -> None:
         """Listen on `path`; raises OSError (EADDRINUSE) when another process does already.
@@ -72,6 +73,8 @@ class ListeningSocket(Closing):
         self.path: Path = path.absolute()
         self.listens: bool = True
         """Whether it has not been closed."""
+        self.forked: bool = False
+        """Whether this is a forked child's copy."""
         self._inode = 0
         self._socket: Descriptor | None = None
         self._lock: Descriptor | None = None
@@ -124,7 +127,19 @@ class ListeningSocket(Closing):
     def leave_to_parent(self) -> None:
         """Forget the descriptors in a forked child: they are closed; the parent has the name."""
         self.listens = False
+        self.forked = True
         self._socket = self._lock = None
+
+    def __del__(self) -> None:
+        if not getattr(self, "listens", False):  # closed, or not even begun
+            return
+        self.close()
+        warnings.warn(
+            f"nobody closed what listens on {self.path}; use a with block or close()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
 
 
 def _bind(listening: Descriptor, path: Path) -> None:

@@ -140,7 +140,10 @@ def hear(owned: Descriptors) -> bytes | None:
     `owned` then has the descriptors that came with the text. Raises OSError (EMFILE) when this
     process has no room for them.
     """
-    ears = _idle.pop() if _idle else _Ears()
+    try:
+        ears = _idle.pop()
+    except IndexError:  # another thread may have taken the last one
+        ears = _Ears()
     length = lib.rb_socket_receive(owned.control.fileno(), *ears.arguments)
     if length > 0:
         owned.wake_fds += ears.room[: ears.came[0]]

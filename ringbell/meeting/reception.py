@@ -139,6 +139,11 @@ class Reception(Closing):
         """
         while True:
             listening = self._listening.socket
+            if self._listening.forked:
+                raise ChannelClosed(
+                    f"the process that this one was forked from waits at {self.path}; use another "
+                    "name in this process"
+                )
             if listening is None and self._closed:
                 raise _closed_error()
             if listening is None:
@@ -150,7 +155,7 @@ class Reception(Closing):
                 _ends.wait_readable([listening.fileno(), *fds], self._patience(guests, deadline))
             )
             for guest, fd in zip(guests, fds, strict=True):
-                if fd in ready and (channel := self._hear(guest, host)):
+                if fd in ready and self.listens and (channel := self._hear(guest, host)):
                     return channel
             if listening.fileno() in ready and (channel := self._let_in(listening, host)):
                 return channel
@@ -243,7 +248,7 @@ class Reception(Closing):
             channel = None if text is None else self._act(guest, text, host)
         except ConnectionError as error:  # PeerLost is one
             guest.close()
-            _log.info("a guest at %s went away: %s", self.path, error)
+            _log.debug("a guest at %s went away: %s", self.path, error)
             return None
         except handshake.OtherRecords as error:
             self._turn_away(guest, error)
@@ -256,7 +261,9 @@ class Reception(Closing):
                 handshake.refuse(guest.control, handshake.lacking(host.role, error))
                 guest.close()
                 raise
-            self._turn_away(guest, error)
+            # The guest must not take this for a failure of its own.
+            why = f"the {host.role} cannot open the channel: {error.strerror or error}"
+            self._turn_away(guest, OSError(error.errno, why))
             return None
         except BaseException:
             guest.close()
@@ -282,8 +289,8 @@ class Reception(Closing):
         handshake.refuse(guest.control, error)
         guest.close()
         text = str(error)
-        # A guest that comes again and again gives one warning, then only INFO.
-        level = logging.INFO
+        # A guest that comes again and again gives one warning; the commands show INFO, too.
+        level = logging.DEBUG
         if text not in self._texts and len(self._texts) < _MOST_TEXTS:
             self._texts.add(text)
             level = logging.WARNING

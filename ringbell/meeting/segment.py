@@ -11,9 +11,10 @@ import stat
 from pathlib import Path
 from typing import Literal
 
+from ringbell import _ends
 from ringbell._ffi import ffi, lib
 from ringbell.arguments import shown, whole_number
-from ringbell.available import MUCH_MEMORY, available_memory
+from ringbell.available import available_memory
 from ringbell.channel.closing import Closing
 from ringbell.channel.descriptors import Descriptor, os_error
 from ringbell.errors import LayoutMismatch
@@ -57,7 +58,7 @@ class Segment(Closing):
 
     def make(self, memory: Memory | None, size: int, content: bytes) -> None:
         """Make memory of that size, reserve all of it, and write `content` at its start."""
-        if size > MUCH_MEMORY and size > (available := available_memory()):
+        if size > _ends.MUCH_MEMORY and size > (available := available_memory()):
             raise OSError(
                 errno.ENOSPC,
                 f"no memory for {size} bytes: the machine has {available} available; use a "

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ringbell.errors import EndOfStream
 
@@ -79,6 +79,7 @@ def read_file(consumer: MessageConsumer) -> io.BufferedReader:
     return io.BufferedReader(_ReadFile(consumer), _READ_AHEAD)
 
 
-def write_file(producer: MessageProducer) -> io.RawIOBase:
+def write_file(producer: MessageProducer) -> BinaryIO:
     """Write a stream of messages as a file."""
-    return _WriteFile(producer)
+    # What wraps a file asks for the type BinaryIO, which RawIOBase is not.
+    return cast("BinaryIO", _WriteFile(producer))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,25 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 _PACKAGE = "ml_dtypes"  # its dtypes can be made again from their names
+_NAMES = r"'(bfloat16|float[468]_\w+|u?int[124])'"
+
+
+def make_dtype(wanted: DTypeLike) -> np.dtype[Any]:
+    """Make a dtype, also of names that NumPy knows once ml_dtypes is loaded, such as `"bfloat16"`.
+
+    Raises what `numpy.dtype` raises.
+    """
+    try:
+        return np.dtype(wanted)
+    except TypeError as error:
+        try:
+            importlib.import_module(_PACKAGE)
+        except ImportError:
+            if not re.search(_NAMES, str(error)):
+                raise error from None
+            text = f"{error}; it needs the package {_PACKAGE}, which cannot be imported here"
+            raise TypeError(text) from None
+    return np.dtype(wanted)
 
 
 def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
@@ -23,7 +43,7 @@ def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
 
     Raises TypeError if it is no dtype, ValueError for a dtype with objects or of size zero.
     """
-    dtype = np.dtype(wanted)
+    dtype = make_dtype(wanted)
     if dtype.hasobject:
         raise ValueError(
             f"records of {dtype} hold Python objects, which live in one process only; use "

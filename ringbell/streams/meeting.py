@@ -174,10 +174,12 @@ class ProducerMeeting(Meeting):
         """Give the memory to the consumer that has said welcome."""
         if text != handshake.WELCOME:
             _check_consumer(text)
-        guest.wake_fds = self._offered.wake_fds
+        # If the rest fails, the guest's end closes these descriptors. Others have been offered them
+        # too, so they have to go: once the name is free, the reception hears no guest any more.
+        guest.wake_fds, self._offered = self._offered.wake_fds, Descriptors(Descriptor())
+        self.free_name()
         channel = handshake.open_channel(guest, self._made, self.policy)
         try:
-            self.free_name()
             handshake.say(guest.control, handshake.YOURS)
         except BaseException:
             # The consumer must not take this for the end of the stream.

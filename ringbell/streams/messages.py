@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from typing import BinaryIO
 
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
@@ -19,7 +20,7 @@ class MessageProducer(ProducingStream, Producer):
 
     __slots__ = ()
 
-    def as_file(self) -> io.RawIOBase:
+    def as_file(self) -> BinaryIO:
         """Give a binary file: `write` sends its bytes at once, as messages of any size.
 
         `with pyarrow.ipc.new_stream(producer.as_file(), schema) as writer: ...`. Nothing is

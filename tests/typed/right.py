@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""What a program may write. Nobody runs this: `make types` reads it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import pickle
+import selectors
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ringbell
+
+
+def digest(payload: memoryview) -> bytes:
+    return hashlib.sha256(payload).digest()
+
+
+def doubled(payload: memoryview) -> NDArray[np.float64]:
+    return np.frombuffer(payload) * 2
+
+
+class Reversed:
+    def __call__(self, payload: memoryview, /) -> memoryview:
+        return payload[::-1]
+
+
+def devices() -> None:
+    ringbell.serve("a", digest, cpu=1, polling="never", kick="always", max_message=1 << 20)
+    ringbell.serve(Path("b/c.sock"), doubled)
+    ringbell.serve("d", Reversed())
+    ringbell.serve("e", bytes)
+    ringbell.serve("f", lambda payload: bytearray(payload))
+    with ringbell.listen("g") as listener, listener.accept(timeout=3) as device:
+        for request in device:
+            request.complete(np.arange(len(request.payload)), ok=False)
+        taken: list[bytes] = device.doorbell.recv_many(10, timeout=0.0)
+        device.interrupt.send_many([*taken, bytearray(b"y")])
+
+
+def driver() -> tuple[bytes, int, bool]:
+    moderation = ringbell.Moderation(entries=2)
+    with ringbell.connect("a", wait=True, moderation=moderation) as one:
+        for payload in (b"x", bytearray(b"x"), memoryview(b"x"), array("d", [1.0]), np.arange(3)):
+            one.call(payload, timeout=1.0)
+        answers: list[bytes] = list(one.map((b"%d" % i for i in range(3)), depth=2))
+        with one.reserve(10) as frame, one.doorbell.coalesce(max_delay=0.001):
+            frame.payload[:1], frame.length = b"x", 1
+        selectors.DefaultSelector().register(one.interrupt, selectors.EVENT_READ)
+        one.interrupt.moderation = None
+        completion = one.reap()
+        found = one.stats().device.consumer.polling.found
+        return completion.result() + answers[0], completion.token + found, completion.ok
+
+
+def producers(tick: np.dtype[Any]) -> None:
+    with ringbell.produce("ticks", tick, ring_size=1 << 20, memory="memfd") as ticks:
+        ticks.write(np.ones(3, tick))
+        ticks.write([(1.0, 2)])
+        with ticks.reserve(2) as rows:
+            rows["price"] = 1.0
+    for dtype in ("f8", float, np.float64, [("a", "f8"), ("b", "i4", (2,))]):
+        ringbell.produce("x", dtype).write([1.0])
+    with ringbell.produce("lines") as lines, io.TextIOWrapper(lines.as_file()) as text:
+        csv.writer(text).writerow(["a", "b"])
+        pickle.dump({"a": 1}, lines.as_file())
+
+
+def consumers() -> None:
+    with ringbell.consume("ticks") as ticks:
+        kept: list[NDArray[Any]] = [rows["size"].copy() for rows in ticks]
+        kept.append(ticks.read(10, timeout=1))
+    with ringbell.consume("lines") as lines, io.TextIOWrapper(lines.as_file()) as text:
+        print(list(csv.reader(text)), lines.recv().hex(), lines.recv_many()[0].hex())
+    with ringbell.consume("ticks", "f8", checked=True) as numbers:
+        print(capacity(numbers), numbers.borrow(max=5).sum(), *map(np.sum, numbers))
+    with ringbell.consume("either") as either:
+        print(*octets(either))
+
+
+def capacity(consumer: ringbell.RecordConsumer) -> int:
+    return consumer.capacity
+
+
+def octets(consumer: ringbell.MessageConsumer | ringbell.RecordConsumer) -> Iterator[bytes]:
+    if isinstance(consumer, ringbell.RecordConsumer):
+        for rows in consumer:
+            yield rows.tobytes()
+    else:
+        for payload in consumer:
+            yield bytes(payload)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""What type checkers must not accept: one that finds no error on a line says so.
+
+Nobody runs this: `make types` reads it.
+"""
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+import numpy as np
+
+import ringbell
+
+
+def handles_text(payload: str) -> bytes:
+    return payload.encode()
+
+
+ringbell.conect("x")  # type: ignore[attr-defined]
+ringbell.connect("x", polling="sometimes")  # type: ignore[arg-type]
+ringbell.connect("x", timeout="1")  # type: ignore[arg-type]
+ringbell.serve("x", 5)  # type: ignore[arg-type]
+ringbell.serve("x", handles_text)  # type: ignore[arg-type]
+ringbell.Moderation(entries="3")  # type: ignore[arg-type]
+
+driver = ringbell.connect("x")
+driver.call("text")  # type: ignore[arg-type]
+driver.call(["x"])  # type: ignore[arg-type]
+driver.max_payload = 3  # type: ignore[misc]
+driver.map([b"abc"], depht=3)  # type: ignore[call-arg]
+
+records = ringbell.produce("x", "f8")
+records.dtype = np.dtype("i4")  # type: ignore[misc]
+records.send(b"x")  # type: ignore[attr-defined]
+
+messages = ringbell.produce("x")
+messages.write([1])  # type: ignore[attr-defined]
+
+consumer = ringbell.consume("x")
+consumer.nothing()  # type: ignore[attr-defined]
+consumer.max_message = 1.5  # type: ignore[attr-defined]
