@@ -19,6 +19,7 @@ def main() -> None:
                 f"ringbell: the command line needs {error.name}; pip install 'ringbell-ipc[cli]'"
             )
         standard.occupy()
+        standard.print_any_name()
         app()
     except KeyboardInterrupt:  # while modules are loaded, or a second one
         sys.exit(130)

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+RINGBELL = [sys.executable, "-m", "ringbell"]
 PEERS = Path(__file__).with_name("peers.py")
 
 
@@ -77,6 +79,23 @@ class Peer:
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
+
+
+@contextmanager
+def serving(path: Path, handler: str, folder: Path | None = None) -> Iterator[subprocess.Popen]:
+    """Run `ringbell serve` in this folder, once it listens; end it whatever happens."""
+    with subprocess.Popen(
+        [*RINGBELL, "serve", str(path), handler],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline().startswith("listening on")
+            yield process
+        finally:
+            process.kill()
 
 
 def state_of(pid: int) -> str:

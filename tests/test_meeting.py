@@ -456,15 +456,3 @@ def test_the_header_is_made_for_message_rings_of_the_size_asked_for():
     magic, version, ready, _, size, first = HEADER.unpack(bytes(ffi.buffer(header))[: HEADER.size])
     assert magic.to_bytes(8, "little") == b"ringbell"
     assert (version, ready, size, first) == (3, 1, 3 * page + 2 * (1 << 20), 7)
-
-
-def test_sigterm_ends_a_server_and_frees_its_name(path):
-    server = subprocess.Popen(
-        [sys.executable, "-m", "ringbell", "serve", str(path), "ringbell.command.demo:sha256"],
-        stdout=subprocess.PIPE,
-    )
-    with server:
-        assert server.stdout.readline().startswith(b"listening on")
-        server.send_signal(signal.SIGTERM)
-        assert server.wait() == 128 + signal.SIGTERM
-    assert not list(path.parent.iterdir())

@@ -8,20 +8,18 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import wait_until
+from processes import RINGBELL, wait_until
 from typer.testing import CliRunner
 
 from ringbell.command import cli
 
 HUGE_OFFSET = {"names": ["a"], "formats": ["f8"], "offsets": [10**20]}
-RINGBELL = [sys.executable, "-m", "ringbell"]
 CSRC = Path(__file__).parent.parent / "csrc"
 RECORD = [("t", "M8[ns]"), ("x", "<f4", (3,)), ("n", [("a", "u1"), ("b", "S3")])]
 

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from processes import state_of, wait_until, wait_until_listening
+from processes import RINGBELL, state_of, wait_until, wait_until_listening
 from storms import handles_alarms
 
 import ringbell
@@ -77,7 +77,7 @@ def test_a_timeout_of_meeting_names_the_path(start, path):
 def test_the_command_says_at_once_what_it_waits_for_and_where(path, command, partner):
     lies_at = path.parent / "ringbell" / "nobody.sock"
     with subprocess.Popen(
-        [sys.executable, "-m", "ringbell", command, "nobody"],
+        [*RINGBELL, command, "nobody"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

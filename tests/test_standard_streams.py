@@ -69,7 +69,7 @@ def test_a_stream_of_large_frames_in_the_default_ring_is_told_of_in_one_line(pat
     first, second = done.stderr.splitlines()
     assert first == (
         "ringbell: the ring has room for one record of 24883200 bytes, so the producer and the "
-        "consumer wait for each other at every record; ring_size=134217728 has room for 4"
+        "consumer wait for each other at every record; --ring-size 128M has room for 4"
     )
     assert "within the timeout" in second
 

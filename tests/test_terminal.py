@@ -7,17 +7,15 @@ import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
 import threading
 from contextlib import suppress
 
 import numpy as np
 import pytest
+from processes import RINGBELL
 
 import ringbell
-
-COMMAND = [sys.executable, "-m", "ringbell"]
 
 
 def without_waiting(messages):
@@ -61,7 +59,7 @@ def exchange(path):
         producer = threading.Thread(target=produced, args=(path, content, dtype))
         producer.start()
         consumer = subprocess.run(
-            [*COMMAND, "consume", str(path), *consume],
+            [*RINGBELL, "consume", str(path), *consume],
             stdin=subprocess.DEVNULL,
             env=environment,
             check=False,
@@ -133,7 +131,7 @@ def test_a_full_output_is_named(path):
     producer.start()
     with open("/dev/full", "wb") as full:
         consumer = subprocess.run(
-            [*COMMAND, "consume", str(path)], stdout=full, stderr=subprocess.PIPE, check=False
+            [*RINGBELL, "consume", str(path)], stdout=full, stderr=subprocess.PIPE, check=False
         )
     producer.join()
     assert (consumer.returncode, without_waiting(consumer.stderr)) == (
@@ -147,7 +145,7 @@ def test_an_input_that_cannot_be_read_is_named(path):
     with (
         open(os.devnull, "wb") as unreadable,
         subprocess.Popen(
-            [*COMMAND, "produce", str(path)], stdin=unreadable, stderr=subprocess.PIPE
+            [*RINGBELL, "produce", str(path)], stdin=unreadable, stderr=subprocess.PIPE
         ) as producer,
     ):
         with pytest.raises(ringbell.PeerLost), ringbell.consume(path, timeout=50) as stream:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,12 @@ def occupy() -> None:
     except OSError:
         return
     os.close(descriptor)
+
+
+def print_any_name() -> None:
+    """Have the standard output escape what its encoding has not, such as parts of a file's name."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def check_input(files: list[Path]) -> None:
