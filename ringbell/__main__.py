@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -23,6 +24,8 @@ def main() -> None:
         app()
     except KeyboardInterrupt:  # while modules are loaded, or a second one
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more shows no traceback of Python's end
 
 
 if __name__ == "__main__":

@@ -124,6 +124,22 @@ def test_a_file_that_may_not_be_written_is_refused_before_anybody_is_met(
     assert not (tmp_path / "new").exists()
 
 
+ENDS = """
+import signal, sys
+from ringbell.__main__ import main
+sys.argv[1:] = ["--version"]
+try:
+    main()
+finally:
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_ctrl_c_while_python_ends_is_no_traceback():
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_ends_a_server_frees_its_name(path, number):
     with serving(path, "zlib:compress") as server:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line on a terminal of 80 columns, and on what is none."""
+"""The command line on a terminal, and on what is none."""
 
 import fcntl
 import os
@@ -24,11 +24,11 @@ def without_waiting(messages):
 
 
 class Terminal:
-    """A terminal of 80 columns; `text` is all that was written to it, once it is closed."""
+    """A terminal; `text` is all that was written to it, once it is closed."""
 
-    def __init__(self):
+    def __init__(self, columns=80):
         self.near, self.far = pty.openpty()
-        fcntl.ioctl(self.far, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(self.far, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.parts = []
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
@@ -52,8 +52,8 @@ class Terminal:
 def exchange(path):
     """Run `ringbell consume`; give its exit code, and what it wrote to its terminal."""
 
-    def consume_here(content, which, *, dtype=None, consume=(), **settings):
-        terminal = Terminal()
+    def consume_here(content, which, *, path=path, columns=80, dtype=None, consume=(), **settings):
+        terminal = Terminal(columns)
         environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
         environment |= {"TERM": "xterm-256color"} | settings
         producer = threading.Thread(target=produced, args=(path, content, dtype))
@@ -93,6 +93,20 @@ def test_a_bar_without_a_total_shows_bytes_and_rate_in_one_line(exchange):
     assert re.search(r"3\.0 MB +[\d.]+ [kMG]?B/s$", shown[-1].rstrip())
     assert "\u2501" not in text
     assert max(map(len, shown)) < 80
+
+
+@pytest.mark.parametrize(("columns", "most"), [(80, 30), (40, 10)])
+def test_a_long_name_leaves_room_for_the_figures(exchange, path, columns, most):
+    long = path.with_name(f"{'x' * 40}\x1b[31m\nend.sock")
+    consumer, text = exchange(bytes(3_000_000), "stderr", path=long, columns=columns)
+    assert consumer.returncode == 0
+    assert "\x1b[31m\n" not in text
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    shown = [part for part in re.split(r"[\r\n]+", plain) if "from" in part]
+    escaped = f"{long}".replace("\x1b", r"\x1b").replace("\n", r"\n")
+    assert shown[-1].startswith(f"from ...{escaped[3 - most :]} ")
+    assert "3.0 MB" in shown[-1]
+    assert max(map(len, shown)) <= columns
 
 
 def test_no_color_means_none(exchange):

@@ -29,12 +29,18 @@ def work(title: str, total: int) -> contextlib.AbstractContextManager[Advance]:
     )
 
 
-def stream(title: str, total: int | None) -> contextlib.AbstractContextManager[Advance]:
-    """Show the bytes sent and the speed; with a known total, also the progress."""
+def stream(way: str, name: str, total: int | None) -> contextlib.AbstractContextManager[Advance]:
+    """Show the bytes sent and the speed; with a known total, also the progress.
+
+    Of a long name it shows the end: the figures need their room.
+    """
+    most = max(Console(stderr=True).width // 2 - 10, 6)
+    if len(name) > most:
+        name = "..." + name[3 - most :]
     columns: tuple[ProgressColumn, ...] = (FileSizeColumn(), TransferSpeedColumn())
     if total is not None:
         columns = (BarColumn(bar_width=24), DownloadColumn(), TransferSpeedColumn())
-    return _progress(title, total, *columns)
+    return _progress(f"{way} {name}", total, *columns)
 
 
 @contextlib.contextmanager

@@ -201,7 +201,7 @@ def run_produce(
         with shown_warnings():
             stream = produce_stream(name, records, **how)
         begin = time.monotonic()
-        with stream, stream_bar(f"to {name}", total) as advance:
+        with stream, stream_bar("to", name, total) as advance:
             produce_files(stream, sources, dtype is not None, advance)
         if stats:
             print_figures(stream.stats().driver.producer, time.monotonic() - begin)
@@ -249,7 +249,7 @@ def run_consume(
         stream: MessageConsumer | RecordConsumer
         stream = consume_stream(name, wanted, **how)
         begin = time.monotonic()
-        with stream, stream_bar(f"from {name}", None) as advance:
+        with stream, stream_bar("from", name, None) as advance:
             consume_into(stream, target, advance, may_be_binary=file is not None)
         if stats:
             print_figures(stream.stats().device.consumer, time.monotonic() - begin)

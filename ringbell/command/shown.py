@@ -67,7 +67,7 @@ def fail(message: object, code: int = 2) -> NoReturn:
 def say(text: str) -> None:
     """Print to stdout at once; an OSError names it."""
     try:
-        print(text, flush=True)
+        print(_visible(text, but="\n"), flush=True)
     except OSError as error:
         error.filename = "standard output"
         raise
@@ -148,13 +148,15 @@ def bar(title: str, total: int, quiet: bool) -> contextlib.AbstractContextManage
     return bars.work(title, total)
 
 
-def stream_bar(title: str, total: int | None) -> contextlib.AbstractContextManager[Advance]:
+def stream_bar(
+    way: str, name: str, total: int | None
+) -> contextlib.AbstractContextManager[Advance]:
     """Show the bytes sent and the speed, on a terminal; with a known total, also the progress."""
     if not _can_draw():
         return contextlib.nullcontext(_no_advance)
     from ringbell.command import bars
 
-    return bars.stream(title, total)
+    return bars.stream(way, _visible(name), total)
 
 
 def _can_draw() -> bool:
