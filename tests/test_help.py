@@ -152,6 +152,19 @@ def test_the_completion_can_be_shown():
     assert "--install-completion" in CliRunner().invoke(cli.app, ["--help"]).stdout
 
 
+def test_a_completion_that_cannot_be_installed_is_told():
+    command = " ".join(map(shlex.quote, [*RINGBELL, "--install-completion"]))
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit"],
+        env=os.environ | {"HOME": "/dev/null"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"ringbell: /dev/null\S*: [\w ]+\n", done.stderr)
+
+
 # ---- output ----
 
 

@@ -118,7 +118,7 @@ class _Commands(TyperGroup):
                 raise
             code = 128 + signal.SIGPIPE
         except OSError as error:
-            print_error(f"standard output: {error.strerror}")
+            print_error(f"{error.filename or 'standard output'}: {error.strerror}")
             code = 2
         if code:
             _forget_output()
