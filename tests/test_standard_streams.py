@@ -98,7 +98,7 @@ def test_clean_removes_what_an_earlier_ringbell_left_and_nothing_of_others(monke
 
 # ---- in the library ----
 
-# What the process prints into 1 must never be one of ours.
+# The process may print to descriptor 1, so that must never be a descriptor of ours.
 WITHOUT_ANY = """
 import os, signal, stat, sys, threading
 os.closerange(0, 3)

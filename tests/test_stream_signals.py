@@ -14,7 +14,7 @@ import ringbell
 def test_a_second_thread_in_the_same_end_gets_an_error(start, path, kind):
     peer = start("nothing")
     peer.run("import threading")
-    # Whoever waits is told so; the other side waits for nothing.
+    # A thread waits in the producer; this side does not wait.
     peer.begin(f"producer = ringbell.produce(path, ring_size=4096, **{KINDS[kind]!r})")
     with ringbell.consume(path) as consumer:
         peer.reply()

@@ -19,7 +19,7 @@ import ringbell
 
 
 def without_waiting(messages):
-    """Leave out the line that says whom a command waits for, where it was the first one."""
+    """Leave out the first line if it says for whom the command waits."""
     return re.sub(rb"^ringbell: waiting for .*\r?\n", b"", messages)
 
 
@@ -155,7 +155,7 @@ def test_a_full_output_is_named(path):
 
 
 def test_an_input_that_cannot_be_read_is_named(path):
-    # A file open for writing only.
+    # This file is open for writing only.
     with (
         open(os.devnull, "wb") as unreadable,
         subprocess.Popen(
