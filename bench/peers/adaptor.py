@@ -106,7 +106,7 @@ class Receiver:
         raise NotImplementedError
 
     def take_lists(self, count: int, most: int) -> bytes:
-        """Take messages in lists of at most `most`, or one by one where the library has no lists."""
+        """Take messages in lists of at most `most`, or one by one if the library has no lists."""
         raise NotImplementedError
 
     def close(self) -> None:
