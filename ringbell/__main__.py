@@ -10,18 +10,17 @@ import sys
 def main() -> None:
     """Run the command line, or say what is missing for it."""
     try:
-        try:
-            from ringbell.command import standard
-            from ringbell.command.cli import app
-        except ModuleNotFoundError as error:
-            if error.name not in ("typer", "rich"):
-                raise
-            sys.exit(
-                f"ringbell: the command line needs {error.name}; pip install 'ringbell-ipc[cli]'"
-            )
+        from ringbell.command import standard
+        from ringbell.command.cli import app
+
         standard.occupy()
         standard.print_any_name()
         app()
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing not in ("typer", "rich"):
+            raise
+        sys.exit(f"ringbell: the command line needs {missing}; pip install 'ringbell-ipc[cli]'")
     except KeyboardInterrupt:  # while modules are loaded, or a second one
         sys.exit(130)
     finally:

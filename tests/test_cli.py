@@ -173,3 +173,14 @@ def test_ctrl_c_while_the_command_loads_is_no_traceback(tmp_path):
         finally:
             process.send_signal(signal.SIGINT)
         assert (process.wait(), process.stderr.read()) == (130, "")
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_a_library_that_is_missing_for_the_command_line_is_told(missing):
+    hide = f"import sys; sys.modules['{missing}'] = None; from ringbell.__main__ import main; "
+    code = hide + "sys.argv[1:] = ['demo', '--input', '/dev/null']; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"ringbell: the command line needs {missing}; pip install 'ringbell-ipc[cli]'\n"
+    )

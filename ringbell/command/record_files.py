@@ -33,11 +33,14 @@ def parse_dtype(text: str) -> np.dtype[Any]:
     """
     literal = text.strip()[:1] + text.strip()[-1:] in ("[]", "()", "{}")  # and not M8[s]
     try:
-        dtype = np.dtype(ast.literal_eval(text.strip()) if literal else text)
-    except (TypeError, ValueError, ArithmeticError, LookupError, SyntaxError) as error:
-        why = "it is no list or dict of names and dtypes" if "malformed" in str(error) else error
+        wanted = ast.literal_eval(text.strip()) if literal else text
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        why = "it is no list or dict of names and dtypes"
         raise ValueError(f"{text!r} is no dtype: {why}") from None
-    return record_dtype(dtype)
+    try:
+        return record_dtype(wanted)
+    except TypeError as error:
+        raise ValueError(error) from None
 
 
 def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any]:
