@@ -94,7 +94,7 @@ def kind_of(name: str, code: str) -> str:
 
 
 def context(code: str, shown: dict[str, str]) -> str:
-    """One line with what the block needs from around it."""
+    """Give one line with the imports and types that the block needs."""
     needs = ["from typing import Any, cast", "import ringbell"]
     for name in free_names(code):
         if name == "ringbell":
@@ -109,7 +109,7 @@ def context(code: str, shown: dict[str, str]) -> str:
 
 
 def write_files() -> dict[str, Path]:
-    """Write a file for each block, whose lines have the numbers of the page."""
+    """Write a file for each block. Its lines have the numbers that they have in the page."""
     shutil.rmtree(WRITTEN, ignore_errors=True)
     WRITTEN.mkdir(parents=True)
     pages = {}
