@@ -9,11 +9,12 @@ import struct
 import subprocess
 import termios
 import threading
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
-from processes import RINGBELL
+from processes import RINGBELL, wait_until
 
 import ringbell
 
@@ -29,7 +30,7 @@ class Terminal:
     def __init__(self, columns=80):
         self.near, self.far = pty.openpty()
         fcntl.ioctl(self.far, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        self.parts = []
+        self.parts, self.text = [], None
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
 
@@ -42,10 +43,42 @@ class Terminal:
             self.parts.append(part)
 
     def close(self):
+        if self.text is not None:
+            return
         os.close(self.far)
         self.reader.join()
         os.close(self.near)
         self.text = without_waiting(b"".join(self.parts)).decode()
+
+
+@pytest.fixture
+def terminal():
+    """Make terminals, and close them whatever happens."""
+    with ExitStack() as guard:
+
+        def make(columns=80):
+            made = Terminal(columns)
+            guard.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def begin():
+    """Start the command; what still runs at the end is ended."""
+    with ExitStack() as guard:
+
+        def start(*arguments, **options):
+            environment = os.environ | {"TERM": "xterm"}
+            process = subprocess.Popen(
+                [*RINGBELL, *map(str, arguments)], env=environment, **options
+            )
+            guard.callback(process.wait)
+            guard.callback(process.kill)
+            return process
+
+        yield start
 
 
 @pytest.fixture
@@ -118,6 +151,31 @@ def test_no_color_means_none(exchange):
 def test_a_dumb_terminal_sees_no_bar(exchange):
     consumer, text = exchange(bytes(3_000_000), "stderr", TERM="dumb")
     assert (consumer.returncode, text) == (0, "")
+
+
+def test_a_bar_tells_of_few_bytes_too(path, terminal, begin):
+    screen = terminal()
+    consumer = begin("consume", path, os.devnull, stderr=screen.far)
+    with ringbell.produce(path, timeout=50) as stream:
+        while not re.search(rb"[1-9]\d* bytes", b"".join(screen.parts)):
+            stream.send(b"x")
+            time.sleep(0.01)
+    assert consumer.wait() == 0
+
+
+def test_no_bar_stands_between_lines_that_somebody_reads_or_types(path, terminal, begin):
+    typing, reading = terminal(), terminal()
+    producer = begin("produce", path, stdin=typing.far, stderr=typing.far)
+    wait_until(lambda: re.search(rb"waiting for .*\n", b"".join(typing.parts)))
+    consumer = begin("consume", path, stdout=reading.far, stderr=reading.far)
+    for line in (b"one\n", b"two\n"):
+        os.write(typing.near, line)
+        wait_until(lambda line=line: line.strip() in b"".join(reading.parts))
+    os.write(typing.near, b"\x04")  # Ctrl-D
+    assert producer.wait() == consumer.wait() == 0
+    for screen in (typing, reading):
+        screen.close()
+        assert screen.text.split() == ["one", "two"]
 
 
 def test_text_may_be_seen_on_a_terminal(exchange):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -20,6 +21,9 @@ from rich.progress import (
 )
 
 Advance = Callable[[int], None]
+_STEP = 1 << 20
+_PAUSE = 0.1
+"""The bar is told of so many bytes, or after so many seconds, whichever comes first."""
 
 
 def work(title: str, total: int) -> contextlib.AbstractContextManager[Advance]:
@@ -48,15 +52,16 @@ def _progress(title: str, total: int | None, *columns: ProgressColumn) -> Iterat
     first = TextColumn("{task.description}", markup=False)
     with Progress(first, *columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total)
-        # A redraw would be a measurable part of a request: tell the bar about every megabyte.
-        waiting = 0
+        # To tell the bar of each step would be a measurable part of a request.
+        waiting, told = 0, time.monotonic()
 
         def advance(size: int) -> None:
-            nonlocal waiting
+            nonlocal waiting, told
             waiting += size
-            if waiting >= 1 << 20:
+            now = time.monotonic()
+            if waiting >= _STEP or now - told >= _PAUSE:
                 progress.advance(task, waiting)
-                waiting = 0
+                waiting, told = 0, now
 
         yield advance
         progress.update(task, advance=waiting)

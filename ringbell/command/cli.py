@@ -201,7 +201,8 @@ def run_produce(
         with shown_warnings():
             stream = produce_stream(name, records, **how)
         begin = time.monotonic()
-        with stream, stream_bar("to", name, total) as advance:
+        quiet = standard.is_typed(sources)  # a bar would overwrite what is typed
+        with stream, stream_bar("to", name, total, quiet) as advance:
             produce_files(stream, sources, dtype is not None, advance)
         if stats:
             print_figures(stream.stats().driver.producer, time.monotonic() - begin)
@@ -249,7 +250,8 @@ def run_consume(
         stream: MessageConsumer | RecordConsumer
         stream = consume_stream(name, wanted, **how)
         begin = time.monotonic()
-        with stream, stream_bar("from", name, None) as advance:
+        quiet = standard.is_read(target)  # a bar would stand between the lines
+        with stream, stream_bar("from", name, None, quiet) as advance:
             consume_into(stream, target, advance, may_be_binary=file is not None)
         if stats:
             print_figures(stream.stats().device.consumer, time.monotonic() - begin)

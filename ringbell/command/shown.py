@@ -149,10 +149,10 @@ def bar(title: str, total: int, quiet: bool) -> contextlib.AbstractContextManage
 
 
 def stream_bar(
-    way: str, name: str, total: int | None
+    way: str, name: str, total: int | None, quiet: bool
 ) -> contextlib.AbstractContextManager[Advance]:
     """Show the bytes sent and the speed, on a terminal; with a known total, also the progress."""
-    if not _can_draw():
+    if quiet or not _can_draw():
         return contextlib.nullcontext(_no_advance)
     from ringbell.command import bars
 

@@ -38,6 +38,16 @@ def check_input(files: list[Path]) -> None:
         raise OSError(errno.EBADF, "the standard input is closed; name a file, or open it")
 
 
+def is_typed(files: list[Path]) -> bool:
+    """Whether somebody types what is sent, on a terminal."""
+    return _STANDARD in files and sys.stdin is not None and sys.stdin.isatty()
+
+
+def is_read(file: Path) -> bool:
+    """Whether somebody reads what comes, on a terminal."""
+    return file == _STANDARD and sys.stdout is not None and sys.stdout.isatty()
+
+
 def check_output(file: Path) -> None:
     """Raise OSError (EBADF) when the file is the standard output, but closed."""
     if file == _STANDARD and sys.stdout is None:
