@@ -50,7 +50,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    # As an exception it removes what a run has made.
+    # As an exception, SIGTERM lets each block remove what a run has made.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = parse()
     cpus = choose_pair()

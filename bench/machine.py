@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a benchmark ran on, to be printed with its figures."""
+"""The machine that a benchmark runs on, to be printed with its figures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_virtual() -> bool:
 
 @dataclass(frozen=True)
 class CpuTime:
-    """Where the time of all CPUs went since the machine was started, in seconds."""
+    """Give in seconds what all CPUs have done since the machine started."""
 
     ours: float
     """This process and the ones that it has waited for."""

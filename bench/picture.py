@@ -23,7 +23,7 @@ FIGURES = Path(__file__).parent.parent / "docs/figures"
 PIPE = "pipe"
 COLOURS = {"ours": "#0b62a4", "best": "#d1491b", PIPE: "#9a9a9a"}
 Key = tuple[str, str]
-# Where a group differs, what the others are measured in: they have no call of their own.
+# The measurement of ours and that of the others. They differ where the others have no such call.
 RATES: dict[str, tuple[Key, Key]] = {
     "64 bytes,\none by one": (("one way", "rate"), ("one way", "rate")),
     "1,024 bytes,\none by one": (("one way 1024", "rate"), ("one way 1024", "rate")),

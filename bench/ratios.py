@@ -153,7 +153,7 @@ def kicks_per_thousand(driver: ringbell.Driver) -> tuple[float, float, float]:
 
 
 def idle_wait(driver: ringbell.Driver) -> tuple[float, int]:
-    """CPU milliseconds and times put to sleep in a wait of two seconds for nothing."""
+    """Wait two seconds in vain; give the milliseconds of CPU and the number of sleeps."""
     before = resource.getrusage(resource.RUSAGE_THREAD)
     slept = driver.stats().driver.consumer.sleeps
     with contextlib.suppress(ringbell.RingEmpty):

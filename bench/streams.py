@@ -35,7 +35,7 @@ from ringbell.pinning import choose_pair
 
 BATCH = 1024
 MANY = 64
-SECONDS = 0.3  # of each measurement
+SECONDS = 0.3  # for each measurement
 LARGE = 4 << 20
 LARGE_RING = 16 << 20
 SIZES = (1 << 16, 1 << 18, 1 << 20, LARGE)
@@ -52,7 +52,7 @@ Job = Callable[..., object]
 
 
 def consumer(path: str, cpu: int, jobs: Connection) -> None:
-    """Do one job after the other, each with a stream of its own; say how many and when."""
+    """Do one job after the other, each with a stream of its own; send its result and the time."""
     while (job := jobs.recv()) is not None:
         (function, *arguments), options = job
         with ringbell.consume(path, cpu=cpu, **options) as stream:
@@ -70,7 +70,7 @@ def borrow_all(stream: ringbell.RecordConsumer, most: int | None) -> tuple[int, 
 
 
 def borrow_slowly(stream: ringbell.RecordConsumer, seconds: float) -> tuple[int, int]:
-    """Borrow everything, and work for so long on each array, however long that is."""
+    """Borrow everything, and work for this time on each array, whatever its length."""
     records = batches = 0
     for rows in stream:
         over = time.monotonic() + seconds
@@ -118,7 +118,7 @@ def borrow_messages(stream: ringbell.MessageConsumer) -> tuple[int, int]:
 
 
 def be_idle(stream: ringbell.RecordConsumer, seconds: float) -> tuple[float, int]:
-    """Wait for nothing, after some traffic; return the percentage of a CPU that this took."""
+    """Wait in vain after some traffic; return the percentage of a CPU, and the number of sleeps."""
     read = 0
     while read < 1000:
         read += len(stream.borrow())
@@ -148,9 +148,9 @@ class Streams:
         consume: dict[str, object] | None = None,
         **options: object,
     ) -> tuple[float, tuple[float, float]]:
-        """Return entries a second, from the first to when all have been taken, and what it said.
+        """Return the entries a second, from the first write to the last take, and the job's result.
 
-        The options are those of produce, those in `consume` of consume.
+        `consume` holds the options of consume; all others are options of produce.
         """
         self._jobs.send((job, consume or {}))
         with ringbell.produce(self._path, dtype, cpu=self._cpu, **options) as stream:
@@ -166,9 +166,9 @@ class Streams:
 
 
 def repeat(step: Callable[[Any], int | None], argument: Any, times: int = 1000) -> int:
-    """Do it over and over; return the sum of what it gives, where nothing is one.
+    """Repeat the step; return the sum of what it returns, where None counts as one.
 
-    The clock is looked at now and then only.
+    Looks at the clock only now and then.
     """
     done, over = 0, time.monotonic() + SECONDS
     while time.monotonic() < over:
@@ -202,7 +202,7 @@ def many(streams: Streams) -> float:
 
 
 def in_place(streams: Streams, size: int) -> float:
-    """Microseconds for one message that nobody writes to or reads from."""
+    """Give the microseconds for one message whose bytes nobody writes or reads."""
 
     def reserve(stream: ringbell.MessageProducer) -> None:
         with stream.reserve(size):
@@ -213,14 +213,14 @@ def in_place(streams: Streams, size: int) -> float:
 
 
 def copied(streams: Streams) -> float:
-    """Bytes a second of large payloads, copied in and copied out."""
+    """Give the bytes a second of large payloads that are copied in and copied out."""
     payload = np.ones(LARGE, "u1").tobytes()
     rate = streams.rate((recv_all,), lambda s: repeat(s.send, payload, 5), ring_size=LARGE_RING)
     return rate * LARGE
 
 
 def memcpy() -> float:
-    """Bytes a second that this CPU copies from one buffer of that size to another."""
+    """Give the bytes a second that this CPU copies between two buffers of that size."""
     source, target = np.ones(LARGE, "u1"), np.zeros(LARGE, "u1")
 
     def copy(from_where: NDArray[Any]) -> None:
@@ -231,7 +231,7 @@ def memcpy() -> float:
 
 
 def burst_kicks(streams: Streams) -> float:
-    """Kicks for 1,000 writes that are held back, to a consumer that sleeps."""
+    """Count the kicks for 1,000 writes that are held back, to a consumer that sleeps."""
     kicks = 0
 
     def produce(stream: ringbell.RecordProducer) -> int:
@@ -267,7 +267,7 @@ def poll(stream: ringbell.RecordConsumer) -> tuple[int, float]:
 
 
 def polled_share(streams: Streams, max_share: float) -> float:
-    """Write a record each 50 us, for which adaptive polling would poll all the time."""
+    """Write a record every 50 us; without a limit, adaptive polling would poll all the time."""
 
     def produce(stream: ringbell.RecordProducer) -> int:
         done, begin = 0, time.monotonic()
@@ -280,8 +280,8 @@ def polled_share(streams: Streams, max_share: float) -> float:
 
 
 def batch_length(streams: Streams, rate: float) -> float:
-    """Records in a borrow, on average, with so many written a second and steps of 20 us."""
-    step = max(1, round(rate / 100_000))  # what one write carries at most 100,000 times a second
+    """Give the mean length of a borrow at this rate of records, with steps of 20 us."""
+    step = max(1, round(rate / 100_000))  # so that there are at most 100,000 writes a second
     rows = np.zeros(step, "u8")
 
     def produce(stream: ringbell.RecordProducer) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One figure, its peer, and what was to be reached; None where there is none."""
+    """One figure, that of its peer, and the target; None where there is none."""
 
     what: str
     ours: float

@@ -18,7 +18,7 @@ from streams import BATCH, MANY, borrow_all, other_process, recv_all, recv_many_
 
 from ringbell.pinning import choose_pair
 
-# Before a fixture pins this process.
+# Chosen now: later a fixture pins this process to one CPU.
 CPUS = choose_pair()
 
 
@@ -73,7 +73,7 @@ def test_reserve_in_place(benchmark, driver):
 
 @pytest.fixture(scope="module")
 def stream_to():
-    """Send with a stream's end here what another process takes in one of its ways."""
+    """Make a stream from here to another process, which takes everything in the given way."""
     cpus = CPUS
     if cpus is None:
         pytest.skip("needs two CPUs")

@@ -24,7 +24,7 @@ from elftools.elf.elffile import ELFFile
 
 ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
-# What is needed to build, to test, and to read what the page names.
+# The files that one needs to build, to test, and to read what the page names.
 IN_THE_SDIST = [
     "README.md",
     "CHANGELOG.md",
@@ -71,7 +71,7 @@ def tool(*command: str, advice: str = "") -> str:
 
 
 def repair(wheel: Path) -> Path:
-    """Put a wheel that any Linux of its tag can run in the place of the one for this machine."""
+    """Replace the wheel for this machine with one for every Linux of its tag."""
     before = wheel.stat().st_size
     repaired = DIST / "repaired"
     try:
@@ -96,12 +96,12 @@ def repair(wheel: Path) -> Path:
 
 
 def check_wheel(wheel: Path) -> None:
-    """The tag is one for an index, the extensions keep to the limited API and are stripped."""
+    """Check the wheel: an index takes its tag, the extensions are stripped and keep to the API."""
     name, _, *tags = wheel.stem.split("-")
     assert name == "ringbell_ipc", wheel
     assert "linux_x86_64" not in tags[-1].split("."), wheel
     assert any(tag.startswith(("manylinux", "musllinux")) for tag in tags[-1].split(".")), wheel
-    if tags[1] == "abi3":  # an interpreter without a GIL has none
+    if tags[1] == "abi3":  # a wheel for an interpreter without a GIL has no limited API
         tool("abi3audit", "--strict", str(wheel))
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -117,7 +117,7 @@ def check_wheel(wheel: Path) -> None:
 
 
 def check_page(metadata: email.message.Message) -> None:
-    """The page can be shown, and each of its links leads somewhere."""
+    """Check that the page can be shown, and that each of its links leads somewhere."""
     page = readme_renderer.markdown.render(metadata.get_payload(decode=True).decode())
     assert page, "the page cannot be rendered"
     for link in re.findall(r'(?:href|src)="([^"]*)"', page):
@@ -126,7 +126,7 @@ def check_page(metadata: email.message.Message) -> None:
 
 
 def check_sdist(sdist: Path) -> None:
-    """All that builds and tests it is there, and nothing that was built."""
+    """Check that the sdist has all that builds and tests it, and nothing that was built."""
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names.issuperset(IN_THE_SDIST), set(IN_THE_SDIST) - names

@@ -33,7 +33,7 @@ WRITTEN = ROOT / "build/pages"
 PYTHONS = ("3.11", "3.13")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-# What a name is where its page does not say it: the first of these that can do what is asked.
+# The types of names that a page does not make. The first one that has the attributes counts.
 KINDS = {
     "driver": ("Driver",),
     "device": ("Device",),
@@ -54,7 +54,7 @@ def blocks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def free_names(code: str) -> list[str]:
-    """Names that the code uses and does not make."""
+    """Give the names that the code uses and does not make."""
 
     def used(table: symtable.SymbolTable) -> Iterator[str]:
         for symbol in table.get_symbols():
@@ -71,7 +71,7 @@ def free_names(code: str) -> list[str]:
 
 
 def imports(code: str) -> dict[str, str]:
-    """The statement that imports each name, as far as the code has any."""
+    """Give the statement that imports each name, for the names that the code imports."""
     return {
         (name.asname or name.name).split(".")[0]: ast.unparse(node)
         for node in ast.walk(ast.parse(code))
@@ -81,7 +81,7 @@ def imports(code: str) -> dict[str, str]:
 
 
 def kind_of(name: str, code: str) -> str:
-    """The type of a name that the page does not make, by what the code does with it."""
+    """Give the type of a name that the page does not make, by what the code does with it."""
     needed = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == name:
@@ -95,7 +95,7 @@ def kind_of(name: str, code: str) -> str:
 
 
 def context(code: str, shown: dict[str, str]) -> str:
-    """One line with what the block needs from around it."""
+    """Give one line with the imports and types that the block needs."""
     needs = ["from typing import Any, cast", "import ringbell"]
     for name in free_names(code):
         if name == "ringbell":
@@ -110,7 +110,7 @@ def context(code: str, shown: dict[str, str]) -> str:
 
 
 def write_files() -> dict[str, Path]:
-    """Write a file for each block, whose lines have the numbers of the page."""
+    """Write a file for each block. Its lines have the numbers that they have in the page."""
     shutil.rmtree(WRITTEN, ignore_errors=True)
     WRITTEN.mkdir(parents=True)
     pages = {}
@@ -161,7 +161,7 @@ def main() -> None:
         *(("pyright", "--pythonversion", version, *read) for version in PYTHONS),
         ("pyright", "--verifytypes", "ringbell", "--ignoreexternal"),
     ]
-    # As many at a time as are quick together on two CPUs.
+    # Two CPUs are quickest with this many at a time.
     with ThreadPoolExecutor(2) as threads:
         results = list(threads.map(lambda command: run(*command), commands))
     failed = False

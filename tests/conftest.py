@@ -62,7 +62,7 @@ def pair(path: Path) -> Iterator[Callable[..., tuple[ringbell.Driver, ringbell.D
 
 @contextmanager
 def ended(producer: Any) -> Iterator[Any]:
-    """Close it at the end, whatever its consumer has not taken."""
+    """Close the producer at the end, even if its consumer has not taken everything."""
     try:
         yield producer
     finally:
@@ -122,7 +122,7 @@ def _segments() -> set[str]:
 def nothing_is_left() -> Iterator[None]:
     """Each test gives back its segments, descriptors and threads, also when it fails."""
     segments, descriptors = _segments(), _descriptors()
-    gc.freeze()  # what is there now needs no look; with all libraries loaded one takes long
+    gc.freeze()  # spares gc.collect() the many objects of the libraries
     yield
     gc.collect()
     assert _segments() <= segments

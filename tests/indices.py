@@ -11,7 +11,7 @@ from ringbell.meeting import segment
 
 @contextmanager
 def indices_from(start: int) -> Iterator[None]:
-    """The channels that are made in the block start there; all others start at 0."""
+    """Start the indices of channels that the block makes there; all others start at 0."""
     segment.FIRST_INDEX = start % 2**64
     try:
         yield

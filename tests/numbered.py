@@ -18,20 +18,21 @@ import ringbell
 
 LONG_WAIT = 100_000_000  # nanoseconds
 REQUEST, ANSWER = 0, 1
-# Sizes, bursts and pauses are drawn once: so that both sides know them, and because drawing takes
-# as long as sending. Prime, so that the table does not come round with the ring.
+# Sizes, bursts and pauses are drawn once, for two reasons: both sides need to know them, and to
+# draw takes as long as to send. The length is a prime, so the table and the ring never repeat
+# together.
 TABLE = 4093
 ROUNDS = 100  # between two calls of Progress.look
 HELD = 3  # requests that a device answers in any order
 
 
 class Wrong(Exception):  # noqa: N818
-    """Another message came than the one whose turn it was."""
+    """A message came that was not the next one."""
 
 
 @dataclass
 class Traffic:
-    """What both sides have agreed on."""
+    """What both sides know of the traffic in advance."""
 
     kind: str = "messages"
     """messages: bursts of doorbell.send, each answered by as many interrupt.send;
@@ -202,12 +203,12 @@ def _serve_messages(device: ringbell.Device, progress: Progress, burst: int) -> 
 
 def _serve_requests(device: ringbell.Device, progress: Progress, burst: int) -> None:
     held = [_take(device, progress, None)]
-    # What is held takes the room that large messages need.
+    # Requests that the device holds take room that large messages need.
     may_hold = progress.traffic.size < device.interrupt.max_payload // (2 * HELD)
     with suppress(ringbell.RingEmpty, ringbell.EndOfStream):
         while may_hold and len(held) < min(burst, HELD):
             held.append(_take(device, progress, 0))
-    # The last first: a driver may get its answers in any order.
+    # It answers the last one first: a driver may get its answers in any order.
     for number, request in reversed(held):
         progress.timed(request.complete, progress.traffic.message(number, ANSWER))
         progress.sent += 1

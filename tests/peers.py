@@ -54,7 +54,7 @@ def raises_on_bad(payload):
     if bytes(payload) == b"cast":
         return payload.cast("H")
     if bytes(payload) == b"array":
-        import numpy as np  # here, as it takes as long as the rest of a peer's start
+        import numpy as np  # only here, because it takes as long as the rest of a peer's start
 
         return np.frombuffer(payload, "u1")[1:]
     if bytes(payload) == b"released":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the comparisons of producers and consumers with a plain list have in common."""
+"""What both comparisons with a plain list share: that of messages and that of records."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import time
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# So little below that a few entries cross it.
+# So close below the wrap-around that a few entries cross it.
 STARTS = [2**power - below for power in (16, 32, 63, 64) for below in (1, 2, 10, 40)] + [0]
 STEPS = 60
 TIMEOUTS = st.sampled_from([0, 0.0002])
-LONG = 30  # seconds; whoever waits so long hangs
+LONG = 30  # seconds; a wait that takes so long hangs
 
 SETTINGS = settings(
     max_examples=100,
@@ -25,7 +25,7 @@ SETTINGS = settings(
 
 
 class Expired(Exception):  # noqa: N818
-    """A wait ended with its timeout, and not before it."""
+    """A wait ended by its timeout, and not earlier."""
 
 
 class expiry:  # noqa: N801
@@ -44,9 +44,9 @@ class expiry:  # noqa: N801
 
 
 class InThread:
-    """Do in a thread what blocks; `outcome` is what came of it, once the block has been left.
+    """Runs a call that blocks in a thread; after the block, `outcome` is what it returned.
 
-    When it fails, `failed` ends what the block waits for; when the block fails, `abandoned` ends
+    If the call fails, `failed` ends what the block waits for. If the block fails, `abandoned` ends
     what the thread waits for.
     """
 

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+RINGBELL = [sys.executable, "-m", "ringbell"]
 PEERS = Path(__file__).with_name("peers.py")
 
 
@@ -79,25 +81,42 @@ class Peer:
         self.process.stdout.close()
 
 
+@contextmanager
+def serving(path: Path, handler: str, folder: Path | None = None) -> Iterator[subprocess.Popen]:
+    """Run `ringbell serve` in this folder, once it listens; end it whatever happens."""
+    with subprocess.Popen(
+        [*RINGBELL, "serve", str(path), handler],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline().startswith("listening on")
+            yield process
+        finally:
+            process.kill()
+
+
 def state_of(pid: int) -> str:
-    """R is running, S sleeps, T is stopped, Z has ended."""
+    """Give the state of a process: R is running, S sleeps, T is stopped, Z has ended."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait without a limit of its own: the test's timeout is what means "hung"."""
+    """Wait until it holds. There is no limit here: the test's timeout says that it hangs."""
     while not condition():
         time.sleep(0.001)
 
 
 def wait_until_listening(path: Path) -> None:
-    """Wait until somebody listens on the socket: it is there a little before that."""
+    """Wait until somebody listens on the socket; the file is there a little earlier."""
     listens = re.compile(rf"^\S+ \S+ \S+ 00010000 .* {re.escape(str(path))}$", re.MULTILINE)
     wait_until(lambda: listens.search(Path("/proc/net/unix").read_text()))
 
 
 def wait_until_blocked(mine, side: str, polling: str) -> None:
-    """Wait until that side ("driver" or "device") of the channel waits for something in vain."""
+    """Wait until that side ("driver" or "device") of the channel is waiting inside a call."""
 
     def waits() -> bool:
         end = getattr(mine.stats(), side)
@@ -109,7 +128,7 @@ def wait_until_blocked(mine, side: str, polling: str) -> None:
 
 
 def switches(pid: int) -> int:
-    """How often the process went to sleep by itself."""
+    """Count how often the process went to sleep by itself."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("voluntary_ctxt_switches"):
             return int(line.split()[1])
@@ -117,7 +136,7 @@ def switches(pid: int) -> int:
 
 
 class Storm:
-    """SIGINTs at random moments to a process, until it is left."""
+    """Sends SIGINTs to a process at random moments, until the block ends."""
 
     def __init__(self, pid):
         self.pid, self.sent = pid, 0
@@ -125,7 +144,7 @@ class Storm:
         self.thread = threading.Thread(target=self.run)
 
     def run(self):
-        # The pauses spread the signals over all moments of the loop; nothing waits for them.
+        # The pauses differ, so that the signals come at all moments of the loop.
         while not self.stopping.wait(0.0003 + (self.sent % 17) * 1e-4):
             os.kill(self.pid, signal.SIGINT)
             self.sent += 1
@@ -139,8 +158,8 @@ class Storm:
         self.thread.join()
 
 
-# The handler only notes the signal in code that could not know whether its step was done; inside
-# of ringbell it raises, as Ctrl-C does.
+# The handler raises inside of ringbell, as Ctrl-C does. In the test's own code it does nothing,
+# because that code could not know whether its step was done.
 RAISES_INSIDE_RINGBELL = """
 import os, signal, sys
 folder = os.path.dirname(ringbell.__file__)

@@ -55,7 +55,7 @@ class Report(ctypes.Structure):
 class Shared(ctypes.Structure):
     _fields_ = (
         ("listening", ctypes.c_uint64),
-        ("late", ctypes.c_uint64),  # nanoseconds that the watching process' timer was late
+        ("late", ctypes.c_uint64),  # ns by which the timer of the watching process was late
         ("driver", Report),
         ("device", Report),
     )
@@ -79,7 +79,7 @@ def stolen() -> int:
 
 
 class Reasons:
-    """The time that nobody could use, by who took it."""
+    """The time that no side could use, and who took it."""
 
     NAMES = (
         "it was ready to run and had no CPU",
@@ -100,7 +100,7 @@ class Reasons:
     def waited_long(self) -> None:
         """Be called at the end of a long wait: both sides have run by now.
 
-        Later on, what they lose to each other at a million wake-ups would add up to a reason.
+        Later the time that they lose to each other at a million wake-ups would look like a reason.
         """
         self._delays = self._run_delays()
 
@@ -139,7 +139,7 @@ class SoakProgress(Progress):
     def waited_long(self, nanoseconds: int) -> None:
         self.reasons.waited_long()
         self.unexplained_yet.append(nanoseconds)
-        # The third process has to notice as well; waiting for it here would make the other wait.
+        # The third process must notice it, too. If this one waited for that, the peer would wait.
         self.explain_at = time.monotonic() + 4 * TICK
 
     def explain(self) -> None:
@@ -153,7 +153,7 @@ class SoakProgress(Progress):
         self.unexplained_yet.clear()
 
     def say_stats(self, *_: object) -> None:
-        """Say, when asked because nothing moves, what both sides have done."""
+        """Say what both sides have done; the watching process asks when nothing moves."""
         print(f"{self.side}: sent {self.sent}, taken {self.taken}; both sides:", file=sys.stderr)
         if self.channel is not None:
             pprint.pprint(dataclasses.asdict(self.channel.stats()), stream=sys.stderr)
@@ -161,7 +161,7 @@ class SoakProgress(Progress):
 
 
 def run_side(side: str, path: Path, shared: Shared, options: argparse.Namespace) -> None:
-    # However the watching process ends.
+    # This process ends with the watching one, however that ends.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     faulthandler.register(signal.SIGUSR1, chain=False)
     getattr(shared, side).pid = os.getpid()
@@ -217,7 +217,7 @@ def watch(sides: list[multiprocessing.Process], shared: Shared, hang: float) -> 
 def ask_for_state(sides: list[multiprocessing.Process]) -> None:
     """Have each side print its stack and the counters, as they are now.
 
-    A signal ends a sleep, so nobody may go on before all have got theirs.
+    A signal ends a sleep, so no side may go on before both have got their signal.
     """
     alive = [side for side in sides if side.exitcode is None]
     for side in alive:

@@ -78,22 +78,22 @@ def value(expression):
 
 
 def settled(pid):
-    """Whether the other side has ended, or sleeps for what it waits for."""
+    """Whether the other side has ended, or sleeps inside the wait under test."""
     state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    # Counted just before the system call: between the two it cannot sleep for anything else.
+    # The counter moves just before the system call, so this sleep is that system call.
     return state == "Z" or (state == "S" and value(HANDOVER["sleeps"]) > 0)
 
 
 def stop_at(step):
-    """Run the program with one stop; say how that was."""
-    # Both processes are there from here on.
+    """Run the program with one stop; say what happened."""
+    # From here on there are two processes.
     gdb.execute(f"tbreak {HANDOVER['start']}")
     gdb.execute("run")
     before = value(HANDOVER["word"])
     gdb.execute(f"tbreak *{address_of(step)}")
     gdb.execute("continue")
     if step["at"] == "after":
-        # Wherever that leads: the next instruction need not be the one behind it.
+        # One step of the CPU. After a jump the next instruction is not the one behind it.
         gdb.execute("stepi")
     moved = value(HANDOVER["word"]) != before
     pid = value("child")

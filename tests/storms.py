@@ -12,7 +12,7 @@ from typing import Self
 
 @contextmanager
 def handles_alarms(handler):
-    """Have SIGALRM, which the test's own timeout uses as well: that is put back afterwards."""
+    """Use SIGALRM in the block. The test's own timeout uses it too, and gets it back afterwards."""
     timer = signal.setitimer(signal.ITIMER_REAL, 0)
     before = signal.signal(signal.SIGALRM, handler)
     try:
@@ -20,7 +20,7 @@ def handles_alarms(handler):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for _ in range(100):
-            pass  # the last one is still handled here, at one of these jumps
+            pass  # Python handles the last alarm here, at one of these jumps
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, *timer)
 
@@ -30,7 +30,7 @@ class Alarm(BaseException):
 
 
 class Alarms:
-    """SIGALRMs at random moments; the handler raises `Alarm` wherever the main thread is.
+    """Sends SIGALRMs at random moments; the handler raises `Alarm` wherever the main thread is.
 
     with Alarms() as alarms:
         alarms.interrupt(step, 1000)
@@ -43,14 +43,14 @@ class Alarms:
         self._random = random.Random(1)
 
     def _handler(self, *_: object) -> None:
-        # Once for each time that it is armed: what catches the exception is never hit itself.
+        # It raises once each time it is armed, so never in the code that catches the exception.
         if self._armed:
             self._armed = False
             self.raised += 1
             raise Alarm
 
     def __enter__(self) -> Self:
-        # Python swallows what a handler raises in one of these; the loop would then go on for ever.
+        # Python drops what a handler raises in a callback of gc. Then the loop would never end.
         self._callbacks = gc.callbacks[:]
         gc.callbacks.clear()
         self._guard = handles_alarms(self._handler)

@@ -34,7 +34,7 @@ def documented(tree: ast.Module) -> Iterator[tuple[Any, str]]:
 
 
 def main() -> None:
-    """Write each docstring in the place of the one that is there, or of the dots."""
+    """Write each docstring where the stub has an older one, or dots."""
     source = STUB.read_text()
     lines = source.splitlines()
     for node, text in sorted(documented(ast.parse(source)), key=lambda one: -one[0].lineno):

@@ -22,7 +22,7 @@ RING = 4096
 SLOTS = RING // 64
 LARGEST = RING - 16
 HALF = RING // 2 - 16
-PIECE = RING // 4 - 16  # what a message larger than half the ring is copied in
+PIECE = RING // 4 - 16  # the size of the pieces of a message that is larger than half the ring
 SIZES = st.one_of(
     st.integers(0, 200),
     st.sampled_from([47, 48, 49, 1000, HALF, HALF + 1, 3000, LARGEST - 1, LARGEST]),
@@ -37,7 +37,7 @@ def slots_of(size):
 
 
 def pieces_of(size):
-    """Give the sizes of the frames that a message is copied in."""
+    """Give the sizes of the frames that carry a message of this size."""
     if size <= HALF:
         return [size]
     return [PIECE] * (size // PIECE) + ([size % PIECE] if size % PIECE else [])
@@ -47,12 +47,12 @@ class ProducerAndConsumer(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="rb-")
-        # What is in the ring: messages, and as None pieces of what was given up half-way.
+        # What the ring holds: messages, and None for the pieces of one that was given up.
         self.ring = deque()
         self.count = 0
         self.driver = self.device = self.frame = None
         self.lent = None  # a message that was borrowed, and the view of it
-        self.lent_slots = 0  # none, if it came in pieces, which are put together elsewhere
+        self.lent_slots = 0  # 0 if it came in pieces: they are put together outside of the ring
         self.producer_closed = self.consumer_closed = False
         self.steps = 0
 
@@ -60,7 +60,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         start=st.sampled_from(STARTS),
         swap=st.booleans(),
         polling=st.sampled_from(["never", "adaptive"]),
-        # At any step, but else nearly all would be done to what is closed.
+        # No end closes before this step. Else most steps would find a closed end.
         closed_from=st.sampled_from(range(STEPS)),
     )
     def open(self, start, swap, polling, closed_from):
@@ -75,7 +75,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
                 self.driver = ringbell.connect(path, ring_size=RING, polling=polling)
             self.device = accepting.outcome
         self.start, self.closed_from = start, closed_from
-        # Either ring of the channel.
+        # Which of the two rings of the channel is tried.
         self.doorbell = not swap
         self.producing, self.consuming = (
             (self.device, self.driver) if swap else (self.driver, self.device)
@@ -97,7 +97,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
         self.ring.append(([slots_of(piece) for piece in pieces], message))
 
     def take(self, borrow=False):
-        """Take what the next recv has to return; None if that is nothing."""
+        """Take what the next recv has to return; None if nothing is there for it."""
         self.lent, self.lent_slots = None, 0
         while self.ring:
             slots, message = self.ring.popleft()
@@ -123,7 +123,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
     @precondition(lambda self: self.driver)
     @rule(size=st.one_of(SIZES, TOO_LARGE), timeout=TIMEOUTS)
     def send(self, size, timeout):
-        """When it does not fit its pieces take room until they are passed by."""
+        """If the message does not fit, its pieces take room until the consumer has passed them."""
         message, wrong, pieces = self.message(size), self.what_sending_raises(), pieces_of(size)
         try:
             with expiry(timeout):
@@ -197,7 +197,7 @@ class ProducerAndConsumer(RuleBasedStateMachine):
     def receive(self, borrow, timeout):
         expected = None if self.consumer_closed else self.take(borrow)
         if self.lent:
-            self.lent = self.lent[0], None  # the view goes, its slots are nobody's to give back
+            self.lent = self.lent[0], None  # drops the view; then nobody may give its slots back
         try:
             with expiry(timeout):
                 take = self.consumer.borrow if borrow else self.consumer.recv

@@ -9,7 +9,7 @@ import pytest
 
 import ringbell
 
-HUGE = 10**400  # no float holds it
+HUGE = 10**400  # too large for a float
 OPENING = {
     "connect": ringbell.connect,
     "listen": ringbell.listen,

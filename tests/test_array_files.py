@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ringbell
-from ringbell.command import array_files, cli, files
+from ringbell.command import array_files, cli, files, record_files
 
 
 def nothing(_octets):
@@ -115,7 +115,7 @@ def test_an_array_file_into_a_pipe_is_refused_before_anything_is_taken(stream, t
 @pytest.mark.parametrize("text", ["M8[s]", "i4,M8[ns]", "(2,)m8[D]", ' [("a", "M8[s]")] '])
 def test_a_dtype_of_the_command_line_may_have_units(text):
     wanted = [("a", "M8[s]")] if "a" in text else text
-    assert files.parse_dtype(text) == np.dtype(wanted)
+    assert record_files.parse_dtype(text) == np.dtype(wanted)
 
 
 def test_a_stream_of_bytes_into_an_array_file_is_one_line(path, tmp_path):

@@ -48,7 +48,7 @@ class Arm64:
 
     @classmethod
     def access(cls, lines, i, operations, offset):
-        """Whether line i accesses that offset, or an address added up shortly before."""
+        """Whether line i accesses that offset, or an address that was computed shortly before."""
         found = re.match(rf"(?:{operations})\s+x\w+, \[(x\d+)(?:, #(\d+))?\]$", lines[i])
         if not found:
             return False
@@ -131,7 +131,7 @@ def unfenced(machine, folder, case, *options):
     lines, places = disassemble(machine, folder, source, function, *options)
 
     def is_target(i):
-        # What wait.c looks with next is a call; in ring.c the event is loaded.
+        # In wait.c the next look is a call. In ring.c it is a load of the event.
         if loaded is None:
             return machine.call.match(lines[i])
         return machine.loads(lines, i, loaded)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The comparison with other libraries, with tiny counts: ours and Pipe are always there."""
+"""The comparison with other libraries, with tiny counts. ringbell and Pipe are always there."""
 
 import json
 import os
@@ -19,7 +19,7 @@ JOBS = "one way,one way 1024,views,lists,pickled lists,echo,spinning,call,in fli
 
 pytestmark = pytest.mark.skipif(choose_pair() is None, reason="needs two CPUs")
 
-# What zeroq's adaptor wants, over a named pipe; a message is spoiled on the way.
+# A stand-in for zeroq, over a named pipe, which spoils one message on the way.
 SPOILING_QUEUE = """
 import os
 
@@ -58,7 +58,7 @@ def folder():
 
 @pytest.fixture
 def environment(folder):
-    """Peers of the test's own, and a place that shows what is left behind."""
+    """An environment with the test's own peers and its own temporary folder."""
     for name in ("peers", "tmp"):
         (folder / name).mkdir()
     return os.environ | {"RINGBELL_PEERS": f"{folder}/peers", "TMPDIR": f"{folder}/tmp"}
@@ -89,7 +89,7 @@ def test_ours_and_pipe_do_every_job_that_they_have_a_way_for(environment):
         "call",
     }
     assert all(value > 0 for one in found["values"] for value in one["rounds"])
-    assert found["notes"] == []  # nothing failed, was wrong or was lost
+    assert found["notes"] == []  # no library failed, or lost or changed a message
     against_pipe = [row["what"] for row in found["rows"] if row["peer"] == "Pipe"]
     assert "one way, send and recv, /s" in against_pipe
 
@@ -129,7 +129,7 @@ def test_a_wrong_payload_is_counted_and_a_peer_that_fails_is_left_out(environmen
 
 def test_a_comparison_that_is_ended_leaves_nothing(environment):
     process = subprocess.Popen(command("pipe", "idle"), env=environment, stdout=subprocess.DEVNULL)
-    wait_until(lambda: list(Path(environment["TMPDIR"]).glob("*/rb*")))  # they meet
+    wait_until(lambda: list(Path(environment["TMPDIR"]).glob("*/rb*")))  # both sides are there
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
     assert os.listdir(environment["TMPDIR"]) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `make lint` gives to the type checkers: the code of the pages, and what it needs."""
+"""What `make lint` gives to the type checkers: the code of the pages, and the imports it needs."""
 
 import ast
 import inspect
@@ -38,7 +38,7 @@ def test_a_block_gets_the_imports_shown_before_it_and_types_for_what_it_does_not
     assert "import numpy as np" in given
     assert "lines = cast(ringbell.MessageProducer, ...)" in given
     assert "rows = cast(Any, ...)" in given
-    assert "\n" not in given  # or the lines of the file would not be those of the page
+    assert "\n" not in given  # so that the file's line numbers are those of the page
     ast.parse(given)
 
 

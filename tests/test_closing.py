@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Closing what another thread waits in, or what a signal handler has interrupted."""
+"""Close while another thread waits in a call, or while a signal handler interrupts one."""
 
 import os
 import random
@@ -17,7 +17,7 @@ POLLINGS = ["never", "adaptive", "always"]
 
 
 class Waiter:
-    """A thread that makes one call, and what that raised."""
+    """A thread that makes one call, and keeps the exception that the call raised."""
 
     def __init__(self, call):
         self.call = call
@@ -87,7 +87,7 @@ def test_close_ends_every_wait_of_a_driver_in_another_thread(pair, path, polling
         driver, device = pair(polling=polling)
         waiter = Waiter(lambda: wait(driver))  # noqa: B023
         check_that_close_ends_it(waiter, driver, "driver")
-        with pytest.raises(ringbell.EndOfStream):  # it said goodbye
+        with pytest.raises(ringbell.EndOfStream):  # a polite end
             while True:
                 device.take().complete()
         device.close()
@@ -186,7 +186,7 @@ def test_a_wait_ends_within_a_tenth_of_a_second(pair):
         waiter.join()
         took.append(time.monotonic() - began)
         device.close()
-    # The best of some: a machine may be busy, and a wait that nobody ended would last for ever.
+    # The shortest counts, as the machine may be busy. A wait that close does not end never ends.
     assert min(took) < 0.1
 
 
@@ -247,7 +247,7 @@ def test_close_waits_for_a_thread_that_copies(pair):
 
 
 def test_a_storm_of_closes_against_waits_misses_none(stream):
-    """Close at any moment of a wait: while it begins, polls, arms, goes to sleep."""
+    """Close at every moment of a wait: while it begins, polls, arms, or goes to sleep."""
     chance = random.Random(7)
     for turn in range(150):
         producer, consumer = stream(consume={"polling": chance.choice(POLLINGS)})
@@ -260,7 +260,7 @@ def test_a_storm_of_closes_against_waits_misses_none(stream):
         waiter = Waiter(wait)
         began.wait()
         if turn % 3:
-            time.sleep(chance.uniform(0, 0.0004))  # spreads the moments; nothing waits for it
+            time.sleep(chance.uniform(0, 0.0004))  # closes at another moment each time
         consumer.close()
         assert isinstance(waiter.join(), ringbell.ChannelClosed)
         producer.close()
@@ -345,7 +345,7 @@ def test_a_handler_may_close_what_another_thread_waits_in(pair):
 
 
 def test_close_does_not_wait_for_ever_for_code_of_the_caller(pair):
-    """A handler that is inside may wait for the very thread that closes."""
+    """A signal handler that interrupts a call may wait for the thread that closes."""
     driver, device = pair(polling="never")
     closed = threading.Event()
 
@@ -388,7 +388,7 @@ atexit.register(close)
 while driver.stats().driver.consumer.sleeps == 0:
     time.sleep(0.001)
 ''', globals())""")
-    peer.process.stdin.close()  # it ends
+    peer.process.stdin.close()  # the peer ends
     assert peer.reply() == "ChannelClosed"
     assert peer.process.wait() == 0
 

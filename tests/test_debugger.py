@@ -21,15 +21,15 @@ HANG = 30_000  # milliseconds
 
 @dataclass
 class Handover:
-    """Who is stopped, in what, and what the steps of it look like in the source."""
+    """Which side is stopped, in which function, and how the source spells the steps of it."""
 
     side: str
     ring: str
-    file_of: str  # a function that the file exports
+    file_of: str  # a function that names the source file: the file exports it
     function: str
     store: str
     load: str
-    word: str  # what the store changes
+    word: str  # the word of memory that the store changes
     steps: tuple[str, ...]
 
 
@@ -158,7 +158,7 @@ def stop(program, folder, handover, steps, patience=HANG):
     try:
         output = gdb.communicate()[0]
     finally:
-        # The kernel kills with it what it debugs, and that one's child.
+        # With gdb the kernel kills the program that gdb debugs, and the program's child.
         gdb.kill()
         gdb.wait()
         gdb.stdout.close()
@@ -177,19 +177,19 @@ def test_a_stop_loses_no_wake_up(program, tmp_path, name):
     done, output = stop(program, tmp_path, handover, steps)
     for step, said in zip(handover.steps, done, strict=True):
         assert said["status"] == 0, output
-        # The stop was where it should be.
+        # Check that the stop was where the step says.
         assert said["moved"] == (step != "before the store"), output
         if name in ("publish", "release"):
-            # Nothing is there before the store, so the other side sleeps and must be kicked.
-            # After the store its last look finds what is there.
+            # Before the store the ring is empty, so the other side sleeps and needs a kick.
+            # After the store the last look of the other side finds the entry.
             sleeps = kicks = step == "before the store"
             assert said["asleep"] == sleeps, output
         else:
-            # The other side kicks when it sees the event; the last look can spare the sleep.
+            # The other side kicks when it sees the event. The last look may save the sleep.
             sleeps = step in ("before the count", "before the sleep")
             kicks = step != "before the store"
         assert said["sleeps"] == sleeps, output
-        # A side that is about to be awake may be kicked once in vain.
+        # A side that is about to wake up by itself may get one needless kick.
         assert said["kicks"] >= kicks, output
 
 
@@ -200,7 +200,7 @@ def test_a_lost_wake_up_is_seen(program, tmp_path, name):
         "data": "pair.device->consumer.mine->data_event",
         "space": "pair.driver->producer.mine->space_event",
     }[handover.ring]
-    # As if the side that sleeps had never armed.
+    # Undo what the sleeping side did to be kicked.
     step = step_of(handover, "before the store", f"set var {event} -= 1000")
     done, output = stop(program, tmp_path, handover, [step], patience=300)
     assert done[0]["status"] == 1, output

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The dtype of a stream on the other side: what is kept of it, and what is said to be lost."""
 
+import re
+
 import numpy as np
 import pytest
 from processes import PeerError, wait_until_listening
@@ -168,3 +170,9 @@ def test_what_describes_an_end_is_read_only(stream, dtype, attributes):
                     setattr(end, name, getattr(end, name))
                 with pytest.raises(AttributeError):
                     delattr(end, name)
+
+
+@pytest.mark.parametrize("wanted", ["nope", 5, [("a",)], "(1,f8", {"names": "aa", "formats": "bb"}])
+def test_what_is_no_dtype_is_refused_in_our_own_words(wanted):
+    with pytest.raises((TypeError, ValueError), match=re.escape(f"{wanted!r} is no dtype: ")):
+        ringbell.produce("ticks", wanted, timeout=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The stub of the extension, its docstrings, and what users see: all as it is there."""
+"""The stub of the extension says what the extension has: names, parameters and docstrings."""
 
 import ast
 import dataclasses
@@ -16,14 +16,14 @@ STUB = ast.parse(Path(ringbell.__file__).with_name("_ends.pyi").read_text())
 FUNCTIONS = {node.name: node for node in STUB.body if isinstance(node, ast.FunctionDef)}
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
 CONSTANTS = {node.target.id for node in STUB.body if isinstance(node, ast.AnnAssign)} - {"_Many"}
-# What object has; __new__ is for another test.
+# What every object has. Another test is about __new__.
 INHERITED = {
     "__doc__",
     "__module__",
     "__repr__",
     "__getattribute__",
     "__new__",
-    "__reduce__",  # refuses copies
+    "__reduce__",  # which refuses to be copied
 }
 
 
@@ -119,7 +119,7 @@ def test_an_editor_finds_the_docstrings_of_the_extension_in_the_stub():
         assert ast.get_docstring(node) == text, f"{node.name}: run `make format`"
 
 
-# What is shown at all: see test_house.py.
+# test_house.py says which names are public.
 PUBLIC = [kind for kind in map(vars(ringbell).get, ringbell.__all__) if isinstance(kind, type)]
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from processes import PeerError, wait_until
+from processes import PeerError, serving, wait_until
 
 import ringbell
 from ringbell.calls.failures import Failures
@@ -191,21 +191,12 @@ def test_a_log_that_keeps_its_records_does_not_keep_the_payload_in_use(path):
 
 def test_serve_on_the_command_line_shows_what_the_handler_raised(path, tmp_path):
     (tmp_path / "bad.py").write_text("def handler(payload):\n    raise ValueError('bad input')\n")
-    with subprocess.Popen(
-        [sys.executable, "-m", "ringbell", "serve", str(path), "bad:handler"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout.readline().startswith("listening on")
-            with ringbell.connect(path) as driver:
-                for _ in range(10):
-                    with pytest.raises(ringbell.RequestFailed, match="bad input"):
-                        driver.call(b"x")
-        finally:
-            process.send_signal(signal.SIGINT)
+    with serving(path, "bad:handler", tmp_path) as process:
+        with ringbell.connect(path) as driver:
+            for _ in range(10):
+                with pytest.raises(ringbell.RequestFailed, match="bad input"):
+                    driver.call(b"x")
+        process.send_signal(signal.SIGINT)
         shown = process.stderr.read()
     assert process.returncode == 128 + signal.SIGINT
     assert shown.count("raise ValueError('bad input')") == 1

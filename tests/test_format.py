@@ -78,7 +78,7 @@ def test_each_system_call_of_the_core_is_made_in_one_file():
 @pytest.mark.parametrize("nonsense", NONSENSE)
 def test_a_nonsense_write_index_is_a_corrupt_ring_and_the_end_is_dead(pair, nonsense):
     driver, device = pair(ring_size=4096)
-    # 1 and 63 are within the ring: the frame they offer is what is wrong then.
+    # 1 and 63 are possible indices. For them the frame that they offer is wrong.
     frame = b"\xff" * 16 if nonsense < 64 else struct.pack("<IHHQ", 1, 1, 0, 0)
     driver._channel.my_slots()[:16] = frame
     control_words(driver)[WRITE_INDEX] = nonsense
@@ -89,7 +89,7 @@ def test_a_nonsense_write_index_is_a_corrupt_ring_and_the_end_is_dead(pair, nons
             use()
 
 
-@pytest.mark.parametrize("nonsense", NONSENSE[2:])  # the first two could be true
+@pytest.mark.parametrize("nonsense", NONSENSE[2:])  # the first two are possible
 def test_a_nonsense_read_index_is_a_corrupt_ring(pair, nonsense):
     driver, device = pair(ring_size=4096)
     control_words(device)[READ_INDEX] = nonsense
@@ -103,12 +103,12 @@ def test_a_nonsense_read_index_is_a_corrupt_ring(pair, nonsense):
 @pytest.mark.parametrize(
     "header",
     [
-        struct.pack("<IHHQ", 2**32 - 1, 1, 0, 0),  # longer than anything
-        struct.pack("<IHHQ", 49, 1, 0, 0),  # a slot longer than what was published
-        struct.pack("<IHHQ", 1, 0, 0, 0),  # no kind
+        struct.pack("<IHHQ", 2**32 - 1, 1, 0, 0),  # longer than any ring
+        struct.pack("<IHHQ", 49, 1, 0, 0),  # one slot more than was published
+        struct.pack("<IHHQ", 1, 0, 0, 0),  # kind 0, which does not exist
         struct.pack("<IHHQ", 1, 7, 0, 0),  # unknown kind
         struct.pack("<IHHQ", 1, 1, 4, 0),  # unknown flag
-        struct.pack("<IHHQ", 1, 1, 2, 0),  # goes on with what never began
+        struct.pack("<IHHQ", 1, 1, 2, 0),  # a later piece without a first one
     ],
 )
 @pytest.mark.parametrize("take", [lambda d: d.take(), lambda d: d.doorbell.recv()])

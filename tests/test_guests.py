@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Those who connect and are no partner: they hold nobody up, and end nothing."""
+"""Guests that connect and are no partner: they delay nobody, and end nothing."""
 
 import contextlib
 import errno
@@ -43,14 +43,14 @@ def segment_descriptors():
 
 
 def listening(start, path, who):
-    """Somebody who waits for a partner: `serve`, or one side of a stream."""
+    """Start a process that waits for a partner: `serve`, or one side of a stream."""
     peer = start(who, **({"handler": "upper"} if who == "serve" else {}))
     wait_until_listening(path)
     return peer
 
 
 def meet(path, who):
-    """Meet that one, and check that the channel works."""
+    """Meet the process that waits, and check that the channel works."""
     partner = getattr(ringbell, PARTNER[who])(path, timeout=None)
     with partner:
         if who == "serve":
@@ -86,7 +86,7 @@ def test_odd_guests_hold_nobody_up_and_end_nothing(start, path, who):
         guests.callback(os.close, writer)
         for texts in ODD.values():
             with guest(path, *texts):
-                pass  # hangs up at once
+                pass  # this guest hangs up at once
             guests.enter_context(guest(path, *texts))
         for hello in (b"ringbell driver 4", b"ringbell producer 4", b"ringbell consumer 4"):
             for sent in (descriptors[:2], descriptors * 3, [reader] * 3, [descriptors[0]] * 3):
@@ -102,7 +102,7 @@ def test_more_silent_guests_than_there_is_room_for(start, path, who):
         for _ in range(300):
             guests.enter_context(guest(path, *text))
         if who == "serve":
-            # All have been let in, and the first ones had to go.
+            # It has let all of them in, and has sent the first ones away.
             wait_until(lambda: len(os.listdir(f"/proc/{peer.pid}/fd")) > 90)
             assert len(os.listdir(f"/proc/{peer.pid}/fd")) < 130
         meet(path, who)
@@ -301,11 +301,11 @@ def test_an_accept_goes_on_after_a_handler_that_returns(path):
         signal.signal(signal.SIGALRM, before)
 
 
-# An end that was opened and given to nobody says that it was not closed.
+# An interrupted call may drop an end that it has opened. Then the end warns.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("who", ["connect", "accept", "produce", "consume"])
 def test_an_interrupt_anywhere_in_meeting_leaks_nothing(path, who):
-    """At every place where a handler may run; the fixture looks for what is left."""
+    """Interrupt at every place where a handler may run. The fixture checks that nothing is left."""
     stop = threading.Event()
 
     def others():
@@ -359,7 +359,7 @@ def test_an_interrupt_anywhere_in_meeting_leaks_nothing(path, who):
 
 
 def test_what_is_being_opened_does_not_live_on_in_a_forked_child(path):
-    """A guest that is in, the listening socket, its lock: all of it ends with the parent."""
+    """The listening socket, its lock, and the guest's socket end with the parent."""
     code = """
 import os, sys, threading, time, ringbell
 listener = ringbell.listen(sys.argv[1])
@@ -388,7 +388,7 @@ time.sleep(600)
         assert parent.stdout.readline() == "listens\n"
         fds = Path(f"/proc/{parent.pid}/fd")
         with guest(path) as silent:
-            # What listens, the name's lock, and the guest.
+            # Two sockets: the one that listens, and the guest's.
             wait_until(lambda: sum(os.readlink(fd)[:6] == "socket" for fd in fds.iterdir()) == 2)
             parent.stdin.write("\n")
             parent.stdin.flush()
@@ -398,7 +398,7 @@ time.sleep(600)
                 assert not any(name.startswith(str(path.parent)) for name in left)
                 parent.kill()
                 parent.wait()
-                assert silent.recv(100) == b""  # at once: nobody has a copy
+                assert silent.recv(100) == b""  # at once, as no child has a copy
                 ringbell.listen(path).close()
             finally:
                 os.kill(int(child), signal.SIGKILL)
@@ -459,7 +459,7 @@ def test_a_handler_that_forks_does_not_make_two_wait_under_one_name(start, path,
 
 @contextlib.contextmanager
 def so_many_more(count):
-    """This process may open so many more descriptors, and no more."""
+    """Let this process open that many more descriptors, and no more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = {int(fd) for fd in os.listdir("/proc/self/fd")}
     limit = max(used) + 1

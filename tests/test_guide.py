@@ -19,7 +19,7 @@ IMPORTS = "import array\nimport numpy as np\nimport ringbell\n"
 
 
 def block(start: str) -> str:
-    """Give the block that begins so; without the lines for libraries that are not there."""
+    """Give the block that begins like this, without the lines for libraries that are missing."""
     (found,) = (text for text in BLOCKS if text.startswith(start))
     for library in LIBRARIES:
         if not importlib.util.find_spec(library):
@@ -76,7 +76,7 @@ def test_messages_are_sent_and_received():
     printed = run_both(
         block('with ringbell.produce("lines")'), block('with ringbell.consume("lines")')
     )
-    # Those that recv_many did not take.
+    # The loop prints the sizes of the messages that recv_many did not take.
     sizes = [len(text) for text in (b"one", b"call into C", b"for many", b"short ones", b"hello")]
     assert [int(size) for size in printed.split()] in [sizes[first:] for first in range(1, 6)]
 
@@ -89,7 +89,7 @@ def test_buffers_go_in_and_are_wrapped():
         within(produce, block("lines.send(array.array")),
         within(consume, block("for payload in lines:")),
     )
-    first = 0x3F + 0xF0 + 0x40  # the bytes of 1.0 and 2.0
+    first = 0x3F + 0xF0 + 0x40  # the sum of the bytes of 1.0 and 2.0
     there = [bool(importlib.util.find_spec(name)) for name in LIBRARIES]
     expected = [first, *([first] if there[0] else []), *([16] if there[1] else []), 45]
     assert [int(number) for number in printed.split()[: len(expected)]] == expected

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is taken reaches the caller, wherever a signal handler raises: also in his own frames."""
+"""What a call takes reaches the caller, wherever a signal handler raises, also in user code."""
 
 import itertools
 import subprocess
@@ -12,11 +12,11 @@ from storms import Alarms
 
 import ringbell
 
-END = sys.maxsize  # of a list: len() would be a call
-INTERRUPTS = 400  # of each loop on each kind of stream
+END = sys.maxsize  # the end of any list; len() would be a call, where a handler may run
+INTERRUPTS = 400  # for each loop and each kind of stream
 
-# The other side goes on until this one closes. One by one the ring is nearly empty, as this side
-# is the faster one; in large batches it is nearly full.
+# The other side sends until this one closes. If it sends one by one, the ring is nearly empty,
+# because this side is faster. If it sends large batches, the ring is nearly full.
 SENDS = {
     "nearly empty": """
 import itertools
@@ -39,8 +39,8 @@ except ringbell.EndOfStream:
 }
 
 
-# The loops of a user. Each keeps what it got in the step after it got it, where no handler runs.
-# A number is read off a view by subscriptions, as a call would let a handler run before it is kept.
+# The loops that a user may write. Each keeps what it got in the next step; no handler runs before.
+# They read numbers by subscription: a call would let a handler run before the number is kept.
 def recv(consumer, got):
     while True:
         message = consumer.recv()
@@ -217,7 +217,7 @@ def iterate_requests(device, requests):
 
 
 def complete_all(requests):
-    """Complete the last ones: an alarm may have come before one was, or right after."""
+    """Complete the last two: nobody knows whether they were when the alarm came."""
     for request in requests[-2:]:
         try:
             request.complete(request.token.to_bytes(8, "little"))
@@ -308,7 +308,7 @@ def test_reap_gives_each_completion_once_wherever_a_handler_raises(start, connec
     driver.close()
     device.reply()
     reaped = [completion.token for completion in completions]
-    # What was sent comes out once: also what submit sent without returning its token.
+    # Each request comes out once, also one whose token submit sent but did not return.
     assert len(set(reaped)) == len(reaped)
     assert repr(sorted(reaped)) == device.run("taken")
     assert set(submitted) <= set(reaped)
@@ -354,8 +354,8 @@ def test_no_answer_reaches_another_caller_wherever_a_handler_raises(start, conne
 
     with Alarms() as alarms:
         for loop in (call, call_with_a_timeout, map_):
-            # A busy machine may answer within the pause between two alarms, or hardly ever. So
-            # every few of them the next answer is waited for without one.
+            # On a busy machine hardly any answer may come between two alarms. So after every few
+            # alarms, one call runs without them.
             for _ in range(INTERRUPTS // 2):
                 alarms.interrupt(loop, 4)
                 assert driver.call(answer_of(77, size))[:8] == (77).to_bytes(8, "little")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A peer that fills the eventfds it shares with us, or makes them block, keeps nobody in a call."""
+"""No call hangs when the peer fills the eventfds that it shares with us, or makes them block."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ OF_DRIVER, OF_DEVICE = 0, 1  # whom the eventfd wakes
 
 
 def fill_and_block(side, number):
-    """Do what a peer could: it has the same descriptors, and O_NONBLOCK is the same for both."""
+    """Do what a peer could do: it has the same eventfd, and O_NONBLOCK belongs to both sides."""
     descriptor = side._channel._descriptors[number]
     os.eventfd_write(descriptor, FULL)
     os.set_blocking(descriptor, True)
@@ -29,7 +29,7 @@ def test_a_kick_of_a_full_counter_that_blocks_returns(start, connect):
     driver = connect()
     device.begin("device.doorbell.recv()")
     wait_until(lambda: driver.stats().device.consumer.sleeps)
-    device.stop()  # so that it does not empty the counter
+    device.stop()  # or it would empty the counter
     fill_and_block(driver, OF_DEVICE)
     before = driver.stats().driver.producer.kicks_sent
     driver.doorbell.send(b"x", timeout=1)
@@ -65,7 +65,7 @@ def test_a_kick_that_is_taken_away_before_it_is_drained_keeps_nobody(pair):
     looks = 0
 
     def flip():
-        """Kick, and take the kick away again, once for each few looks: none is to come later."""
+        """Kick, and take the kick away before the other thread looks again, many times."""
         count = bytearray(8)
         for _ in range(150):
             os.eventfd_write(descriptor, 1)

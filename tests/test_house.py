@@ -9,13 +9,13 @@ import pytest
 import ringbell
 
 ROOT = Path(ringbell.__file__).parent
-# From top to bottom; what lies in no folder is the ground, except for the public names.
+# From top to bottom. Modules outside of all folders are the ground, except for the public names.
 FLOORS = [{"command"}, {"calls", "streams"}, {"ring", "meeting"}, {"channel"}]
 FILES = sorted(f for f in ROOT.rglob("*.py") if f.parent != ROOT or f.stem[:2] != "__")
 
 
 def room_of(module):
-    """The folder that a module lies in; "" is the ground."""
+    """Give the folder that a module lies in; "" is the ground."""
     room = module.split(".")[1]
     return room if any(room in floor for floor in FLOORS) else ""
 
@@ -34,7 +34,7 @@ def imported(source):
 
 
 def uphill(room, source):
-    """The imports of a file in `room` that lead beside or above it."""
+    """Give the imports of a file in `room` that lead to a folder beside or above it."""
     for name in imported(source):
         if name.startswith("ringbell."):
             there = room_of(name)

@@ -20,7 +20,7 @@ SMALL_RING_MESSAGES = 64
 
 @pytest.fixture
 def both(start, connect):
-    """A driver here, and a device in another process."""
+    """Make a driver here, and a device in another process."""
 
     def make(moderation=None, polling="never", **options):
         device = start("device", polling=polling)
@@ -97,7 +97,7 @@ def test_a_block_sends_no_kick_to_a_device_that_is_awake(pair):
 
 
 def test_a_block_that_nobody_could_leave_sends_its_kick_when_it_is_dropped(asleep):
-    # A signal handler may raise at the entry of __exit__.
+    # A signal handler may raise before __exit__ begins. Then nobody leaves the block.
     driver, device = asleep()
     block = driver.doorbell.coalesce()
     block.__enter__()
@@ -137,7 +137,7 @@ def test_kicks_are_held_back_for_a_bounded_time(asleep):
     driver, device = asleep()
     with driver.doorbell.coalesce(max_delay=0.001):
         for i in range(1, 4):
-            # Asleep each time, so a timer that does not come is a test that does not end.
+            # The device sleeps each time. Without the timer it would sleep for ever.
             driver.doorbell.send(b"x")
             assert driver.stats().driver.producer.kicks_late == i
             device.signal(signal.SIGCONT)
@@ -174,7 +174,7 @@ def test_who_waits_inside_the_block_sends_the_kick_before(start, connect, pollin
 
 
 def test_the_other_end_may_sleep_in_its_own_thread_while_kicks_are_held_back(start, connect):
-    # Both threads may pay for the same kick; the test is that none is missed.
+    # Both threads may send the same kick twice. The test is that no kick is missing.
     device = start("device", polling="never")
     driver = connect(polling="never")
     device.begin("""
@@ -298,7 +298,7 @@ def test_a_timer_that_is_over_is_over_once(both):
     driver.doorbell.send(b"x")
     device.reply()
     begin_to_receive(driver, device, sleeps=2)
-    time.sleep(0.05)  # in which a sleep that ends at once would be many
+    time.sleep(0.05)  # if its sleeps ended at once, there would be many by now
     assert driver.stats().device.consumer.sleeps == 2
     driver.doorbell.send(b"x")
     device.reply()
@@ -327,7 +327,7 @@ def test_moderation_is_an_option_and_changes_while_running(start, connect):
         assert driver.call(b"x") == b"X"
         return driver.stats().device.producer.kicks_late > 0
 
-    wait_until(is_woken_late)  # not at once, if the answers come before the driver sleeps
+    wait_until(is_woken_late)  # answers may come before the driver sleeps; then try again
     interrupt.moderation = None
     before = driver.stats().device.producer.kicks_late
     assert [driver.call(b"%d" % i) for i in range(20)] == [b"%d" % i for i in range(20)]
@@ -406,13 +406,13 @@ def test_a_kick_takes_the_timer_back(pair):
     device.doorbell.recv()
     with pytest.raises(ringbell.RingEmpty):
         device.doorbell.recv(timeout=0)
-    # If it were still set, it would be over by then.
+    # If the timer were still set, it would expire in this time.
     assert not select.select([device.doorbell], [], [], 5 * delay)[0]
 
 
 @pytest.mark.parametrize("polling", ["never", "adaptive"])
 def test_a_wait_that_was_woken_leaves_the_descriptor_readable(both, polling):
-    # It drains the kick that tells of both messages, and takes one.
+    # One kick tells of both messages. The wait drains the kick and takes one message.
     driver, device = both(polling=polling)
     device.run("device.doorbell.fileno()")
     begin_to_receive(driver, device)
@@ -535,7 +535,7 @@ def test_an_event_loop_misses_nothing_however_much_it_takes_at_a_time(both, take
             driver.doorbell.send(b"%d" % sent)
             sent += 1
         if rng.random() < 0.3:
-            # Until it has taken all: the next message finds it asleep in the kernel, or nearly.
+            # Once it has taken all, the next message finds it asleep, or about to sleep.
             wait_until(lambda n=sent: driver.stats().device.consumer.entries == n)
         elif rng.random() < 0.3:
             begin = time.perf_counter_ns()

@@ -22,7 +22,7 @@ def test_a_device_takes_all_that_was_sent_before_the_driver_closed(start, connec
     for i in range(50):
         driver.submit(b"%d" % i)
     driver.close()
-    # Its answers are wanted by nobody, and that is no error.
+    # Nobody wants the answers any more. The device gets no error for them.
     taken = device.run("[(bytes(r.payload), r.complete())[0] for r in device]")
     assert taken == repr([b"%d" % i for i in range(50)])
     with pytest.raises(PeerError, match="EndOfStream: .*closed the channel"):
@@ -141,7 +141,7 @@ def test_a_driver_killed_before_the_answer_is_peer_lost_to_the_device(start, pat
         peer.run("driver.submit(b'x')")
         request = device.take()
         peer.kill()
-        request.complete(b"into the void")  # there was room, and no reason yet to look
+        request.complete(b"into the void")  # there is room, so it does not look for the peer
         with pytest.raises(ringbell.PeerLost):
             device.take()
 
@@ -275,7 +275,7 @@ def test_a_blocked_wait_sleeps_once_and_makes_no_system_calls(start, connect):
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
     wait_until(lambda: device.state() == "S")
     before = switches(device.pid), driver.stats()
-    # Not a wait for something: the time over which nothing may happen.
+    # This waits for nothing: it is the time in which nothing may happen.
     subprocess.run([sys.executable, "-c", "import time; time.sleep(1)"], check=True)
     assert (switches(device.pid), driver.stats()) == before
     driver.submit(b"x")
@@ -286,7 +286,8 @@ def test_a_blocked_wait_for_room_soon_makes_no_system_calls_either(start, connec
     device = start("device", polling="never")
     driver = connect(ring_size=4096)
     device.begin("[device.interrupt.send(b'x' * 100) for _ in range(33)]")
-    # The first sleep, for a good part of the ring, is bounded; the second, for the message, is not.
+    # The first sleep waits for a good part of the ring, and has a limit. The second one has none:
+    # it waits for the room of the message.
     wait_until(lambda: driver.stats().device.producer.sleeps == 2)
     wait_until(lambda: device.state() == "S")
     before = switches(device.pid), driver.stats()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is lent of a ring: read-only, whole for as long as it is lent, and gone afterwards."""
+"""Memory that a ring lends: read-only, unchanged while it is lent, and out of reach afterwards."""
 
 import gc
 import itertools
@@ -13,7 +13,7 @@ from memory import READ_INDEX, control_words
 
 import ringbell
 
-# How somebody keeps a part of what was lent.
+# The ways to keep a part of lent memory.
 KEEPS = {
     "a slice": lambda view: view[1:3],
     "an array": lambda view: np.frombuffer(view, "u1"),
@@ -33,7 +33,7 @@ def borrowed(pair):
     return driver, device.doorbell
 
 
-@pytest.mark.parametrize("size", [9, 3000])  # in the ring, and put together elsewhere
+@pytest.mark.parametrize("size", [9, 3000])  # in one piece, and in several
 def test_what_is_lent_is_read_only(pair, size):
     driver, device = pair(ring_size=4096)
     sender = threading.Thread(target=driver.submit, args=(b"x" * size,))

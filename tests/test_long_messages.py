@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Messages that are longer than this side takes, and claims of length that nobody believes."""
+"""Messages that are longer than this side accepts, and lengths that the other side only claims."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ import ringbell
 from ringbell.channel.channel import Channel
 
 RING = 4096
-LIMIT = 1000  # less than half of the ring, so that some of what is too long comes whole
+LIMIT = 1000  # less than half of the ring, so a message beyond it may still come in one piece
 KINDS = {"whole": LIMIT + 1, "in pieces": 5 * RING}
 SOME_TIB = 1 << 42
 
@@ -76,7 +76,7 @@ def test_a_request_that_no_memory_holds_fails_at_once_and_the_service_goes_on(
     with pytest.raises(ringbell.RequestFailed):
         next(answers)
     assert driver.call(b"x") == b"X"
-    with pytest.raises(TimeoutError):  # it is served
+    with pytest.raises(TimeoutError):  # the device still serves the first driver
         connect(timeout=0)
     driver.close()
     assert connect().call(b"x") == b"X"
@@ -89,7 +89,7 @@ def test_a_device_that_takes_by_itself_never_sees_it_and_its_log_does(pair, capl
         device.take(timeout=0)
     assert f"a request of {LIMIT + 1} bytes is too long" in caplog.text
     assert not driver.reap().ok
-    driver.doorbell.send(b"y" * (LIMIT + 1))  # wants no answer
+    driver.doorbell.send(b"y" * (LIMIT + 1))  # a message without a token gets no answer
     driver.submit(b"z")
     assert bytes(device.take().payload) == b"z"
     assert caplog.text.count("is too long") == 2
@@ -105,7 +105,7 @@ def test_a_refusal_that_finds_no_room_is_sent_by_a_later_call(pair):
     with pytest.raises(ringbell.RingEmpty, match="except for a request that is too long"):
         device.take(timeout=0)
     with pytest.raises(ringbell.RingEmpty):
-        driver.reap(timeout=0)  # drops what it did not ask for
+        driver.reap(timeout=0)  # drops what the driver did not ask for
     with pytest.raises(ringbell.RingEmpty, match="within the timeout$"):
         device.take(timeout=0)
     completion = driver.reap(timeout=0)

@@ -157,7 +157,7 @@ def test_signals_lose_no_message_of_a_batch(pair):
             try:
                 signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 40e-6))
                 while True:
-                    # Nothing between the call and the list is a call that could be interrupted.
+                    # No other call is between the call and the list, so no handler runs there.
                     if rng.random() < 0.5:
                         got += device.doorbell.recv_many(timeout=0)
                     else:

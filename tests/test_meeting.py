@@ -98,9 +98,9 @@ def test_a_name_is_free_when_its_process_is_killed_though_a_forked_child_lives_o
 
 
 def opens(pid, path):
-    """Whether the process has the file open, as a child has what its parent had at first."""
+    """Whether the process has the file open; a forked child starts with its parent's files."""
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the process has closed it meanwhile
             if os.readlink(link) == os.fspath(path):
                 return True
     return False
@@ -203,7 +203,7 @@ except PermissionError as error:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
         )
         assert "belongs to user 0, and you are 65534" in other.stdout
-        # And one that does not check is refused by the device.
+        # A driver that does not check whose the device is gets a refusal from the device.
         code = f"""
 import os, socket
 os.setuid(65534)
@@ -229,7 +229,7 @@ def test_a_device_that_dies_while_a_driver_waits_is_peer_lost(start, path):
 
 
 def wait_then_kill(peer, path):
-    # Two sockets have the path: the one that listens, and what has connected to it.
+    # Two sockets have the path: the one that listens, and the one that has connected.
     wait_until(lambda: Path("/proc/net/unix").read_text().count(f"{path}\n") >= 2)
     peer.kill()
 
@@ -271,7 +271,7 @@ def open_descriptors():
 
 @pytest.fixture
 def refusal(path, caplog):
-    """Introduce oneself by hand; give what one is told, which is in the log of the device, too."""
+    """Say hello by hand; give the refusal, which the device must also have logged."""
 
     def refused(text, descriptors):
         before = open_descriptors()
@@ -291,7 +291,7 @@ def refusal(path, caplog):
 
 @pytest.fixture
 def made():
-    """A segment and what kicks, as a driver makes them."""
+    """Make a segment and the eventfds for kicks, as a driver does."""
     with segment.create(4096) as memory, Descriptors(socket.socket(socket.AF_UNIX)) as owned:
         yield [memory.descriptor, *handshake.make_wake_fds(owned)]
 
@@ -368,7 +368,7 @@ def test_a_server_refuses_one_driver_and_serves_the_next(start, connect, path, m
 
 
 def test_a_full_dev_shm_is_an_error_before_anything_is_used():
-    """Another mount of the same kind that is really full, in a namespace of its own."""
+    """Mount another /dev/shm that is really full, in a namespace of its own."""
     code = """
 import ctypes, errno, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -456,15 +456,3 @@ def test_the_header_is_made_for_message_rings_of_the_size_asked_for():
     magic, version, ready, _, size, first = HEADER.unpack(bytes(ffi.buffer(header))[: HEADER.size])
     assert magic.to_bytes(8, "little") == b"ringbell"
     assert (version, ready, size, first) == (3, 1, 3 * page + 2 * (1 << 20), 7)
-
-
-def test_sigterm_ends_a_server_and_frees_its_name(path):
-    server = subprocess.Popen(
-        [sys.executable, "-m", "ringbell", "serve", str(path), "ringbell.command.demo:sha256"],
-        stdout=subprocess.PIPE,
-    )
-    with server:
-        assert server.stdout.readline().startswith(b"listening on")
-        server.send_signal(signal.SIGTERM)
-        assert server.wait() == 128 + signal.SIGTERM
-    assert not list(path.parent.iterdir())

@@ -77,7 +77,7 @@ def test_a_sleeping_device_is_kicked_once_for_a_burst(start, connect, polling):
     driver = connect()
     device.begin("[device.take().complete() for _ in range(100)] and None")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
-    device.signal(signal.SIGSTOP)  # so that it cannot fall asleep again in between
+    device.signal(signal.SIGSTOP)  # or it could fall asleep again in between
     for _ in range(100):
         driver.submit(b"x")
     stats = driver.stats().driver.producer
@@ -105,7 +105,7 @@ def test_kick_always_writes_to_the_eventfd_for_every_entry(pair):
     assert (stats.kicks_sent, stats.kicks_saved) == (100, 0)
     with pytest.raises(ringbell.RingEmpty):
         [device.take(timeout=0.01) for _ in range(101)]
-    # One hundred kicks before the sleeper looked are one wake-up.
+    # A hundred kicks that come before the sleeper looks are one wake-up.
     assert driver.stats().device.consumer.spurious_wakeups == 1
 
 
@@ -120,7 +120,8 @@ def test_a_sleeping_producer_is_woken_when_there_is_room(start, connect):
 
 
 def test_a_producer_sleeps_no_longer_than_until_its_own_message_fits(start, connect):
-    # One message of room is free and no more will be: it must not wait for a good part.
+    # There is room for one message, and there will be no more. So the producer must not wait for a
+    # good part of the ring.
     device = start("device", polling="never")
     driver = connect(ring_size=SMALL_RING)
     device.begin("[device.interrupt.send(b'x' * 100) for _ in range(33)] and None")
@@ -198,9 +199,11 @@ def test_what_would_not_arrive_as_it_is_is_refused_and_nothing_is_sent(pair, kin
             send(payload)
     assert driver.stats().driver.producer.entries == 1
     names = np.zeros(2, [("Open", "i4"), ("P", "c8"), ("Z", "f8")])
-    driver.doorbell.send(memoryview(names))  # these are letters of names
+    driver.doorbell.send(memoryview(names))  # P and Z are names here, not formats of pointers
     device.doorbell.recv()
-    request.complete(np.array(["2026-11-25"], "M8[D]"))  # has no format of buffers, but bytes
+    request.complete(
+        np.array(["2026-11-25"], "M8[D]")
+    )  # NumPy gives dates no buffer; their bytes go
     assert len(driver.reap().payload) == 8
 
 

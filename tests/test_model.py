@@ -16,7 +16,7 @@ ROW = re.compile(
     re.MULTILINE,
 )
 STEPS = ROW.findall(README)
-# Which stand for the user, the kernel and what is not there yet.
+# The steps of the user, of the kernel, and of code that does not exist yet.
 NOT_IN_CSRC = {"event_loop", "EventLoop", "connect_anew", "Commit", "Killer"}
 
 

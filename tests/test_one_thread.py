@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """An end is for one thread at a time: a second one, or a signal handler, gets an error.
 
-Only close is for everybody: see test_closing.py.
+Any thread may close: see test_closing.py.
 """
 
 import os

@@ -8,20 +8,18 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import wait_until
+from processes import RINGBELL, wait_until
 from typer.testing import CliRunner
 
 from ringbell.command import cli
 
 HUGE_OFFSET = {"names": ["a"], "formats": ["f8"], "offsets": [10**20]}
-RINGBELL = [sys.executable, "-m", "ringbell"]
 CSRC = Path(__file__).parent.parent / "csrc"
 RECORD = [("t", "M8[ns]"), ("x", "<f4", (3,)), ("n", [("a", "u1"), ("b", "S3")])]
 
@@ -50,7 +48,7 @@ def run(path):
 
 @pytest.fixture
 def produce_here(path):
-    """Run `ringbell produce` in this process, for a consumer in another: half of the time."""
+    """Run `ringbell produce` in this process, which takes half of the time."""
     return lambda *arguments: CliRunner().invoke(
         cli.app, ["produce", str(path), *map(str, arguments)]
     )
@@ -126,7 +124,7 @@ def test_an_array_file_arrives_as_an_array_file(run, produce_here, rows, tmp_pat
 def test_an_array_file_with_names_of_any_script_arrives(run, produce_here, tmp_path):
     rows = np.zeros(5, [("\u4fa1\u683c", "f8")])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that old releases of NumPy cannot read it
+        warnings.simplefilter("ignore")  # NumPy warns that its old releases cannot read the file
         np.save(tmp_path / "there.npy", rows)
     consumer = run("consume", tmp_path / "here.npy")
     assert produce_here(tmp_path / "there.npy").exit_code == finish(consumer)[0] == 0
@@ -196,7 +194,7 @@ def test_a_producer_that_is_killed_is_no_end_of_the_stream(run, tmp_path):
 def test_a_consumer_that_is_interrupted_ends_the_producer(run, content):
     producer = run("produce", content, content)
     consumer = run("consume", stdout=subprocess.PIPE)
-    consumer.stdout.read(1)  # and no more, so that both wait
+    consumer.stdout.read(1)  # the rest stays unread, so both sides wait
     consumer.send_signal(signal.SIGINT)
     assert consumer.wait() == 128 + signal.SIGINT
     code, _, messages = finish(producer)
@@ -211,7 +209,7 @@ def test_a_consumer_that_leaves_with_bytes_unread_is_an_error_of_an_idle_produce
         producer = run("produce", stdin=reader)
         os.close(reader)
         consumer = run("consume", stdout=subprocess.PIPE)
-        # More than the output's pipe holds, so that the rest stays in the ring.
+        # This is more than the consumer's output holds, so the rest stays in the ring.
         for _ in range(10):
             os.write(writer, b"x" * 60_000)
         wait_until(lambda: select.select([consumer.stdout], [], [], 0)[0])

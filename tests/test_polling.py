@@ -8,7 +8,7 @@ import pytest
 
 import ringbell
 
-MAX_POLL_NS = 100_000  # unless asked for otherwise
+MAX_POLL_NS = 100_000  # the default
 SMALL_RING = 4096
 
 
@@ -21,7 +21,7 @@ def woken(start, consume):
     """Receive messages, each of which is sent once the consumer has gone to sleep for it."""
 
     def make(late=0.0, **options):
-        # `late`: at least so many seconds after it has gone to sleep.
+        # `late` is the least time from its falling asleep to the message, in seconds.
         producer = start("producer")
         consumer = consume(**options)
         producer.run(f"""
@@ -58,7 +58,7 @@ def test_a_side_that_always_polls_never_sleeps(start, consume):
     producer = start("producer")
     consumer = consume(polling="always")
     for _ in range(3):
-        # Sent only when it has found the ring empty, so that polling must find it.
+        # The producer sends after the consumer has found the ring empty, so polling finds it.
         producer.begin("""
 empty = producer.stats().device.consumer.times_empty
 while producer.stats().device.consumer.times_empty == empty: pass
@@ -102,7 +102,7 @@ def test_an_entry_that_comes_while_it_polls_is_found(start, consume):
     consumer = consume(max_poll=0.05)
     found = 0
     while not found:
-        # It may fall asleep before, if this machine is busy; then once more.
+        # On a busy machine the consumer may fall asleep first. Then try once more.
         producer.begin("""
 empty = producer.stats().device.consumer.times_empty
 while producer.stats().device.consumer.times_empty == empty: pass
@@ -118,7 +118,7 @@ producer.send(b"x")
 
 
 def test_waits_that_are_too_long_for_polling_end_it(woken):
-    receive, _ = woken(late=0.002)  # longer than any poll, and than what a wake-up may add
+    receive, _ = woken(late=0.002)  # longer than any poll and a slow wake-up together
     counters = receive(12)
     polling = counters.polling
     assert counters.wakeups == 12
@@ -142,11 +142,11 @@ def test_polling_that_is_in_vain_again_and_again_rests(woken):
     assert before.grown >= 1
     waits = 40
     for _ in range(waits):
-        # Twice the longest poll, so that it is the poll that ends and not the wait.
+        # The wait takes twice as long as the longest poll, so the poll ends first.
         with pytest.raises(ringbell.RingEmpty):
             consumer.recv(timeout=0.01)
     after = consumer.stats().device.consumer.polling
-    # 0, 1, 3, 7, 15 waits without one in between, if nothing holds up this process.
+    # Between two polls there are 0, 1, 3, 7, 15 waits, unless something holds up this process.
     assert 2 <= after.missed - before.missed <= waits // 2
     assert after.shrunk > before.shrunk
     assert after.found == before.found
@@ -203,8 +203,8 @@ def test_polling_takes_no_more_than_its_share(stream, side, share):
             mine.recv(timeout=3e-4) if side == "consumer" else mine.send(b"x", timeout=3e-4)
         after = polling()
         if polled(after) > polled(before):
-            # It began only because what came before it, however long that took, was within the
-            # share. How long it took itself is nobody's to bound: this process may be held up.
+            # A poll begins only if all polls before it were within the share. The poll itself
+            # may take any time, because this process may be held up.
             assert before.time_ns <= share * (time.monotonic_ns() - began)
         before = after
     assert before.capped > 0

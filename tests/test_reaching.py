@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who waits for somebody says for whom and where; `connect` can wait for its device."""
+"""A side that waits says for whom and where; `connect` can wait for its device."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from processes import state_of, wait_until, wait_until_listening
+from processes import RINGBELL, state_of, wait_until, wait_until_listening
 from storms import handles_alarms
 
 import ringbell
@@ -25,7 +25,7 @@ PARTNER = {"producer": "consumer", "consumer": "producer"}
 
 @pytest.fixture
 def folders(path, monkeypatch):
-    """The folder of a session, which this process uses, and that of a process without one."""
+    """Make two folders of names: that of a session, which this process uses, and the other one."""
     session, other = path.parent / "session", path.parent / "other"
     (session / "ringbell").mkdir(parents=True, mode=0o700)
     other.mkdir(mode=0o700)
@@ -77,7 +77,7 @@ def test_a_timeout_of_meeting_names_the_path(start, path):
 def test_the_command_says_at_once_what_it_waits_for_and_where(path, command, partner):
     lies_at = path.parent / "ringbell" / "nobody.sock"
     with subprocess.Popen(
-        [sys.executable, "-m", "ringbell", command, "nobody"],
+        [*RINGBELL, command, "nobody"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -205,8 +205,8 @@ def test_waiting_for_a_device_takes_next_to_no_cpu_time(start, path):
 
     wait_until(lambda: state_of(peer.pid) == "S")
     before = ticks()
-    # Not a wait for something: the time over which next to nothing may happen.
+    # This waits for nothing: it is the time in which next to nothing may happen.
     subprocess.run([sys.executable, "-c", "import time; time.sleep(1)"], check=True)
-    assert ticks() - before <= 5  # of 100 a second
+    assert ticks() - before <= 5  # a CPU has 100 ticks a second
     start("serve", handler="upper")
     peer.reply()

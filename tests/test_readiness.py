@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An event loop is told of all that there is to take, wherever it lies, and of nothing else."""
+"""The descriptor for event loops is readable exactly while there is something to take."""
 
 import contextlib
 import itertools
@@ -12,7 +12,7 @@ import pytest
 
 import ringbell
 
-ENTRIES = 2000  # of each shape
+ENTRIES = 2000  # for each shape
 
 
 def readable(descriptor):
@@ -43,9 +43,9 @@ TAKES = {
 SHAPES = list(
     itertools.product(
         TAKES.values(),
-        (40, 1500),  # bytes: far from full, and full after two
+        (40, 1500),  # bytes; two of the long ones fill the ring
         (None, ringbell.Moderation(entries=8, delay=5e-5)),
-        (False, True),  # coalesced or not
+        (False, True),  # whether the sender coalesces
     )
 )
 
@@ -62,8 +62,8 @@ def take_by_event_loop(consumer, take, first, peer):
                 taken = take(consumer)
                 assert int.from_bytes(taken[:4], "little") == expected
                 expected += 1
-        peer.reply()  # or the kick for an entry that has been taken is still to come
-        # And now there is nothing: once a call has said so.
+        peer.reply()  # after this, no kick for an entry that has been taken is to come
+        # Once a call has said that there is nothing, the descriptor is no longer readable.
         with pytest.raises(ringbell.RingEmpty):
             take(consumer)
         assert not readable(consumer.fileno())
@@ -177,7 +177,7 @@ def test_an_event_loop_is_told_of_a_completion_that_another_call_put_aside(pair,
     with pytest.raises(ringbell.RingEmpty):
         driver.reap(timeout=0)
     assert not readable(descriptor)
-    # And so on: the next one is told of as well.
+    # The next completion makes it readable again.
     answer_all(device)
     assert readable(descriptor)
     assert driver.reap(timeout=0).token == held
@@ -209,7 +209,7 @@ def test_a_map_that_is_dropped_with_an_answer_in_hand_leaves_nothing_to_tell_of(
 
 
 def map_with_an_answer_in_hand(driver, device):
-    """Give a map that has an answer to give at once, as another call has put it aside."""
+    """Give a map whose next answer is there already, because another call has put it aside."""
     answers = driver.map([b"a", b"b", b"c"], depth=2, timeout=5)
     later = driver.map([b"d"], timeout=0)
     asked = []
@@ -235,7 +235,7 @@ def test_an_event_loop_is_told_of_the_next_answer_of_a_map(pair):
     answers, later = map_with_an_answer_in_hand(driver, device)
     with pytest.raises(ringbell.RingEmpty):
         driver.reap(timeout=0)
-    assert readable(descriptor)  # it is not reap's, and is still there
+    assert readable(descriptor)  # the answer is there, but it is not for reap
     assert next(answers) == b"B"
     with pytest.raises(ringbell.RingEmpty):
         driver.reap(timeout=0)

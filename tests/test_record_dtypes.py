@@ -51,13 +51,13 @@ DTYPES = {
 
 
 def rows_of(dtype, data):
-    """Make an array of records of their bytes, those between the fields too."""
+    """Make an array of records from bytes, which include those between the fields."""
     dtype = np.dtype(dtype)
     return np.ndarray((len(data) // dtype.itemsize,), dtype, buffer=data)
 
 
 def raw(rows):
-    """Give the bytes of an array, those between the fields too."""
+    """Give the bytes of an array, including those between the fields."""
     return bytes(np.ndarray((rows.nbytes,), "u1", buffer=rows))
 
 
@@ -128,7 +128,7 @@ def both_outcomes(path, produced, consumed):
         ([("a", "i4")], [("b", "i4")]),
         ([("a", "u1"), ("b", "i4")], np.dtype([("a", "u1"), ("b", "i4")], align=True)),
         ("i4", np.dtype(("i4", (3,)))),
-        (None, "f8"),  # which NumPy takes for equal to None
+        (None, "f8"),  # for NumPy, f8 is equal to None
         (None, "u1"),
     ],
 )
@@ -215,7 +215,7 @@ def test_a_consumer_cannot_ask_for_what_no_stream_carries(path):
         b"\xff",
         b"\0",
         b"(" * 10_000,
-        b"'<i8'",  # a dtype, but not of the size of the slots
+        b"'<i8'",  # a dtype, but its size is not that of the slots
         b"'|u1'",
     ],
 )
@@ -265,7 +265,7 @@ def test_a_driver_does_not_bring_records_to_a_device(path):
     [
         ("u1", 4096, 4096),
         ("i4", 1 << 20, 1 << 18),
-        ("V3", 4096, 4096),  # whole pages
+        ("V3", 4096, 4096),  # a ring of whole pages
         ("V12", 1 << 20, 1 << 16),
         ("V4096", 4096, 1),
         ("V5000", 4096, 512),

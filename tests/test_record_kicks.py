@@ -37,7 +37,7 @@ while consumer.borrow()[-1] >= 0:
 def finish(producer, consumer):
     """Everything written is taken, up to the negative number that ends the loop."""
     consumer.signal(signal.SIGCONT)
-    # As many as any moderation waits for.
+    # The most entries that a moderation may wait for.
     producer.write([0] * 100 + [-1])
     consumer.reply()
 
@@ -139,7 +139,7 @@ poll.close()
         producer.write(range(sent, sent + count))
         sent += count
         if rng.random() < 0.3:
-            # Until it has released all: the next record finds it asleep in the kernel, or nearly.
+            # Once it has released all, the next record finds it asleep, or about to sleep.
             wait_until(lambda n=sent: producer.stats().device.consumer.entries == n)
     producer.write([-1])
     consumer.reply()

@@ -68,7 +68,7 @@ def test_records_that_are_arrays_may_be_written(stream):
 
 
 def test_one_record_that_is_an_array_of_floats_is_one(stream):
-    # NumPy takes float64 and None for the same dtype.
+    # For NumPy, float64 and None are the same dtype.
     producer, consumer = stream(np.dtype(("f8", (3,))))
     assert producer.write(np.arange(3.0)) == 1
     assert consumer.read().tolist() == [[0, 1, 2]]
@@ -213,7 +213,7 @@ def test_one_block_at_a_time_and_no_write_inside(stream):
     with pytest.raises(RuntimeError, match="reserve again"), block:
         pass
     assert consumer.read().tolist() == [5, 6]
-    producer.reserve(1)  # never entered, so it is given up
+    producer.reserve(1)  # its block never begins, so it is given up
     with producer.reserve(1) as rows:
         rows[:] = 7
     assert consumer.read().tolist() == [7]

@@ -20,14 +20,14 @@ from plain_list import LONG, SETTINGS, STARTS, STEPS, TIMEOUTS, Expired, InThrea
 
 import ringbell
 
-# By how many of them a ring of one page holds.
+# The keys say how many records a ring of one page holds.
 DTYPES = {
     1024: np.dtype([("n", "u4")]),
-    512: np.dtype([("n", "u4"), ("rest", "V20")]),  # in 6 pages
+    512: np.dtype([("n", "u4"), ("rest", "V20")]),  # in a ring of 6 pages
     4: np.dtype([("n", "u4"), ("rest", "V1020")]),
     1: np.dtype([("n", "u4"), ("rest", "V4092")]),
 }
-# In parts of the ring, so that some are more than it holds.
+# Counts as a part of what the ring holds. Some are more than it holds.
 PARTS = st.one_of(st.just(0), st.floats(0, 1.2), st.sampled_from([1, 0.25, 3.0]))
 MOST = st.one_of(st.none(), st.integers(1, 5), st.integers(1, 2000))
 
@@ -37,7 +37,7 @@ class RecordsAndList(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="rb-")
         self.written = 0  # numbers so far
-        self.ring = []  # the numbers that take room; those that are lent are the first of them
+        self.ring = []  # the numbers in the ring; the lent ones come first
         self.lent = None  # what was borrowed last
         self.producer = self.consumer = self.block = None
         self.producer_closed = self.consumer_closed = False
@@ -48,7 +48,7 @@ class RecordsAndList(RuleBasedStateMachine):
         start=st.sampled_from(STARTS),
         capacity=st.sampled_from(list(DTYPES)),
         polling=st.sampled_from(["never", "adaptive"]),
-        # At any step, but else nearly all would be done to what is closed.
+        # No end closes before this step. Else most steps would find a closed end.
         closed_from=st.sampled_from(range(STEPS)),
     )
     def open(self, start, capacity, polling, closed_from):
@@ -240,7 +240,7 @@ class RecordsAndList(RuleBasedStateMachine):
         self.take_the_rest(taken)
 
     def take_the_rest(self, taken):
-        """Empty the ring: how far the two threads came is no matter for the steps that follow."""
+        """Empty the ring: the next steps must not depend on how far the two threads came."""
         with pytest.raises(ringbell.RingEmpty):
             while True:
                 taken += self.consumer.read(timeout=0)["n"].tolist()

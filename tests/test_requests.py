@@ -398,7 +398,7 @@ def test_a_payload_that_is_not_contiguous_is_refused(pair):
 
 
 def test_submit_sets_completions_aside_while_a_device_waits_for_room(start, connect):
-    # 64 requests fit into their ring and 4 answers into theirs: soon each side waits for room.
+    # One ring holds 64 requests, the other one 4 answers. So soon each side waits for room.
     start("serve", handler="long_answer")
     driver = connect(ring_size=4096)
     tokens = [driver.submit(b"%d" % i) for i in range(1000)]
@@ -523,7 +523,7 @@ def test_a_second_thread_in_the_same_end_gets_an_error(start, connect):
 
 
 def test_the_two_ends_of_a_side_may_be_used_by_two_threads(start, connect):
-    # The wait of one must not disturb what the other waits for.
+    # The wait of one thread must not disturb that of the other.
     device = start("device", polling="never")
     driver = connect(ring_size=4096)
     device.run("device.interrupt.send(b'x' * 3900)")
@@ -551,12 +551,12 @@ sender.start()
 
 def test_a_call_polls_once_before_it_sleeps(start, connect):
     device = start("device")
-    driver = connect(max_poll=0.05)  # it begins with half of that
+    driver = connect(max_poll=0.05)  # the first poll takes at most half of that
     begun = time.thread_time()
     with pytest.raises(ringbell.PeerLost):
         threading.Thread(target=kill_when_asleep, args=(device, driver)).start()
         driver.call(b"x")
-    # A poll ends by the clock on the wall, so a busy machine makes this less, not more.
+    # A poll ends by the clock, so on a busy machine it takes less CPU time, not more.
     assert time.thread_time() - begun < 0.04
     wait_until(lambda: threading.active_count() == 1)
 

@@ -356,8 +356,7 @@ def test_a_server_without_descriptors_refuses_and_goes_on(start, path):
     )
     opened = []
     with pytest.raises(ConnectionRefusedError, match="the device has no file descriptor left"):
-        for _ in range(20):
-            opened.append(ringbell.connect(path))
+        opened.extend(ringbell.connect(path) for _ in range(20))
     for driver in opened:
         assert driver.call(b"x") == b"x"
         driver.close()

@@ -78,7 +78,7 @@ def test_a_memfd_that_could_be_shortened_is_refused(start, connect, path, flags)
 
 # ---- where there is little of it ----
 
-# Another /dev/shm, or none, in a namespace of its own.
+# Replaces /dev/shm, or removes it, in a namespace of its own.
 NAMESPACE = """
 import ctypes, errno, os, sys, threading
 libc = ctypes.CDLL(None, use_errno=True)
@@ -137,7 +137,7 @@ def test_a_memfd_serves_where_dev_shm_does_not_and_posix_says_why(path, shm, err
     run_elsewhere(path, NAMESPACE % f"({shm})" + CONNECTS % error)
 
 
-# A filter of system calls as containers have them: memfd_create is not there.
+# A filter of system calls, as containers have: memfd_create fails with ENOSYS.
 NO_MEMFD = """
 import ctypes, os, struct, sys, threading
 numbers = {"x86_64": 319, "aarch64": 279}
@@ -204,7 +204,7 @@ def test_a_control_group_bounds_the_available_memory(monkeypatch, tmp_path, file
     group = tmp_path / "outer" / "inner"
     group.mkdir(parents=True)
     for name, text in files.items():
-        (group.parent / name).write_text(text + "\n")  # of one that it lies in
+        (group.parent / name).write_text(text + "\n")  # the limits of the outer group
     read = available._text
     monkeypatch.setattr(available, "_GROUPS", tmp_path)
     monkeypatch.setattr(

@@ -47,7 +47,7 @@ def test_ctrl_c_ends_any_wait_and_leaves_the_channel_usable(start, path, wait, p
         peer.signal(signal.SIGINT)
         with pytest.raises(PeerError, match="KeyboardInterrupt"):
             peer.reply()
-        # Usable: what is in the ring goes out, and one more exchange works.
+        # The channel is usable: the ring can be emptied, and one more exchange works.
         if side == "driver":
             drain(mine.take)
             peer.begin("driver.call(b'again')")
@@ -250,7 +250,7 @@ def test_a_signal_just_before_the_sleep_ends_it(pair, monkeypatch):
     def set_and_be_hit(*arguments, **options):
         before = set_wakeup_fd(*arguments, **options)
         if not seen:
-            # Handled before the sleep begins, so the sleep itself is not interrupted.
+            # The signal is handled before the sleep begins, so it does not interrupt the sleep.
             os.kill(os.getpid(), signal.SIGUSR1)
             wait_until(lambda: seen)
         return before

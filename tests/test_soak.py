@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The soak of `make soak` runs, and does see what it is there to see."""
+"""The soak of `make soak` runs, and finds the faults that it is made to find."""
 
 import os
 import re
@@ -29,8 +29,8 @@ def soak_in_c(tmp_path_factory):
 
 
 def long_waits(output):
-    """Give milliseconds of each long wait with those that the third process was late, and whether
-    no reason was found."""
+    """Give for each long wait: its milliseconds, how late the third process was, in milliseconds,
+    and whether the soak found no reason for the wait."""
     line = r"^driver waited ([\d.]+) ms; meanwhile .* by ([\d.]+) ms(: NO REASON)?$"
     found = re.findall(line, output, re.MULTILINE)
     return [(float(waited), float(late), bool(none)) for waited, late, none in found]
@@ -107,7 +107,7 @@ def test_a_stop_of_all_is_the_reason_for_the_wait_it_was_in_and_no_other(soak_in
         assert soak.stdout.readline().startswith("device pauses")
         wait_until(lambda: state_of(soak.pid) == "S")  # the driver waits for the device
         os.killpg(soak.pid, signal.SIGSTOP)
-        # At least; and at least half of a wait that has all of the pause before it.
+        # More than half of the wait, even if the whole pause of 1.5 s comes before the stop.
         time.sleep(2.5)
         os.killpg(soak.pid, signal.SIGCONT)
         output = soak.communicate()[0]

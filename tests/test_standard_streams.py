@@ -69,7 +69,7 @@ def test_a_stream_of_large_frames_in_the_default_ring_is_told_of_in_one_line(pat
     first, second = done.stderr.splitlines()
     assert first == (
         "ringbell: the ring has room for one record of 24883200 bytes, so the producer and the "
-        "consumer wait for each other at every record; ring_size=134217728 has room for 4"
+        "consumer wait for each other at every record; --ring-size 128M has room for 4"
     )
     assert "within the timeout" in second
 
@@ -98,7 +98,7 @@ def test_clean_removes_what_an_earlier_ringbell_left_and_nothing_of_others(monke
 
 # ---- in the library ----
 
-# What the process prints into 1 must never be one of ours.
+# The process may print to descriptor 1, so that must never be a descriptor of ours.
 WITHOUT_ANY = """
 import os, signal, stat, sys, threading
 os.closerange(0, 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A side that is stopped (SIGSTOP) and continued at any moment loses nothing, nor gives up."""
+"""A side may be stopped (SIGSTOP) and continued at any moment: nothing is lost, nobody gives up."""
 
 import os
 import random
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from processes import wait_until
 
-# In all cases together; make verify asks for more.
+# The sum over all cases; `make verify` asks for more.
 STOPS = 2000 if os.environ.get("RINGBELL_VERIFY") else 200
-PARTS = 10  # each side must get on between two of them
+PARTS = 10  # between two parts each side must make progress
 LONGEST = 0.002  # seconds
 
-# What either side runs: it writes now and then how far it is, and the driver ends when it is told.
+# Both sides run this. They write now and then how far they are; the driver ends when told to.
 REPORTING = """
 from pathlib import Path
 import numbered
@@ -44,7 +44,7 @@ def taken_by(path, side) -> int:
 
 
 def has_replied(peers) -> bool:
-    """Whether one of them has failed, as none ends before it is told."""
+    """Whether one of them has failed: no peer replies before it is told to end."""
     return bool(select.select([peer.process.stdout for peer in peers], [], [], 0)[0])
 
 
@@ -54,7 +54,7 @@ def stop_and_continue(peers, chance):
     for peer in stopped:
         peer.stop()
     if len(stopped) == 1 and chance.random() < 1 / 4:
-        # Without the one that stands still, the other one has nothing to do before long.
+        # Soon the other side has nothing to do, as this one stands still.
         (other,) = (peer for peer in peers if peer not in stopped)
         wait_until(lambda: other.state() in "SZ")
     # The pauses spread the stops over all moments; nothing waits for them.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Timeouts hold whatever the other side does, and nonsense is refused whether or not it waits."""
+"""Timeouts hold whatever the other side does. Nonsense is refused, also where no wait is needed."""
 
 import contextlib
 import decimal
@@ -81,8 +81,8 @@ def test_a_timeout_is_not_over_early(pair, timeout):
 
 # ---- pieces that never become a message ----
 
-# The other side writes first pieces by hand, as fast as it can: each gives the one before it up.
-# Once they lie in every slot they stay there, and it only moves its index on.
+# The other side writes first pieces by hand, as fast as it can. Each first piece gives up the
+# message before it. Once every slot has one, the other side only moves its index on.
 FIRST_PIECES = """
 import os, struct
 from memory import GOODBYE, READ_INDEX, WRITE_INDEX, control_words
@@ -153,7 +153,7 @@ def test_a_driver_comes_back_while_first_pieces_flood_it(start, connect):
 
 @pytest.fixture
 def endless_pieces(pair):
-    """Refill a ring with first pieces all the time, also while the other side takes them."""
+    """Keep a ring full of first pieces, also while the other side takes them."""
     driver, device = pair(ring_size=1 << 20)
     slots = driver._channel.my_slots()
     for offset in range(0, 1 << 20, 1024):
@@ -165,7 +165,9 @@ def endless_pieces(pair):
 
     refill()
     with handles_alarms(refill):
-        signal.setitimer(signal.ITIMER_REAL, 50e-6, 50e-6)  # a small part of what emptying it takes
+        signal.setitimer(
+            signal.ITIMER_REAL, 50e-6, 50e-6
+        )  # far less time than emptying the ring takes
         yield device
 
 
@@ -184,7 +186,7 @@ def test_what_has_come_of_a_message_is_kept_when_the_time_is_over(start, consume
     consumer = consume()
     message = bytes(range(256)) * 30
     peer.begin(f"producer.send({message!r})")
-    # The ring holds no more than a part: what makes room for the rest takes the first pieces.
+    # The ring holds a part of the message. A call takes it, and so makes room for the rest.
     wait_until(lambda: consumer.stats().dwi >= 48)
     received = None
     while received is None:
@@ -214,7 +216,7 @@ def test_what_has_arrived_is_taken_without_waiting(pair, before):
         requests = [device.take(timeout=timeout) for _ in tokens]
         disturb(device.interrupt)
         if before == "a message given up half-way":
-            # It fills the ring: there is room again when the driver has looked.
+            # It fills the ring. There is room again after the driver has looked.
             with pytest.raises(ringbell.RingEmpty):
                 driver.reap(timeout=timeout)
         for request in requests:
@@ -348,9 +350,9 @@ def test_a_borrowed_frame_that_the_peer_changes_is_skipped_as_it_was_lent(pair):
     slots[64:80] = piece(92, 2, 0)
     control_words(device)[WRITE_INDEX] = 3
     assert driver.interrupt.borrow().nbytes == 8
-    slots[0:16] = piece(8, 1, 100)  # now it says that more comes
+    slots[0:16] = piece(8, 1, 100)  # now the header says that more pieces come
     with pytest.raises(ringbell.RingEmpty):
         driver.reap()
-    with pytest.raises(ringbell.CorruptRing):  # and this goes on with what never began
+    with pytest.raises(ringbell.CorruptRing):  # a later piece without a first one
         driver.interrupt.recv(timeout=0)
     assert control_words(driver)[READ_INDEX] == 1

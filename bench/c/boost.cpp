@@ -50,7 +50,7 @@ template <uint64_t Size> uint64_t take_all(void *memory, const uint64_t *done, u
 	uint64_t taken = 0;
 
 	for (;;) {
-		/* Before the look: what was sent before `done` is in the queue then. */
+		/* Read this before the look. If it is set, all that was sent is in the queue. */
 		uint64_t all_sent = __atomic_load_n(done, __ATOMIC_ACQUIRE);
 		if (from.pop(one))
 			*wrong += one.words[0] != taken++;

@@ -88,7 +88,7 @@ static uint64_t call_until(rb_channel *driver, uint64_t over)
 		while (in_flight < depth && clock_ns() < over) {
 			if (pause_ns)
 				pause_for(pause_ns);
-			/* Never 0, which wants no answer. */
+			/* Never token 0: a message with that gets no answer. */
 			request(driver, ++sent);
 			in_flight++;
 		}

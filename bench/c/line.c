@@ -53,7 +53,7 @@ static void take_all(rb_channel *device)
 {
 	child_is_ready();
 	for (;;) {
-		/* Before the look: what was sent before `done` is in the ring then. */
+		/* Read this before the look. If it is set, all that was sent is in the ring. */
 		uint64_t done = __atomic_load_n(&report->done, __ATOMIC_ACQUIRE);
 		int64_t messages = take(device);
 		report->entries += (uint64_t)messages;

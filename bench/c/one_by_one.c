@@ -74,7 +74,7 @@ static void take_all(bool (*take)(uint64_t *), uint64_t *wrong)
 	uint64_t element[RB_SLOT / 8];
 
 	for (;;) {
-		/* Before the look: what was sent before `done` is in the ring then. */
+		/* Read this before the look. If it is set, all that was sent is in the ring. */
 		uint64_t done = __atomic_load_n(&report->done, __ATOMIC_ACQUIRE);
 		if (take(element))
 			*wrong += element[0] != report->entries++;

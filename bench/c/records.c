@@ -20,7 +20,7 @@ static void borrow_all(rb_channel *device)
 
 	child_is_ready();
 	for (;;) {
-		/* Before the look: what was written before `done` is in the ring then. */
+		/* Read this before the look. If it is set, all that was written is in the ring. */
 		uint64_t all_sent = __atomic_load_n(&report->done, __ATOMIC_ACQUIRE);
 		int64_t lent = rb_borrow(device, batch, -1);
 		if (lent > 0) {

@@ -13,7 +13,7 @@
 
 #include "pair.h"
 
-/* Latencies that are kept of one run; of more entries than that, the last ones. */
+/* How many latencies of one run are kept: the last ones. */
 #define SAMPLES (1U << 19)
 /* Stands for the end, where tokens are stamps or numbers. */
 #define END_TOKEN UINT64_MAX
@@ -89,8 +89,8 @@ static void pin_to(uint64_t cpu)
 		die("sched_setaffinity");
 }
 
-/* The process that starts us may die. Nothing of ours goes on then, and nothing for ever in any
- * case. */
+/* All our processes end when the process that started them dies, and after some time in any case.
+ */
 static void begin(unsigned int seconds_at_most)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -99,11 +99,11 @@ static void begin(unsigned int seconds_at_most)
 		      0);
 	if (report == MAP_FAILED)
 		die("mmap");
-	/* Now, so that no page is given by the kernel while we measure. */
+	/* Touch all pages now, or the kernel would have to give some while we measure. */
 	memset(report, 0, sizeof(*report));
 }
 
-/* A pinned process that dies with this one: 0 in the child, as fork. */
+/* Forks a pinned process that dies with this one; returns 0 in the child, as fork does. */
 static pid_t fork_to(uint64_t cpu)
 {
 	pid_t parent = getpid();
@@ -138,7 +138,7 @@ static void child_is_ready(void)
 	__atomic_store_n(&report->ready, 1, __ATOMIC_RELEASE);
 }
 
-/* Until the child is pinned; it may need the CPU that we are on. */
+/* Waits until the child is pinned. Sleeps meanwhile: the child may need this CPU. */
 static void await_child(void)
 {
 	while (!__atomic_load_n(&report->ready, __ATOMIC_ACQUIRE))
@@ -202,8 +202,8 @@ static void turn_round(uint64_t times)
 
 static double rounds_per_ns;
 
-/* Work is a number of rounds and not a time, so that it takes as long as it takes when the CPU is
- * given to somebody else meanwhile. */
+/* Work is a number of rounds and not a time. So it takes longer when the kernel gives the CPU to
+ * another process, as real work does. */
 static void calibrate_work(void)
 {
 	const uint64_t rounds = 20000;
@@ -261,7 +261,7 @@ static void print_times(void)
 
 /* ---- channels ---- */
 
-/* The one place that knows the arguments. */
+/* The only place that knows the arguments of the policy. */
 static void set_policy(rb_channel *channel, uint64_t polling, uint64_t max_poll_ns,
 		       bool always_kick)
 {

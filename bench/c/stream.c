@@ -26,8 +26,8 @@ static uint64_t always_kick, compare, defer_entries, defer_ns, moderation_entrie
 
 /* ---- the device ---- */
 
-/* Without arming. Pair (D) stands in for (B): the device has stored dri and fenced before it looks
- * at dwi, the driver has stored dwi and fenced before it looks at dri. */
+/* Sleeps without arming. Pair (D) takes the place of (B): the device stores dri and fences before
+ * it looks at dwi, and the driver stores dwi and fences before it looks at dri. */
 static void sleep_unsaid(rb_channel *device)
 {
 	rb_count(&device->consumer.mine->consumer.sleeps, 1);
@@ -94,7 +94,7 @@ static void send_one(rb_channel *driver, uint64_t due, uint64_t token)
 		wait_for(driver, RB_SPACE, polling);
 	if (status)
 		fail("rb_send failed");
-	/* Behind the fence of rb_producer_publish. */
+	/* This is after the fence of rb_producer_publish. */
 	if (compare && rb_load_acquire(&producer->theirs->read_index) == old)
 		rb_kick_consumer(producer);
 }

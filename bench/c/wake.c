@@ -26,7 +26,7 @@ static void be_woken(rb_channel *device)
 			;
 		uint64_t now = clock_ns();
 		uint64_t stamp = __atomic_load_n(&report->stamp, __ATOMIC_ACQUIRE);
-		/* The first is a warm-up; a kick before the sleep is none that woke us. */
+		/* The first round is a warm-up. A kick that came before the sleep woke nobody. */
 		if (round && stamp > began) {
 			keep_sample(now - stamp);
 			slept[kept++] = stamp - began;
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
 		_exit(0);
 	}
 	pin_to(driver_cpu);
-	/* Or a sleep of 10 us would be one of 60. */
+	/* By default the kernel makes a sleep of 10 us one of 60. */
 	prctl(PR_SET_TIMERSLACK, 1);
 	await_child();
 	uint64_t kick_ns[ROUNDS_MAX + 1];

@@ -21,7 +21,7 @@ PATIENCE = 5.0
 
 
 class Lost(Exception):  # noqa: N818
-    """Nothing came any more; `got` messages of those that were asked for did."""
+    """The library has lost messages: only `got` of those that were asked for came."""
 
     def __init__(self, got: int) -> None:
         super().__init__(f"{got} came, and no more")
@@ -30,7 +30,7 @@ class Lost(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Place:
-    """Where two sides meet, and what for."""
+    """Where two sides meet, and what they measure."""
 
     folder: str
     """For sockets and files; removed afterwards."""
@@ -45,12 +45,12 @@ class Place:
 
     @property
     def spinning(self) -> bool:
-        """Whether to try again and again, even where the library has a better way to wait."""
+        """Whether a receiver must spin, even where the library has a better way to wait."""
         return self.what == "spinning"
 
     @property
     def sleeping(self) -> bool:
-        """Whether to wait without burning a CPU, where the library has two ways to wait."""
+        """Whether a receiver must sleep, where the library has two ways to wait."""
         return self.what == "idle"
 
     def way(self, name: str) -> Place:
@@ -62,7 +62,7 @@ class Place:
         return f"{self.folder}/{self.token}"
 
     def announce(self) -> None:
-        """Say that what has this token is there and whole."""
+        """Tell the other side that what has this token is ready."""
         Path(f"{self.path}.made").touch()
 
     def await_announcement(self) -> None:
@@ -89,8 +89,8 @@ class Sender:
 class Receiver:
     """Receives messages, and waits while there is none.
 
-    What takes many returns the last one as bytes, so that it can be checked. It raises `Lost`, if
-    the library loses messages.
+    A method that takes many returns the last one as bytes, so that the job can check it. It raises
+    `Lost` if the library loses messages.
     """
 
     recv: Callable[[], bytes]
@@ -102,11 +102,11 @@ class Receiver:
         return recv()
 
     def take_views(self, count: int) -> bytes:
-        """Take them as memoryviews of where they lie, in the library's own loop if it has one."""
+        """Take messages as memoryviews of the library's memory, in its own loop if it has one."""
         raise NotImplementedError
 
     def take_lists(self, count: int, most: int) -> bytes:
-        """Take them in lists of at most so many; one by one where there is no call for it."""
+        """Take messages in lists of at most `most`, or one by one if the library has no lists."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class Near:
         return self.recv()
 
     def in_flight(self, payloads: list[bytes], depth: int) -> bytes:
-        """Have all answered, so many at the same time; give the last answer."""
+        """Have all payloads answered, `depth` of them at a time; give the last answer."""
         send, recv = self.send, self.recv
         for payload in payloads[:depth]:
             send(payload)
@@ -140,7 +140,7 @@ class Near:
 
 
 class Far:
-    """The side of a conversation that answers each message with itself."""
+    """The side of a conversation that sends each message back."""
 
     send: Callable[[bytes], object]
     recv: Callable[[], bytes]
@@ -151,7 +151,7 @@ class Far:
             send(recv())
 
     def serve(self, count: int) -> None:
-        """Answer by a Python function, as the library calls one for each request."""
+        """Answer with a Python function, which the library calls for each request."""
         send, recv = self.send, self.recv
         for _ in range(count):
             send(handler(recv()))
@@ -171,7 +171,7 @@ class _TwoWays(Near, Far):
 
 
 class Adaptor(ABC):
-    """One library; what the tables need to know of it is in registry.py."""
+    """How one library is used. registry.py has what the tables need to know of it."""
 
     @abstractmethod
     def sender(self, place: Place) -> Sender: ...
@@ -190,7 +190,7 @@ class Adaptor(ABC):
 
 
 def spin(look: Callable[[], Any], *empty: type[Exception]) -> Callable[[], Any]:
-    """Make a call that waits out of one that does not, and says so by None or by raising."""
+    """Make a call that waits from one that returns None or raises when there is nothing."""
 
     def recv() -> Any:
         while (payload := look()) is None:
@@ -208,12 +208,12 @@ def spin(look: Callable[[], Any], *empty: type[Exception]) -> Callable[[], Any]:
 
 
 def handler(payload: Any) -> bytes:
-    """Answer a request with itself: in Python, as a user's function is."""
+    """Answer a request with itself. It is in Python, because a user's function would be."""
     return bytes(payload)
 
 
 def when_there(open_end: Callable[[], Any], *errors: type[Exception]) -> Any:
-    """Open what the other side makes, which may not have done so yet."""
+    """Open what the other side makes; try again while it is not there yet."""
     give_up = time.monotonic() + PATIENCE
     while True:
         try:

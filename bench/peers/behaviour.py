@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The second table: what a blocked receiver costs and hears, and what is left behind.
+"""The second table: what a blocked receiver costs and is told, and what is left behind.
 
-For each library three senders with a receiver each, in processes of their own. A message has gone
-from one to the other, so they have met; then the receiver blocks. In the first pair it is watched
-and then interrupted, in the second its sender is killed, in the third both are.
+Each library has three pairs of a sender and a receiver, each in a process of its own. The sender
+sends one message, so that the two have met. Then the receiver blocks. In the first pair we watch
+the receiver and then interrupt it. In the second we kill the sender, in the third we kill both.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Behaviour:
 
 def hold_sender(module: str, place: Place, parent: Connection) -> None:
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the receiver's is the one that is watched
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the receiver's Ctrl-C is of interest
     sender = registry.load(module).sender(place)
-    parent.recv()  # the receiver is there, too: before that some drop what is sent
+    parent.recv()  # wait for the receiver: some libraries drop what is sent before it is there
     sender.send(bytes(_SIZE))
     parent.send("sent")
-    parent.recv()  # which never comes
+    parent.recv()  # nothing comes: this process waits until it is killed
 
 
 def hold_receiver(module: str, place: Place, parent: Connection) -> None:
@@ -64,7 +64,7 @@ def hold_receiver(module: str, place: Place, parent: Connection) -> None:
         except BaseException as error:
             said = type(error).__name__
     except KeyboardInterrupt as error:
-        said = type(error).__name__  # after an error of the library's own
+        said = type(error).__name__  # it may come after an error of the library
     parent.send(said)
 
 
@@ -149,7 +149,7 @@ def _watch(pairs: dict[str, Held], found: dict[str, Behaviour]) -> None:
 
 
 def _usage(pid: int) -> tuple[float, int]:
-    """Give the seconds of CPU and the times put to sleep of all threads of a process."""
+    """Give the seconds of CPU and the number of sleeps of all threads of a process."""
     seconds, slept = 0.0, 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         seconds += int((task / "schedstat").read_text().split()[0]) / 1e9
@@ -178,7 +178,7 @@ def _kill_senders(pairs: dict[str, Held], found: dict[str, Behaviour]) -> None:
 
 
 def _reports(pairs: dict[str, Held], within: float) -> dict[str, tuple[float, str]]:
-    """Give when, in seconds, and what each receiver said; nothing if it did not in time."""
+    """Give for each receiver after how many seconds it said what; "" if it said nothing in time."""
     began = time.monotonic()
     silent = {pair.hears_receiver: module for module, pair in pairs.items()}
     reports = dict.fromkeys(pairs, (0.0, ""))

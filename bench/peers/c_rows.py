@@ -17,7 +17,7 @@ from peers.report import Line
 _C = ROOT / "bench/c"
 _MESSAGES, _RECORDS, _BOOST = 0, 1, 2
 _SECONDS = 0.1
-# What, our ring, the size of ours, boost's, the ratio of times to reach.
+# Title, our ring, the size of our entry, that of boost's, and the target ratio of times.
 _ROWS = [
     ("C, one by one: messages of 48 bytes, ns", _MESSAGES, 48, 64, 0.75),
     ("C, one by one: records of 64 bytes, ns", _RECORDS, 64, 64, 0.9),

@@ -16,7 +16,7 @@ _CAPACITY = 1 << 20
 class _Sender(Sender):
     def __init__(self, place: Place) -> None:
         self._publisher = Publisher(place.token, _CAPACITY, place.folder)
-        # In conversations there is always room: then it is not lost.
+        # In a conversation there is always room, so try_send always succeeds.
         self.send = self._publisher.try_send
 
     def send_all(self, payloads: list[bytes]) -> None:

@@ -15,7 +15,7 @@ class _End(Sender, Receiver):
         self.send, self.recv = queue.put, queue.get
 
     def close(self) -> None:
-        # It has no close; the last one that is freed removes the files.
+        # hyperq has no close. The last object that is freed removes the files.
         del self.send, self.recv
 
 

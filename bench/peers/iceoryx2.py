@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """iceoryx2: publish and subscribe slices of bytes, with the overflow off, so that nothing is lost.
 
-A subscriber has no wait: its examples look again and again, or have an event beside the samples,
-which is sent after each. So it spins here where speed is measured, and waits for events where a
+A subscriber cannot wait for samples. The library's examples look again and again, or send an event
+after each sample. So the subscriber spins here where speed is measured. It waits for events where a
 wait must not burn a CPU.
 """
 
@@ -23,7 +23,7 @@ class _Service:
     def __init__(self, place: Place) -> None:
         iox2.set_log_level(iox2.LogLevel.Fatal)
         config = iox2.config.default()
-        # Its files are to be found again.
+        # So traces.py finds the library's files.
         config.global_cfg.prefix = iox2.FileName.new(place.token)
         config.global_cfg.root_path = iox2.Path.new(place.folder)
         self.node = iox2.NodeBuilder.new().config(config).create(iox2.ServiceType.Ipc)

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 PEERS = ["pyzmq", "kickmsg", "cloudtoid-interprocess", "iceoryx2", "zeroq", "hyperq"]
-# Compiled here, by a compiler newer than most machines have. PyPI has one.
+# It must be compiled, with a newer compiler than most machines have. PyPI has one.
 COMPILED = "tachyon-ipc"
 TOOLS = ["ziglang", "setuptools", "wheel"]
 
@@ -42,7 +42,7 @@ def pip(folder: Path, *words: str, **environment: str) -> str | None:
 
 
 def compile_peer(folder: Path) -> str | None:
-    """Install what is compiled, with compilers that are one command each, as its build wants."""
+    """Install the peer that must be compiled. Its build wants compilers that are one word each."""
     with tempfile.TemporaryDirectory(prefix="rb-") as name:
         tools = Path(name) / "tools"
         if failure := pip(tools, *TOOLS):

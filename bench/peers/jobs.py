@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the two processes of a measurement do. The loops that are timed are the adaptors'.
 
-A payload begins with its number. The warm-up, and all of the first round, is compared one by one;
-later each block's last payload is, which shows a loss of any before it.
+A payload begins with its number. In the warm-up and in the first round every payload is compared.
+Later only the last one of each block is, which also shows whether one before it was lost.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ LIST = 64
 DEPTH = 128
 IDLE = 0.01  # seconds
 ONE_WAY = frozenset({"one way", "views", "lists", "pickled lists"})
-# Messages or exchanges before those that are timed; else a block.
+# Messages or exchanges before those that are timed. Jobs that are not here begin with a block.
 WARM_UP = {"idle": 3, "echo": 500, "call": 500}
-# A prime: a lap of the ring or of the payloads is never the same as a block.
+# A prime, so neither a block nor a lap of the ring has the length of a lap of the payloads.
 _PAYLOADS = 997
 
 Meet = Callable[[], None]
@@ -55,12 +55,12 @@ def send(adaptor: Adaptor, place: Place, job: Job, meet: Meet) -> Result:
     sender = adaptor.sender(place)
     messages = numbered(place.size, BLOCK, job.count * BLOCK)
     work = _sending(sender, job.what, messages)
-    meet()  # both are open
+    meet()  # both ends are open
     _sending(sender, job.what, numbered(place.size, 0, BLOCK))()
     meet()  # the warm-up has arrived
     cpu, began = time.process_time(), time.perf_counter()
     work()
-    meet()  # everything has arrived; threads of the library may have worked until now
+    meet()  # everything has arrived; until now threads of the library may have worked
     cpu = time.process_time() - cpu
     sender.close()
     return {"began": began, "sending": cpu}
@@ -90,7 +90,7 @@ def receive(adaptor: Adaptor, place: Place, job: Job, meet: Meet) -> Result:
                 if take(BLOCK) != payloads[last % _PAYLOADS]:
                     wrong += 1
     except Lost as error:
-        # Of the blocks before this one all came; of the first round it is enough to know.
+        # All blocks before this one came. In the first round it is enough to know of a loss.
         lost = 1 if job.compare_all else messages - (last + 1 - 2 * BLOCK) - error.got
         waited = PATIENCE
     ended, cpu = time.perf_counter() - waited, time.process_time() - cpu
@@ -108,7 +108,7 @@ def _taking(receiver: Receiver, what: str) -> Callable[[int], bytes]:
 
 
 def _compare(receiver: Receiver, what: str, payloads: list[bytes], first: int, count: int) -> int:
-    """Take as many and compare as many of them as the way of taking them shows."""
+    """Take `count` messages; compare each, or the last one of each list."""
     take, step = _taking(receiver, what), LIST if "lists" in what else 1
     return sum(
         take(step) != payloads[(number + step - 1) % _PAYLOADS]
@@ -127,7 +127,7 @@ def ask(adaptor: Adaptor, place: Place, job: Job, meet: Meet) -> Result:
     result = _asking(near, job.what, warm)
     wrong = result["wrong"]
     result = _asking(near, job.what, messages)
-    near.close()  # all have been answered
+    near.close()  # every message has its answer
     return result | {"wrong": result["wrong"] + wrong}
 
 

@@ -19,7 +19,7 @@ _TOPIC = "t"
 def _config(place: Place) -> kickmsg.Config:
     config = kickmsg.Config()
     config.max_subscribers = 1
-    # A power of two; of what is asked for, the rest is warm-up.
+    # A power of two. Beside the messages of the run there is room for the warm-up.
     config.sub_ring_capacity = config.pool_size = 1 << (place.count + 2048).bit_length()
     config.max_payload_size = place.size
     return config
@@ -40,7 +40,7 @@ class _Receiver(Receiver):
         self.recv = spin(self._subscriber.try_receive) if place.spinning else self._receive
 
     def _receive(self) -> bytes:
-        # There is no wait without an end.
+        # The library has no wait without a timeout.
         while (payload := self._subscriber.receive(PATIENCE)) is None:
             pass
         return payload

@@ -17,7 +17,7 @@ from peers.pair import Pair, PeerFailed
 from peers.registry import Peer
 from peers.rows import MEASUREMENTS, OURS, Measurement
 
-# In a first round that only shows how many are enough: of blocks, of exchanges.
+# The blocks or exchanges of the first round, which shows how many are enough for a run.
 _FIRST = {"idle": 5, "in flight": 4096}
 _FIRST_BLOCKS, _FIRST_EXCHANGES = 4, 300
 
@@ -44,7 +44,7 @@ class Findings:
         return statistics.median(values) if values else None
 
     def best(self, measurement: str, what: str) -> str | None:
-        """Give the best peer there, by its median."""
+        """Give the peer with the best median in this measurement."""
         medians = {
             module: statistics.median(values)
             for (where, module, field_), values in self.values.items()
@@ -59,7 +59,7 @@ class Findings:
 
 
 class Comparison:
-    """Keeps two processes for each library, and what was found."""
+    """Keeps two processes for each library, and the findings."""
 
     def __init__(
         self, peers: dict[str, Peer], state: MachineState, rounds: int, scale: float
@@ -81,7 +81,7 @@ class Comparison:
         return self.findings
 
     def _measure(self, names: list[str], pairs: dict[str, Pair]) -> None:
-        """Measure those whose figures are compared with each other, all of them in each round."""
+        """Take these measurements, all of them in each round: their figures are compared."""
         counts = {name: self._first_round(name, pairs) for name in names}
         for _ in range(self.findings.rounds):
             for name in names:
@@ -89,7 +89,7 @@ class Comparison:
                 self._round(name, pairs, counts[name])
 
     def _first_round(self, name: str, pairs: dict[str, Pair]) -> dict[str, int]:
-        """Find how many make a run, for each that has a way to do it."""
+        """Find how many messages make a run, for each peer that has a way to do the job."""
         what, counts = MEASUREMENTS[name], {}
         for module, pair in pairs.items():
             if what.job in self._peers[module].jobs:
@@ -101,14 +101,14 @@ class Comparison:
 
     def _round(self, name: str, pairs: dict[str, Pair], counts: dict[str, int]) -> None:
         what, found = MEASUREMENTS[name], {}
-        # Ours before and after them, as the machine may have changed meanwhile.
+        # ringbell runs before and after the peers, because the machine may change meanwhile.
         again = [OURS] if OURS in counts and len(counts) > 1 else []
         for module in [*counts, *again]:
             if module not in counts:
                 continue
             values = self._try(name, what, pairs[module], Job(what.job, counts[module]))
             if values is None:
-                # Its rounds would not be those of the others any more.
+                # From here on its rounds would not match those of the others.
                 self.findings.forget(name, module)
                 del counts[module]
                 found.pop(module, None)
@@ -123,7 +123,7 @@ class Comparison:
         return _FIRST.get(job, _FIRST_BLOCKS if job in jobs.ONE_WAY else _FIRST_EXCHANGES)
 
     def _enough(self, what: Measurement, module: str, values: dict[str, float]) -> int:
-        """How many make a run of the time it is to take."""
+        """Say how many messages make a run that takes as long as it should."""
         seconds = what.seconds * self._scale
         if what.job == "idle":
             return max(5, round(seconds / jobs.IDLE))
@@ -142,7 +142,7 @@ class Comparison:
             self.findings.notes.append(f"{peer} is left out of {name!r}: {error}")
             return None
         self.findings.runs += 1
-        # After a loss all payloads are others than were expected.
+        # After a loss every payload is another than the expected one.
         for count, what in (
             (result.get("lost"), "messages lost"),
             (result["wrong"], "wrong payloads"),

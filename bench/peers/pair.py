@@ -26,15 +26,15 @@ class PeerFailed(Exception):  # noqa: N818
 
 
 def die_with_parent() -> None:
-    """Or a benchmark that is killed would leave processes that spin."""
+    """Have the kernel kill this process with its parent, or it might spin for ever."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def work(module: str, far: bool, cpu: int, parent: Connection) -> None:
     """Do the jobs that come, in a process of its own."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    # Before the import: a library's threads share the CPU.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    # Pin before the import, so that threads of the library share the CPU.
     os.sched_setaffinity(0, {cpu})
 
     def meet() -> None:
@@ -59,12 +59,12 @@ class Pair:
         self.module = module
         self._cpus = cpus
         self._processes: list[Any] = []
-        self._connections: list[Connection] = []  # of the far side, then of the near one
+        self._connections: list[Connection] = []  # to the far side, then to the near one
 
     def run(self, job: Job, size: int, timeout: float = 20.0) -> Result:
         """Have a job done; give what both sides say of it. Raises PeerFailed."""
         with tempfile.TemporaryDirectory(prefix="rb-", ignore_cleanup_errors=True) as folder:
-            # In hyperq a name has at most 28 characters, and a prefix and a suffix here.
+            # Short, as hyperq takes names of at most 28 characters, with our prefix and suffix.
             token = f"rb{os.urandom(5).hex()}"
             count = job.count * jobs.BLOCK if job.what in jobs.ONE_WAY else job.count
             try:

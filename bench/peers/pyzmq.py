@@ -16,7 +16,7 @@ class _Side(Sender, Receiver, Near, Far):
         self._context = zmq.Context()
         self._socket = self._context.socket(kind)
         address = f"ipc://{place.path}"
-        # It may connect before the other side has bound.
+        # A side may connect before the other one has bound.
         (self._socket.bind if bind else self._socket.connect)(address)
         self.send, self.recv = self._socket.send, self._socket.recv
 

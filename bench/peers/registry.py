@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which peers there are, what each has a way for, and which of them are installed."""
+"""Which peers there are, which jobs each can do, and which of them are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peers.adaptor import Adaptor
 
 @dataclass(frozen=True)
 class Peer:
-    """A library, known by the module of this folder that adapts it."""
+    """A library; the module of this folder that adapts it gives it its key."""
 
     name: str
     package: str | None = None

@@ -14,7 +14,7 @@ from peers.rows import BEST, OURS, Row
 
 
 class Line(NamedTuple):
-    """One line of the table of targets; the spread is of the rounds' ratios."""
+    """One line of the table of targets. The spread is that of the rounds' ratios."""
 
     what: str
     ours: float
@@ -68,7 +68,7 @@ def print_lines(lines: list[Line]) -> None:
 
 
 def print_everybody(findings: Findings, modules: list[str]) -> None:
-    """Print the median of everybody in everything."""
+    """Print the median of each library in each measurement."""
     print(f"{'medians':20}" + "".join(f"{PEERS[module].name:>11}" for module in modules))
     for measurement in findings.states:
         fields = {what for where, _, what in findings.values if where == measurement}
@@ -87,7 +87,7 @@ def print_states(states_of: dict[str, list[float | None]]) -> None:
 
 
 def number(value: float) -> str:
-    """Write it with about three digits that mean something."""
+    """Write a number with about three significant digits."""
     return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is measured, and what is to be reached: the rows of the first table."""
+"""What is measured, and which target each figure has: the rows of the first table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Measurement:
-    """A job for everybody who has a way for it."""
+    """A job for every library that has a way to do it."""
 
     job: str
     size: int = 64

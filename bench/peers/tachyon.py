@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """tachyon-ipc: a `Bus` each way, an `RpcBus` for calls.
 
-Where speed is measured its receivers spin, which is its fastest way; else they sleep when nothing
-comes. A full bus raises, and the sender tries again. For lists it has `drain_batch` on one side; on
-the other, messages that are flushed together.
+Its receivers spin where speed is measured, which is its fastest way. Elsewhere they sleep when
+nothing comes. A full bus raises, and the sender tries again. A list is sent as messages that are
+flushed together, and received by `drain_batch`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-# Of files that the adaptors make, not the libraries.
+# The suffixes of files that the adaptors make; the libraries do not.
 OUR_MARKS = frozenset({".made", ".pid"})
 _PLACES = (Path("/dev/shm"), Path("/tmp"))
 

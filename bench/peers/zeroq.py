@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""zeroq: a queue each way. All its elements are of one size, so a message is of exactly that."""
+"""zeroq: a queue each way. All its elements have one size, which is that of the messages."""
 
 from __future__ import annotations
 

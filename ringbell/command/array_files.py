@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Array files, `.npy`: read, write, and refuse those that would not be what their name says."""
+"""Array files, `.npy`: what is in one, and its header."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ringbell.streams.messages import MessageConsumer
-from ringbell.streams.record_consumer import RecordConsumer
+from ringbell.command.files import is_array_file, is_pipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def load(file: Path) -> NDArray[Any]:
     """Map an array file. Raises ValueError if it is none, or holds objects or several arrays."""
     try:
-        if _is_pipe(file):
+        if is_pipe(file):
             raise ValueError("it is a pipe or a device, not a file")
         with file.open("rb") as begun:
             if begun.read(4) not in (b"", b"\x93NUM", b"PK\3\4"):
@@ -36,10 +35,6 @@ def load(file: Path) -> NDArray[Any]:
         why = str(error).partition("\n")[0]
         raise ValueError(f"{file} cannot be read as an array file: {why}") from None
     return rows
-
-
-def _is_pipe(file: Path) -> bool:
-    return file.exists() and not file.is_file()
 
 
 def _end_of(rows: Any) -> int:  # noqa: ANN401  (a numpy.memmap)
@@ -60,31 +55,6 @@ def lost_order(files: Iterable[Path]) -> list[Path]:
     """Name the array files that are in column order; they arrive in row order."""
     arrays = {file: load(file) for file in files if is_array_file(file)}
     return [file for file, rows in arrays.items() if not rows.flags.c_contiguous]
-
-
-def is_array_file(file: Path) -> bool:
-    """Whether the name says that it is an array file."""
-    return file.suffix == ".npy"
-
-
-def check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None:
-    """Refuse a name that does not fit what the stream carries, before anything is taken."""
-    records = isinstance(consumer, RecordConsumer)
-    if is_array_file(file) and not records:
-        raise ValueError(
-            f"the stream carries bytes and no records, so {file} would be no array file; send the "
-            "array as one, ringbell produce NAME FILE.npy, or give the copy another name"
-        )
-    if is_array_file(file) and _is_pipe(file):
-        raise ValueError(
-            f"{file} is a pipe or a device, and an array file gets its length at the end; name "
-            "another file"
-        )
-    if file.suffix == ".npz" and records:
-        raise ValueError(
-            f"the stream carries records, and {file} would have to hold several arrays; name it "
-            f"{file.with_suffix('.npy')}"
-        )
 
 
 def says(header: bytes, dtype: np.dtype[Any]) -> bool:

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import importlib
-import json
 import signal
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,15 @@ import typer
 from ringbell import __version__
 from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
-from ringbell.command import demo, demo_shown, options, standard
+from ringbell.command import options, standard
+from ringbell.command.files import (
+    STANDARD,
+    check_target,
+    consume_into,
+    dtype_of,
+    produce_files,
+    size_of,
+)
 from ringbell.command.help import COMMAND, COMMANDS, SETTINGS
 from ringbell.command.shown import (
     bar,
@@ -38,6 +44,8 @@ from ringbell.streams.opening import consume as consume_stream
 from ringbell.streams.opening import produce as produce_stream
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ringbell.streams.messages import MessageConsumer, MessageProducer
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
@@ -89,7 +97,7 @@ def serve(
         ),
     ] = "adaptive",
     max_poll: Annotated[
-        str, typer.Option(metavar="SECONDS", help="The longest look of adaptive polling.")
+        str, typer.Option(metavar="SECONDS", help="Longest look, if adaptive.")
     ] = str(MAX_POLL),
     kick: Annotated[
         str,
@@ -100,12 +108,12 @@ def serve(
         ),
     ] = "asleep",
 ) -> None:
-    """Answer requests with a function, until Ctrl-C or SIGTERM.
+    """Answer requests with a function, until Ctrl-C, SIGTERM or SIGHUP.
 
     The function gets each payload as a read-only memoryview and returns the answer, any buffer.
     Its module may lie in the current folder: `ringbell serve sums mycode:handle`.
     """
-    signal.signal(signal.SIGTERM, _end_on_sigterm)
+    _end_tidily()
     with shown_errors():
         how: dict[str, Any] = {
             "cpu": options.read_cpu(cpu),
@@ -119,7 +127,14 @@ def serve(
             serve_on(listener, function)
 
 
-def _end_on_sigterm(number: int, _frame: object) -> NoReturn:
+def _end_tidily() -> None:
+    """Leave no socket behind when a signal, or the end of the terminal, ends the command."""
+    signal.signal(signal.SIGTERM, _exit)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which is how nohup starts us
+        signal.signal(signal.SIGHUP, _exit)
+
+
+def _exit(number: int, _frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
@@ -152,7 +167,7 @@ def load_handler(text: str) -> Callable[[memoryview], Any]:
 def run_produce(
     name: options.Name,
     files: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(metavar="FILE", help="What to send; - or no FILE is the standard input."),
     ] = None,
     dtype: options.Dtype = None,
@@ -166,39 +181,45 @@ def run_produce(
     Either of the two may start first; it waits for the other. Bytes go as they are, as in
     `tar c src | ringbell produce x`. A .npy file goes as records of its dtype.
 
-    Exits with 1 when the consumer goes away before it has taken everything.
+    Ends once all is in the ring, as a writer to a pipe does. Exits with 1 when the consumer is
+    gone by then and has not taken everything.
     """
-    from ringbell.command.array_files import lost_order  # loads NumPy
-    from ringbell.command.files import dtype_of, produce_files, size_of
-
-    signal.signal(signal.SIGTERM, _end_on_sigterm)
+    _end_tidily()
     with shown_errors():
         how: dict[str, Any] = {
             "ring_size": options.read_ring_size(ring_size),
             "cpu": options.read_cpu(cpu),
             "timeout": options.read_timeout(timeout),
         }
-        sources = files or [Path("-")]
+        sources = [options.read_path("FILE", file) for file in files or ["-"]]
         standard.check_input(sources)
         records = dtype_of(sources, dtype)
         total = size_of(sources)
-        for file in lost_order(sources) if dtype is None else ():
-            print_note(f"{file} lies column by column (Fortran order); it arrives row by row")
+        if records is not None and dtype is None:
+            _tell_of_lost_order(sources)
         stream: MessageProducer | RecordProducer
         with shown_warnings():
             stream = produce_stream(name, records, **how)
         begin = time.monotonic()
-        with stream, stream_bar(f"to {name}", total) as advance:
+        quiet = standard.is_typed(sources)  # a bar would overwrite what is typed
+        with stream, stream_bar("to", name, total, quiet) as advance:
             produce_files(stream, sources, dtype is not None, advance)
         if stats:
             print_figures(stream.stats().driver.producer, time.monotonic() - begin)
+
+
+def _tell_of_lost_order(files: list[Path]) -> None:
+    from ringbell.command.array_files import lost_order
+
+    for file in lost_order(files):
+        print_note(f"{file} lies column by column (Fortran order); it arrives row by row")
 
 
 @app.command(cls=COMMAND, name="consume", short_help="Write what comes to a file or the output.")
 def run_consume(
     name: options.Name,
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="FILE", help="Where to write it; - or no FILE is the standard output."
         ),
@@ -216,25 +237,30 @@ def run_consume(
 
     Exits with 1 when the producer gives up or dies before the stream ends.
     """
-    from ringbell.command.files import STANDARD, check_target, consume_into, parse_dtype
-
-    signal.signal(signal.SIGTERM, _end_on_sigterm)
+    _end_tidily()
     with shown_errors():
-        wanted = None if dtype is None else parse_dtype(dtype)
+        wanted = None if dtype is None else _records_of(dtype)
         how: dict[str, Any] = {
             "cpu": options.read_cpu(cpu),
             "timeout": options.read_timeout(timeout),
         }
-        target = file or STANDARD
+        target = STANDARD if file is None else options.read_path("FILE", file)
         check_target(target)
         standard.check_output(target)
         stream: MessageConsumer | RecordConsumer
         stream = consume_stream(name, wanted, **how)
         begin = time.monotonic()
-        with stream, stream_bar(f"from {name}", None) as advance:
+        quiet = standard.is_read(target)  # a bar would stand between the lines
+        with stream, stream_bar("from", name, None, quiet) as advance:
             consume_into(stream, target, advance, may_be_binary=file is not None)
         if stats:
             print_figures(stream.stats().device.consumer, time.monotonic() - begin)
+
+
+def _records_of(dtype: str) -> np.dtype[Any]:
+    from ringbell.command.record_files import parse_dtype
+
+    return parse_dtype(dtype)
 
 
 @app.command(cls=COMMAND, short_help="Remove what killed processes left.")
@@ -253,8 +279,8 @@ def clean() -> None:
 
 @app.command(cls=COMMAND, name="demo", short_help="Send real files to another process and back.")
 def run_demo(
-    input_path: Annotated[
-        Path | None,
+    source: Annotated[
+        str | None,
         typer.Option(
             "--input", metavar="PATH", help="Folder or file to send instead of Python's library."
         ),
@@ -263,16 +289,16 @@ def run_demo(
         str,
         typer.Option(
             metavar="WORK",
-            autocompletion=lambda: list(demo.WORKS),
-            help=f"What the device does: {' or '.join(demo.WORKS)}.",
+            autocompletion=lambda: options.WORKS,
+            help=f"Work to do: {' or '.join(options.WORKS)}.",
         ),
     ] = "sha256",
     block: Annotated[
         str, typer.Option(metavar="SIZE", help="Size of a request, at most.")
-    ] = options.shown_size(demo.BLOCK),
-    depth: Annotated[str, typer.Option(metavar="COUNT", help="Requests in flight.")] = str(
-        demo.DEPTH
-    ),
+    ] = options.DEFAULT_BLOCK,
+    depth: Annotated[
+        str, typer.Option(metavar="COUNT", help="Requests in flight.")
+    ] = options.DEFAULT_DEPTH,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Push real files through a device in another process, check its answers, show the figures.
@@ -282,9 +308,16 @@ def run_demo(
 
     Exits with 1 when an answer is wrong.
     """
+    import json
+    import sysconfig
+
+    from ringbell.command import demo, demo_shown
+
     with shown_errors():
         job = demo.Job(
-            input_path or Path(sysconfig.get_path("stdlib")),
+            options.read_path(
+                "--input", sysconfig.get_path("stdlib") if source is None else source
+            ),
             work,
             options.read_size("--block", block),
             options.read_number("--depth", "a number of requests, at least 1", depth),

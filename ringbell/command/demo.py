@@ -24,9 +24,6 @@ from ringbell.calls.opening import connect
 from ringbell.errors import RequestFailed
 from ringbell.policy import Kick, Polling
 
-BLOCK = 1024
-"""Bytes. So small that the exchange takes most of the time, not the hashing."""
-DEPTH = 64
 ROUNDS = 2
 _ALONE = 2000
 """Requests whose round trip is measured one at a time."""
@@ -54,9 +51,9 @@ class Job:
     """What to send and what to do with it; raises ValueError when that cannot be done."""
 
     source: Path
-    work: str = "sha256"
-    block: int = BLOCK
-    depth: int = DEPTH
+    work: str
+    block: int
+    depth: int
 
     def __post_init__(self) -> None:
         if self.work not in WORKS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import textwrap
 from collections.abc import Callable
 
@@ -19,7 +20,8 @@ TITLES: dict[Kick, str] = {"asleep": "kick a sleeping side", "always": "kick for
 
 
 def _say(text: str) -> None:
-    say(textwrap.fill(text, 79, break_long_words=False, break_on_hyphens=False))
+    columns = min(shutil.get_terminal_size().columns, 80) - 1
+    say(textwrap.fill(text, max(columns, 20), break_long_words=False, break_on_hyphens=False))
 
 
 def describe(job: Job, cpus: tuple[int, int] | None, files: int, total: int) -> None:
@@ -58,7 +60,7 @@ def print_table(job: Job, results: list[Result]) -> None:
         ("bytes", lambda r: f"{r.bytes:,}"),
         ("requests", lambda r: f"{r.requests:,}"),
         ("wrong answers", lambda r: f"{r.wrong:,}"),
-        ("seconds", lambda r: f"{r.seconds:,.2f}"),
+        ("seconds", lambda r: f"{r.seconds:,.3f}"),
         ("requests/s", lambda r: f"{r.figures()['requests_per_second']:,.0f}"),
         ("MB/s", lambda r: f"{r.figures()['megabytes_per_second']:,.1f}"),
         ("kicks to the device, per 1,000", lambda r: f"{r.figures()['kicks_to_device']:,.1f}"),

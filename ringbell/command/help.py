@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import sys
 from typing import Any, NoReturn, cast
@@ -17,7 +19,8 @@ from ringbell.command.shown import print_error
 
 # The base of all errors of usage. typer has it in a private module, which may move.
 _ShownError = cast(type[Exception], typer.BadParameter.__mro__[2])
-SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+_WIDEST, _NARROW, _NARROWEST = 80, 56, 28
 
 
 def _usage_pieces(command: Any, context: Any) -> list[str]:
@@ -48,11 +51,31 @@ def _format_options(command: Any, context: Any, formatter: Any) -> None:
     for title, found in rows.items():
         if found:
             with formatter.section(title):
-                formatter.write_dl(found, col_max=34)
+                # In a narrow terminal the text goes below the option.
+                formatter.write_dl(found, col_max=34 if formatter.width > _NARROW else 8)
+
+
+def _fit(context: Any) -> None:
+    """Break the lines of the help for the terminal, however narrow; typer stops at 50 columns."""
+    columns = shutil.get_terminal_size().columns
+    context.terminal_width = max(min(columns, _WIDEST) - 2, _NARROWEST)
 
 
 class _Command(TyperCommand):
     """One command."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Write the help for this terminal."""
+        _fit(ctx)
+        return super().get_help(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what follows the command; the parser's errors do not say of which command."""
+        try:
+            return super().parse_args(ctx, args)
+        except _ShownError as error:
+            cast(Any, error).ctx = getattr(error, "ctx", None) or ctx
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Name the arguments as the manual pages do."""
@@ -65,6 +88,11 @@ class _Command(TyperCommand):
 
 class _Commands(TyperGroup):
     """All commands: an error becomes one line on stderr and an exit code."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Write the help for this terminal."""
+        _fit(ctx)
+        return super().get_help(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the commands first."""
@@ -90,7 +118,7 @@ class _Commands(TyperGroup):
                 raise
             code = 128 + signal.SIGPIPE
         except OSError as error:
-            print_error(f"standard output: {error.strerror}")
+            print_error(f"{error.filename or 'standard output'}: {error.strerror}")
             code = 2
         if code:
             _forget_output()
@@ -104,6 +132,8 @@ COMMANDS: type[Any] = _Commands
 
 def _in_our_words(error: Any) -> str:
     text = error.format_message().rstrip(".")
+    text = re.sub(r"^Got unexpected extra argument\S* \((.*)\)$", r"too many arguments: \1", text)
+    text = re.sub(r"\. Did you mean (.*)\?$", r" (did you mean \1?)", text)
     where = getattr(getattr(error, "ctx", None), "command_path", "ringbell")
     return f"{text[:1].lower()}{text[1:]}; see '{where} --help'"
 

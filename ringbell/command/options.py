@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 def read_size(option: str, text: str) -> int:
     """Read a number of bytes: 1048576, 1024K, 1M, 1MiB."""
-    found = re.fullmatch(r"(\d+) ?([KMG]?)(?:I?B)?", text.strip().upper(), re.ASCII)
+    found = re.fullmatch(r"(\d{1,20}) ?([KMG]?)(?:I?B)?", text.strip().upper(), re.ASCII)
     if not found:
         raise ValueError(f"{option} is a size like 64K, 1M or 1048576, not {text!r}")
     return int(found[1]) * _UNITS[found[2]]
@@ -36,18 +37,25 @@ def shown_size(size: int) -> str:
 
 def read_seconds(option: str, text: str) -> float:
     """Read a number of seconds."""
-    with contextlib.suppress(ValueError):
-        if (seconds := float(text)) >= 0:
-            return seconds
+    if re.fullmatch(r"[\d.eE+-]+|inf", text.strip(), re.ASCII):
+        with contextlib.suppress(ValueError):
+            if (seconds := float(text)) >= 0:
+                return seconds
     raise ValueError(f"{option} is a number of seconds, at least 0, not {text!r}")
 
 
 def read_number(option: str, what: str, text: str) -> int:
     """Read a whole number; `what` says in errors what it is."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{option} is {what}, not {text!r}") from None
+    if not re.fullmatch(r"-?\d{1,20}", text.strip(), re.ASCII):
+        raise ValueError(f"{option} is {what}, not {text!r}")
+    return int(text)
+
+
+def read_path(what: str, text: str) -> Path:
+    """Read the path of a file. An empty one would be the current folder."""
+    if not text:
+        raise ValueError(f"{what} is the path of a file, not ''")
+    return Path(text)
 
 
 def read_cpu(text: str | None) -> int | None:
@@ -75,8 +83,24 @@ def read_choice(option: str, choices: list[str], text: str) -> str:
     return text
 
 
+def as_options(message: str) -> str:
+    """Name options as the command does, where the library names the arguments of a function."""
+    message = re.sub(
+        r"\bring_size=(\d+)", lambda found: f"--ring-size {shown_size(int(found[1]))}", message
+    )
+    return re.sub(
+        r"\bring_size\b|(?<!-)\b(cpu|max_poll)(?= is )",
+        lambda found: "--" + found[0].replace("_", "-"),
+        message,
+    )
+
+
 POLLING = ["adaptive", "never", "always"]
 KICK = ["asleep", "always"]
+WORKS = ["sha256", "compress"]
+DEFAULT_BLOCK = "1K"
+"""So small that the exchange takes most of the demo's time, not the hashing."""
+DEFAULT_DEPTH = "64"
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the channel, or a path with a slash in it.")

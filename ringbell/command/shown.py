@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How errors, progress and figures are shown on stderr."""
+"""How errors, progress and figures are shown on stderr.
+
+rich takes as long to load as the rest of the command, so only what is drawn on a terminal loads it.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,14 @@ import logging
 import os
 import signal
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    FileSizeColumn,
-    Progress,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
+from ringbell.command.options import as_options
 from ringbell.errors import EndOfStream, PeerLost, RingbellError
 from ringbell.stats import ConsumerCounters, ProducerCounters
 
@@ -34,18 +27,35 @@ Advance = Callable[[int], None]
 
 def print_error(message: object) -> None:
     """Print one line to stderr, red on a terminal."""
-    _print(f"ringbell: {message}", "red")
+    _print(f"ringbell: {_visible(as_options(str(message)))}", "red")
 
 
 def print_note(message: object) -> None:
-    """Print one line to stderr."""
-    _print(f"ringbell: {message}", "")
+    """Print a line to stderr; a traceback has several."""
+    _print("ringbell: " + _visible(as_options(str(message)), but="\n\t"), "")
+
+
+def _visible(text: str, but: str = "") -> str:
+    """Escape control characters: a file's name, for instance, may have some for the terminal."""
+    found = {c for c in text if unicodedata.category(c) == "Cc"} - set(but)
+    return text.translate({ord(c): repr(c)[1:-1] for c in found})
 
 
 def _print(text: str, style: str) -> None:
     # If stderr is closed or full, the text is lost.
     with contextlib.suppress(OSError):
-        Console(stderr=True).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        if style and _is_terminal():
+            from rich.console import Console  # takes long to load
+
+            Console(stderr=True).print(
+                text, style=style, markup=False, highlight=False, soft_wrap=True
+            )
+        elif sys.stderr:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def fail(message: object, code: int = 2) -> NoReturn:
@@ -57,7 +67,7 @@ def fail(message: object, code: int = 2) -> NoReturn:
 def say(text: str) -> None:
     """Print to stdout at once; an OSError names it."""
     try:
-        print(text, flush=True)
+        print(_visible(text, but="\n"), flush=True)
     except OSError as error:
         error.filename = "standard output"
         raise
@@ -131,35 +141,28 @@ def print_figures(end: ProducerCounters | ConsumerCounters, seconds: float) -> N
 
 def bar(title: str, total: int, quiet: bool) -> contextlib.AbstractContextManager[Advance]:
     """Show the progress of some work, on a terminal."""
-    columns = (BarColumn(bar_width=24), TaskProgressColumn(), TimeRemainingColumn())
-    return _progress(title, total, quiet, *columns)
+    if quiet or not _can_draw():
+        return contextlib.nullcontext(_no_advance)
+    from ringbell.command import bars
+
+    return bars.work(title, total)
 
 
-def stream_bar(title: str, total: int | None) -> contextlib.AbstractContextManager[Advance]:
-    """Show the bytes sent and the speed; with a known total, also the progress."""
-    columns: tuple[ProgressColumn, ...] = (FileSizeColumn(), TransferSpeedColumn())
-    if total is not None:
-        columns = (BarColumn(bar_width=24), DownloadColumn(), TransferSpeedColumn())
-    return _progress(title, total, False, *columns)
+def stream_bar(
+    way: str, name: str, total: int | None, quiet: bool
+) -> contextlib.AbstractContextManager[Advance]:
+    """Show the bytes sent and the speed, on a terminal; with a known total, also the progress."""
+    if quiet or not _can_draw():
+        return contextlib.nullcontext(_no_advance)
+    from ringbell.command import bars
+
+    return bars.stream(way, _visible(name), total)
 
 
-@contextlib.contextmanager
-def _progress(
-    title: str, total: int | None, quiet: bool, *columns: ProgressColumn
-) -> Iterator[Advance]:
-    quiet = quiet or not (sys.stderr and sys.stderr.isatty()) or os.environ.get("TERM") == "dumb"
-    first = TextColumn("{task.description}", markup=False)
-    with Progress(first, *columns, console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task(title, total=total)
-        # A redraw would be a measurable part of a request: tell the bar about every megabyte.
-        waiting = 0
+def _can_draw() -> bool:
+    """Whether stderr is a terminal that can move its cursor."""
+    return _is_terminal() and os.environ.get("TERM") != "dumb"
 
-        def advance(size: int) -> None:
-            nonlocal waiting
-            waiting += size
-            if waiting >= 1 << 20:
-                progress.advance(task, waiting)
-                waiting = 0
 
-        yield advance
-        progress.update(task, advance=waiting)
+def _no_advance(_size: int) -> None:
+    """Advance no bar."""

@@ -41,9 +41,15 @@ def make_dtype(wanted: DTypeLike) -> np.dtype[Any]:
 def record_dtype(wanted: DTypeLike) -> np.dtype[Any]:
     """Make a dtype whose values can lie in shared memory.
 
-    Raises TypeError if it is no dtype, ValueError for a dtype with objects or of size zero.
+    Raises TypeError or ValueError if it is no dtype, ValueError for a dtype with objects or of size
+    zero.
     """
-    dtype = make_dtype(wanted)
+    try:
+        dtype = make_dtype(wanted)
+    except TypeError as error:
+        raise TypeError(f"{wanted!r} is no dtype: {error}") from None
+    except (ValueError, ArithmeticError, LookupError, SyntaxError) as error:
+        raise ValueError(f"{wanted!r} is no dtype: {error}") from None
     if dtype.hasobject:
         raise ValueError(
             f"records of {dtype} hold Python objects, which live in one process only; use "

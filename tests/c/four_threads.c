@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A driver and a device with two threads each, one for each end: as a program sends on
- * driver.doorbell in one thread and receives on driver.interrupt in another. For a sanitizer that
- * watches what the two ends of a side share, and for lost wake-ups.
+ * driver.doorbell in one thread and receives on driver.interrupt in another. A sanitizer watches
+ * what the two ends of a side share. The program itself finds lost wake-ups.
  *
  *   four_threads [ROUNDS [SEED]]
  *

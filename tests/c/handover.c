@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * One handover between two processes, for a debugger that stops one of them in the middle of it:
- * a side that waits, and one that does what it waits for.
+ * One handover between two processes: one side waits, and the other one does what it waits for. A
+ * debugger stops one of them in the middle.
  *
  *   handover driver|device data|space GATE MILLISECONDS
  *
  * data: the driver sends into an empty ring, and the device waits for that. space: the device
  * releases what fills the ring, and the driver waits for that. The side that is named is this
- * process, the other one a child that does nothing before somebody opens the FIFO at GATE for
- * writing. Both have looked before, so the one that waits goes to sleep, for so many milliseconds.
+ * process. The other one is a child, which does nothing before somebody opens the FIFO at GATE for
+ * writing. Both have looked before, so the one that waits goes to sleep, for MILLISECONDS at most.
  *
  * Ends with a line that says how often the waiting side slept and was kicked, and 0; or with 1 when
  * the sleep was in vain: a lost wake-up.
@@ -40,7 +40,7 @@ static uint64_t whole_ring(void)
 	return space ? rb_payload_max(pair.driver) : 8;
 }
 
-/* In place, as only that gives all of the ring to one message. */
+/* Writes in place: only so can one message take all of the ring. */
 static int send_whole_ring(uint64_t token)
 {
 	int64_t start = rb_reserve(pair.driver, whole_ring());
@@ -51,7 +51,7 @@ static int send_whole_ring(uint64_t token)
 	return rb_commit(pair.driver, rb_reservation(pair.driver), whole_ring(), token);
 }
 
-/* Before the two processes part: the ring is full or empty, and one side has found it so. */
+/* Before the fork: makes the ring full or leaves it empty, and has one side find it so. */
 static void look_in_vain(void)
 {
 	if (!space) {
@@ -69,7 +69,7 @@ static void sleep_until(rb_channel *channel, int want)
 	uint64_t began = clock_ns();
 	int ready = rb_wait_sleep(channel, want, (int64_t)patience_ns, -1);
 
-	/* A sleep in vain finds the entry when its time is over: only the time tells. */
+	/* After its time even a lost wake-up finds the entry, so only the time tells. */
 	check(clock_ns() - began < patience_ns, "LOST WAKE-UP");
 	check(ready == want, "what was waited for is there");
 }
@@ -115,7 +115,7 @@ int main(int argc, char **argv)
 	rb_channel_policy(pair.driver, RB_POLL_NEVER, 0, RB_SHARE_ALL, 0);
 	rb_channel_policy(pair.device, RB_POLL_NEVER, 0, RB_SHARE_ALL, 0);
 	look_in_vain();
-	/* Both keep both ends of the socket, so that a side which ends wakes nobody. */
+	/* Both processes keep both ends of the socket, so the end of a side wakes nobody. */
 	child = fork();
 	if (child < 0)
 		die("fork");

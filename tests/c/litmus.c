@@ -94,7 +94,7 @@ int main(int argc, char **argv)
 		__atomic_store_n(&turn->begun, round, __ATOMIC_RELEASE);
 		jitter(round * 31);
 		if (round % 2) {
-			/* The whole ring: so the other kind of round has something to wait for. */
+			/* Fill the whole ring, so that the next round has to wait for space. */
 			saw = rb_producer_publish(producer, producer->count, 1);
 		} else {
 			producer->needed = producer->count;

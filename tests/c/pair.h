@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Both sides of a channel in one program, over the very sources of the extension: for threads, or
- * to fork between them.
+ * Both sides of a channel in one program, over the very sources of the extension. The program then
+ * makes threads of them, or forks.
  */
 #ifndef RB_TEST_PAIR_H
 #define RB_TEST_PAIR_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Why a wait was long: the time that nobody could use, by who took it. The same reasons, and the
- * same words for them, as in tests/soak.py.
+ * Why a wait was long: the time that no side could use, and who took it. The reasons and their
+ * words are those of tests/soak.py.
  */
 #ifndef RB_TEST_REASONS_H
 #define RB_TEST_REASONS_H
@@ -14,12 +14,12 @@
 
 #define LONG_NS 100000000ULL
 #define TICK_NS 50000000ULL
-/* The third process and the CPUs' clocks have to notice as well; waiting for them would make the
- * other side wait. */
+/* The third process and the clocks of the CPUs must notice, too. If this side waited for them, the
+ * other one would have to wait. */
 #define EXPLAIN_AFTER_NS (4 * TICK_NS)
-/* How old what a wait is compared with may be when the wait begins. Reading /proc takes longer
- * than a hand-over, so at each wait it would change what is soaked; and what was lost in so short
- * a time before a wait is no reason for a long one. */
+/* How old the counters may be with which a wait is compared, when it begins. To read /proc takes
+ * longer than a hand-over, so reading at each wait would change what is soaked. Time that was lost
+ * so shortly before a wait is too little to be the reason for a long one. */
 #define BASELINE_NS 20000000ULL
 #define UNEXPLAINED_MAX 4
 
@@ -50,7 +50,7 @@ struct reasons {
 	uint64_t without_reason;
 };
 
-/* Nanoseconds that a thread was ready to run and no CPU was given to it. */
+/* The nanoseconds in which a thread was ready to run and had no CPU. */
 static uint64_t run_delay(const struct task *task)
 {
 	unsigned long long delay = 0;
@@ -68,7 +68,7 @@ static uint64_t run_delay(const struct task *task)
 	return delay;
 }
 
-/* Nanoseconds that the hypervisor gave to others. */
+/* The nanoseconds that the hypervisor gave to others. */
 static uint64_t stolen(void)
 {
 	unsigned long long ticks = 0;
@@ -127,7 +127,7 @@ static void explain(struct reasons *reasons)
 	reasons->count = 0;
 }
 
-/* To be called before each wait, so that what it is compared with is from before it began. */
+/* Call this before each wait, so that the counters to compare with are from before the wait. */
 static void about_to_wait(struct reasons *reasons)
 {
 	uint64_t now = clock_ns();
@@ -143,8 +143,8 @@ static void about_to_wait(struct reasons *reasons)
 
 static void waited_long(struct reasons *reasons, uint64_t nanoseconds)
 {
-	/* Both sides have run by now. Later on, what they lose to each other at a million wake-ups
-	 * would add up to a reason. */
+	/* Both sides have run by now. Later the time that they lose to each other at a million
+	 * wake-ups would look like a reason. */
 	read_run_delays(reasons, reasons->after);
 	reasons->unexplained[reasons->count++] = nanoseconds;
 	reasons->explain_at = clock_ns() + EXPLAIN_AFTER_NS;
@@ -167,8 +167,8 @@ static void explain_the_last(struct reasons *reasons)
 	explain(reasons);
 }
 
-/* Starts the third process, which adds up how late its timer was. Not a thread of a side, which
- * whatever stops that side would stop as well. */
+/* Starts the third process, which adds up how late its timer was. It is no thread of a side,
+ * because whatever stops that side would stop the thread, too. */
 static pid_t start_watching(uint64_t *late)
 {
 	pid_t parent = getpid(), child = fork();
@@ -176,12 +176,12 @@ static pid_t start_watching(uint64_t *late)
 	if (child < 0)
 		die("fork");
 	if (child) {
-		/* What is lost before it has looked at the clock it would not notice. */
+		/* The child notices only what is lost after its first look at the clock. */
 		while (!__atomic_load_n(late, __ATOMIC_RELAXED))
 			sleep_ns(1000000);
 		return child;
 	}
-	/* However the other one ends. */
+	/* End with the other process, however that ends. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(0);

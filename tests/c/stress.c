@@ -140,7 +140,7 @@ static void wait_for(struct side *side, int want)
 	if (!ready) {
 		__atomic_fetch_add(&side->sleeps, 1, __ATOMIC_RELAXED);
 		ready = rb_wait_sleep(side->channel, want, HANG_NS, -1);
-		/* A sleep in vain finds the entry when its time is over: only the time tells. */
+		/* After its time even a lost wake-up finds the entry: only the time tells. */
 		if (!ready || clock_ns() - began >= HANG_NS)
 			lost_wake_up(side, want);
 	}
@@ -209,8 +209,8 @@ static void take_answers(struct side *side, struct answers *answers)
 	}
 }
 
-/* One frame: written in place where a copying call would send pieces, but the ring has room for it,
- * or -EMSGSIZE. */
+/* Sends one frame, or returns -EMSGSIZE if the ring has no room for it. Writes in place where a
+ * call that copies would send pieces. */
 static int64_t send_frame(rb_channel *channel, const uint8_t *payload, uint64_t size,
 			  uint64_t token)
 {
@@ -344,7 +344,7 @@ static bool take_request(struct side *side, uint8_t *pieces, struct held *held)
 	return true;
 }
 
-/* The driver has to wait meanwhile: it ends only when the device has paused so many times. */
+/* The driver has to wait in this time. It ends only after the device has made all its pauses. */
 static void pause_on_purpose(struct side *side)
 {
 	uint64_t explained = __atomic_load_n(&driver_side->reasons.explained, __ATOMIC_RELAXED);
@@ -367,8 +367,8 @@ static void serve(struct side *side)
 	while (take_request(side, pieces, &held[count])) {
 		count++;
 		pause_on_purpose(side);
-		/* Answer in any order, and wait for no more than was promised to be in flight.
-		 * Pieces need the ring's room, so nothing is held while they come. */
+		/* Answer in any order, and hold less than the driver keeps in flight. Pieces need
+		 * the room of the ring, so hold nothing while they come. */
 		bool hold = count < options.window / 2 && options.size + 16 < options.ring / 4 &&
 			    rb_wait_poll(side->channel, RB_DATA, 0);
 		while (count && !(hold && next_random(side) % 4)) {
@@ -460,7 +460,7 @@ static void drive_records(struct side *side)
 	}
 	rb_defer_end(side->channel, 1);
 	rb_channel_close(side->channel, 1, 0);
-	/* Its end is what a sleeping device sees of the goodbye. */
+	/* A sleeping device notices the goodbye by the end of the socket. */
 	shutdown(side->channel->control_fd, SHUT_RDWR);
 	free(records);
 }

@@ -22,7 +22,7 @@ COALESCE, MODERATION, POLLABLE = "-DCOALESCE", "-DMODERATION=2", "-DPOLLABLE"
 KILLED = "-DCRASHES=1"
 TWO_THREADS = "-DTWO_THREADS"
 
-# What is searched for a deadlock or a wrong entry, and with how many entries.
+# The searches for a deadlock or a wrong entry, and the number of entries in each.
 SEARCHES = {
     "both rings, 4 entries": [],
     "device killed twice": [*SMALL, "-DCRASHES=2"],
@@ -35,7 +35,7 @@ SEARCHES = {
     "both rings of one slot, pollable": ["-DN=3", "-DSLOTS=1", POLLABLE],
 }
 SEARCHES_OF_SLEEPERS = {"two threads": [], "a thread and an event loop": ["-DEVENT_LOOP"]}
-# And for an entry that is never taken, under weak fairness.
+# The searches for an entry that is never taken, under weak fairness.
 FAIR_SEARCHES = {
     "both rings of one slot": [*SMALL, "-DSLOTS=1"],
     "device killed": [*SMALL, KILLED],
@@ -55,7 +55,7 @@ MODEL_OF = {
     **dict.fromkeys(SEARCHES_OF_SLEEPERS, SLEEPERS),
 }
 
-# What a mutant needs beside its own macro to be able to go wrong; the rest needs three entries.
+# The options that a mutant needs beside its own macro to go wrong. All others need three entries.
 MUTANT_OPTIONS = {
     "MUTANT_SUBMIT_TAKES_NOTHING": ["-DSLOTS=1", "-DN=3"],
     "MUTANT_SLEEPS_OWING_A_KICK": [*SMALL, COALESCE],
@@ -77,7 +77,7 @@ MUTANT_OPTIONS = {
     "MUTANT_EVENT_LOOP_IS_NOT_TOLD": ["-DEVENT_LOOP"],
     "MUTANT_SETTLE_DRAINS_FOR_ALL": ["-DEVENT_LOOP"],
 }
-# Options of mutants that none of the searches above has: they have to hold without the mutant.
+# Options of mutants that no search above has. With these the model must hold without a mutant.
 SANE_OPTIONS = [
     ["-DSLOTS=1", "-DN=3"],
     [*ONE_WAY, "-DMODERATION=3"],
@@ -113,7 +113,7 @@ def search(
 
 def check_model(folder: Path) -> Iterator[Row]:
     with ThreadPoolExecutor(2) as pool:
-        # These take longer, so they begin.
+        # These take longest, so they start first.
         fair = {
             name: pool.submit(
                 search, folder, MODEL_OF[name], f"fair {name}", defines, liveness=True
@@ -154,7 +154,7 @@ def check_mutants(folder: Path) -> Iterator[Row]:
                 model,
                 mutant,
                 [f"-D{mutant}", *MUTANT_OPTIONS.get(mutant, ["-DN=3"] if model == RINGS else [])],
-                # Most of the time is compiling.
+                # To compile takes most of the time.
                 optimise="-O0",
             )
             for mutant, model in mutants.items()

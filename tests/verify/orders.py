@@ -12,18 +12,18 @@ from pathlib import Path
 from running import ROOT, Row, run
 
 CONTEXT_BOUND = 3
-# More preemptions than an execution has steps: all of them.
+# More preemptions than an execution has steps, so this searches all executions.
 NO_BOUND = 1000
 RANDOM_SCHEDULES = 1_000_000
 
-# How the orders are searched. All executions of the other tests would take minutes.
+# The tests and how each is searched. To search all executions of every test would take minutes.
 ORDERS_TESTS = ["data", "space", "both", "terms", "good_part"]
 ORDERS_SEARCHES = [
     *((test, "bound", CONTEXT_BOUND) for test in ORDERS_TESTS),
     *((test, "random", RANDOM_SCHEDULES) for test in ORDERS_TESTS),
     ("good_part", "bound", NO_BOUND),
 ]
-# What is taken out of the sources, by macro and test.
+# For each macro: the tests that must fail with it, and what it takes out of the sources there.
 ORDERS_BREAKAGES = {
     "WITHOUT_RING_FENCE": {
         "data": "fence (B) of the producer",
@@ -51,7 +51,7 @@ def build_orders(folder: Path, name: str, *options: str) -> str:
     """Build the search of the orders; Relacy's headers do without our warnings."""
     program = str(folder / name)
     flags = ["-std=gnu++17", "-D_GNU_SOURCE", "-w", f"-I{ROOT / 'csrc'}"]
-    # Relacy's threads are longjmps from one stack to another, which a fortified libc forbids.
+    # Relacy switches threads by longjmp between stacks, which a fortified libc forbids.
     flags += ["-U_FORTIFY_SOURCE"]
     source = str(ROOT / "tests/c/relacy/orders.cpp")
     run([os.environ.get("CXX", "g++"), *flags, *options, "-o", program, source])
@@ -87,7 +87,7 @@ def check_broken_orders(folder: Path, macro: str) -> list[Row]:
 
 def check_orders(folder: Path) -> Iterator[Row]:
     with ThreadPoolExecutor(2) as pool:
-        # In this order, so that nobody waits for the first: most of the time is compiling.
+        # The first one takes long to compile. The broken ones run meanwhile, and do not need it.
         program = pool.submit(build_orders, folder, "orders", "-O2")
         broken = [pool.submit(check_broken_orders, folder, macro) for macro in ORDERS_BREAKAGES]
         whole = [

@@ -55,7 +55,7 @@ def check_litmus(folder: Path) -> Iterator[Row]:
     if not cpus:
         yield Row("litmus", "-", "needs two CPUs", False)
         return
-    # It includes wait.c, for its static functions.
+    # litmus.c includes wait.c, for its static functions.
     bare = build(folder, "bare", "litmus.c", "-O2", "-DRB_LITMUS_WITHOUT_FENCES", without="wait.c")
     fenced = build(folder, "fenced", "litmus.c", "-O2", without="wait.c")
     rounds = LITMUS_ROUNDS

@@ -28,7 +28,7 @@ PACKAGES = {
 
 
 class Failed(Exception):  # noqa: N818
-    """A check did not hold; the message says which way."""
+    """A check did not hold; the message says how."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ def run(command: list[str], timeout: float = 900, **options: object) -> str:
 
 
 def install_tools() -> None:
-    """Get what is missing, where this is allowed; each check says itself what it misses."""
+    """Install missing tools where that is allowed; each check says which tools it misses."""
     missing = sorted(
         {p for path, p in PACKAGES.items() if not shutil.which(path) and not Path(path).exists()}
     )
@@ -77,7 +77,7 @@ def build(folder: Path, name: str, source: str, *options: str, without: str = ""
 
 
 def fixed_addresses() -> list[str]:
-    """Sanitizers of some compilers cannot do with as much randomness as some kernels have."""
+    """Give the command that fixes addresses: some sanitizers fail with the kernel's random ones."""
     command = ["setarch", platform.machine(), "-R"]
     with suppress(OSError):
         if subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0:

@@ -27,7 +27,7 @@ SOAKS = [
     (1, ["--record", "64", "--ring", "4096", "--polling", "never"]),
     (0.5, ["--record", "8", "--ring", "4096", "--polling", "never", "--first", str(2**64 - 99)]),
     (0.5, ["--record", "64", "--polling", "never", "--coalesce", "50", "--moderation", "9"]),
-    # So short a budget is spent in vain nearly always; the usual one nearly never.
+    # A poll this short nearly always ends in vain. One of the usual length nearly never does.
     (1, ["--size", "200", "--window", "2", "--polling", "adaptive", "--max-poll", "1000"]),
     (0.05, ["--ring", "4096", "--size", "200", "--window", "2", "--polling", "adaptive"]),
     (0.02, ["--ring", "4096", "--size", "9000", "--window", "1", "--polling", "adaptive"]),
