@@ -50,8 +50,8 @@ def connect(
     Makes the shared memory: two rings of `ring_size` bytes, a power of two. Blocks until the
     device accepts. Options:
 
-    - `timeout`: seconds to wait until the device accepts, None for ever. A device serves one driver
-      after the other, so it may be busy.
+    - `timeout`: seconds to wait until the device accepts, None for ever. `serve` accepts as soon as
+      its handler returns; a device of your own accepts when it calls `accept`.
     - `wait`: also wait, within that time, until the device listens. Use it where both processes
       start at the same time.
     - `cpu`: pins the calling thread to this CPU; it stays pinned.
@@ -95,7 +95,7 @@ def connect(
                 except TimeoutError:
                     raise TimeoutError(
                         f"somebody listens on {path} but did not accept within {timeout} seconds; "
-                        "a device serves one driver at a time and may be busy with another"
+                        "its handler may be busy, or the program does not call accept"
                     ) from None
 
 
