@@ -32,8 +32,9 @@ def nothing(_octets):
     ids=["big-endian", "columns", "times", "text", "aligned", "padded", "no rows", "strided"],
 )
 def test_an_array_file_is_equal_on_the_other_side(stream, rows, tmp_path):
-    there, here = tmp_path / "there.npy", tmp_path / "here.npy"
-    np.save(there, rows)
+    there, here = tmp_path / "THERE.NPY", tmp_path / "here.Npy"
+    np.save(tmp_path / "array.npy", rows)
+    (tmp_path / "array.npy").rename(there)
     producer, consumer = stream(files.dtype_of([there], None))
     files.produce_files(producer, [there], False, nothing)
     producer.close()
@@ -52,12 +53,13 @@ def test_an_array_file_is_equal_on_the_other_side(stream, rows, tmp_path):
     [
         ("one.npy", "holds a single value, not an array"),
         ("many.npz", "holds several arrays, and a stream carries one"),
+        ("MANY.NPZ", "holds several arrays, and a stream carries one"),
         ("several.npy", "it holds several arrays; rename it to .npz"),
         ("objects.npy", "cannot be read as an array file"),
         ("no bytes.npy", "have no bytes"),
         ("text.npy", "does not begin as one; name it otherwise"),
         ("two.npy", "136 bytes follow its array"),
-        ("pipe.npy", "is a pipe or a device"),
+        ("pipe.npy", "is a folder, a pipe or a device"),
     ],
 )
 def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
@@ -67,6 +69,7 @@ def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
     np.savez(tmp_path / "many.npz", np.zeros(3), np.zeros(4))
     (tmp_path / "many.npz").rename(tmp_path / "several.npy")
     np.savez(tmp_path / "many.npz", np.zeros(3))
+    (tmp_path / "MANY.NPZ").write_bytes((tmp_path / "many.npz").read_bytes())
     np.save(tmp_path / "objects.npy", np.array([{}, None], object), allow_pickle=True)
     np.save(tmp_path / "no bytes.npy", np.zeros((3, 0)))
     (tmp_path / "text.npy").write_text("no array")
@@ -84,6 +87,7 @@ def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
     ("dtype", "copy", "message"),
     [
         (None, "copy.npy", "carries bytes and no records"),
+        (None, "COPY.NPY", "carries bytes and no records"),
         ("f8", "copy.npz", "name it .*copy.npy"),
         ("bfloat16", "copy.npy", "cannot describe records of bfloat16"),
         ("float8_e5m2", "copy.npy", "cannot describe records of float8_e5m2"),

@@ -22,7 +22,7 @@ def load(file: Path) -> NDArray[Any]:
     """Map an array file. Raises ValueError if it is none, or holds objects or several arrays."""
     try:
         if _is_pipe(file):
-            raise ValueError("it is a pipe or a device, not a file")
+            raise ValueError("it is a folder, a pipe or a device, not a file")
         with file.open("rb") as begun:
             if begun.read(4) not in (b"", b"\x93NUM", b"PK\3\4"):
                 raise ValueError("it does not begin as one; name it otherwise to send its bytes")
@@ -64,7 +64,12 @@ def lost_order(files: Iterable[Path]) -> list[Path]:
 
 def is_array_file(file: Path) -> bool:
     """Whether the name says that it is an array file."""
-    return file.suffix == ".npy"
+    return file.suffix.lower() == ".npy"
+
+
+def is_archive(file: Path) -> bool:
+    """Whether the name says that it holds several arrays."""
+    return file.suffix.lower() == ".npz"
 
 
 def check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None:
@@ -80,7 +85,7 @@ def check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None
             f"{file} is a pipe or a device, and an array file gets its length at the end; name "
             "another file"
         )
-    if file.suffix == ".npz" and records:
+    if is_archive(file) and records:
         raise ValueError(
             f"the stream carries records, and {file} would have to hold several arrays; name it "
             f"{file.with_suffix('.npy')}"

@@ -17,6 +17,7 @@ import numpy as np
 from ringbell._ffi import ffi
 from ringbell.command.array_files import (
     check_format,
+    is_archive,
     is_array_file,
     load,
     npy_header,
@@ -84,7 +85,7 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
             )
         return parse_dtype(dtype)
     for file in files:
-        if file.suffix == ".npz":
+        if is_archive(file):
             raise ValueError(
                 f"{file} holds several arrays, and a stream carries one: save each as .npy, or "
                 f"send the file's bytes as they are, ringbell produce NAME < {file}"
