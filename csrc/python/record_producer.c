@@ -2,6 +2,8 @@
  *
  * The producing end of a record ring: write, reserve.
  */
+#include <errno.h>
+
 #include "python.h"
 
 struct record_producer {
@@ -212,6 +214,10 @@ static int64_t write_all(struct record_producer *producer, const char *records, 
 	rb_channel *core = producer->end.core;
 	uint64_t written = 0;
 
+	if (!count && rb_channel_closed(core)) { /* no record would notice that */
+		end_fail(&producer->end, -EBADF);
+		return -1;
+	}
 	for (;;) {
 		int64_t status = write_once(core, records + written * core->producer.slot_size,
 					    count - written);
