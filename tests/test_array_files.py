@@ -4,6 +4,8 @@
 import os
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -105,6 +107,21 @@ def test_a_copy_that_would_be_no_array_file_is_refused_before_anything_is_taken(
         files.consume_into(consumer, tmp_path / copy, nothing)
     assert (tmp_path / copy).read_bytes() == b"what was there"
     assert consumer.read().size == 1 if dtype else consumer.recv() == b"x"
+
+
+def test_an_array_file_that_becomes_shorter_is_an_error(stream, tmp_path):
+    file = tmp_path / "a.npy"
+    np.save(file, np.zeros(1 << 17))
+    producer, consumer = stream("f8", ring_size=4096)
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(files.produce_files, producer, [file], False, nothing)
+        consumer.read()
+        os.truncate(file, 1000)
+        while not sent.done():
+            with suppress(ringbell.RingEmpty):
+                consumer.read(timeout=0.01)
+    with pytest.raises(ValueError, match=r"a\.npy became shorter meanwhile"):
+        sent.result()
 
 
 def test_an_array_file_into_a_pipe_is_refused_before_anything_is_taken(stream, tmp_path):

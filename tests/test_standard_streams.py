@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The command with its standard input, output or errors closed, and what `clean` removes."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import termios
+import threading
 
 import pytest
+from processes import wait_until
 from typer.testing import CliRunner
 
 from ringbell.command import cli
@@ -59,6 +63,33 @@ def test_files_go_through_a_command_without_any_standard_stream(path, tmp_path):
         done = shell(f'produce "$1" {source} <&- >&- 2>&-', path)
         assert done.returncode == consumer.wait() == 0
     assert copy.read_bytes() == source.read_bytes()
+
+
+def test_pipes_that_a_parent_made_nonblocking_carry_everything(path):
+    sent = os.urandom(1_000_000)
+    (source, feed), (result, target) = os.pipe(), os.pipe()
+    os.set_blocking(source, False)
+    os.set_blocking(target, False)
+    command = [sys.executable, "-m", "ringbell"]
+    with (
+        subprocess.Popen([*command, "consume", path], stdout=target) as consumer,
+        subprocess.Popen([*command, "produce", path], stdin=source) as producer,
+    ):
+        os.close(source)
+        os.close(target)
+        with os.fdopen(feed, "wb") as file:
+            thread = threading.Thread(target=lambda: file.write(sent) and file.flush())
+            thread.start()
+            wait_until(lambda: waiting_in(result) == 1 << 16)  # the pipe is full
+            with os.fdopen(result, "rb") as got:
+                taken = got.read(len(sent))
+            thread.join()
+        assert taken == sent
+        assert producer.wait() == consumer.wait() == 0
+
+
+def waiting_in(pipe):
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # ---- warnings ----

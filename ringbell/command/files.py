@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ast
 import errno
+import math
 import os
+import select
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,7 +32,7 @@ from ringbell.streams.record_consumer import RecordConsumer
 from ringbell.streams.record_producer import RecordProducer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 Advance = Callable[[int], None]
 
@@ -123,7 +125,11 @@ def _named(file: Path, descriptor: int) -> Iterator[None]:
 
 def _read(source: int, file: Path, into: memoryview) -> int:
     with _named(file, source):
-        return os.readv(source, [into])
+        while True:
+            try:
+                return os.readv(source, [into])
+            except BlockingIOError:  # a parent made it so; the next byte will come
+                select.select([source], [], [])
 
 
 @contextmanager
@@ -144,7 +150,7 @@ def produce_files(
     """Send the files, one after the other; `raw` when they hold records without a header."""
     for file in files:
         if isinstance(producer, RecordProducer) and not raw:
-            _send_array(producer, load(file), advance)
+            _send_array(producer, file, advance)
             continue
         with _opened(file) as source:
             if isinstance(producer, RecordProducer):
@@ -166,23 +172,33 @@ def _send_bytes(producer: MessageProducer, source: int, file: Path, advance: Adv
         advance(frame.length)
 
 
-def _send_records(producer: RecordProducer, source: int, file: Path, advance: Advance) -> None:
-    """Read whole records right into the ring; raise ValueError when a part of one is left."""
+def _send_records(
+    producer: RecordProducer, source: int, file: Path, advance: Advance, left: float = math.inf
+) -> None:
+    """Read whole records right into the ring, `left` bytes or all.
+
+    Raises ValueError when a part of a record is left, or when the file ends too early.
+    """
     size = producer.dtype.itemsize
     most = max(min(_LONGEST_READ // size, producer.capacity // _PART), 1)
-    got = size
-    while got:
+    while left:
         block = producer.reserve(most)
         with block as rows:
             octets = rows.reshape(-1).view("u1").data
+            octets = octets[: int(min(len(octets), left))]
             got = _read_whole(source, file, octets, size)
             block.count = got // size
         advance(got)
+        left -= got
         if got % size:
             raise ValueError(
                 f"{_name_of(file, source)} ends with {got % size} bytes, which are no whole record "
                 f"of {size} bytes"
             )
+        if not got and math.isfinite(left):
+            raise ValueError(f"{file} became shorter meanwhile: {left} bytes of its array are gone")
+        if not got:
+            return
 
 
 def _read_whole(source: int, file: Path, octets: memoryview, size: int) -> int:
@@ -199,7 +215,14 @@ def _read_whole(source: int, file: Path, octets: memoryview, size: int) -> int:
     return got
 
 
-def _send_array(producer: RecordProducer, rows: NDArray[Any], advance: Advance) -> None:
+def _send_array(producer: RecordProducer, file: Path, advance: Advance) -> None:
+    rows: Any = load(file)
+    if rows.flags.c_contiguous:
+        # Read, because a mapped file that became shorter would end the process by SIGBUS.
+        with _opened(file) as source:
+            os.lseek(source, rows.offset, os.SEEK_SET)
+            _send_records(producer, source, file, advance, rows.nbytes)
+        return
     step = max(producer.capacity // _PART, 1)
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
@@ -255,7 +278,10 @@ def _write(target: int, file: Path, octets: memoryview) -> None:
     with _named(file, target):
         written = 0
         while written < len(octets):
-            written += os.write(target, octets[written:])
+            try:
+                written += os.write(target, octets[written:])
+            except BlockingIOError:  # a parent made it so; there will be room
+                select.select([], [target], [])
 
 
 def _write_text(consumer: MessageConsumer | RecordConsumer, advance: Advance) -> None:
