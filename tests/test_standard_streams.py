@@ -7,6 +7,7 @@ import subprocess
 import sys
 import termios
 import threading
+from contextlib import ExitStack
 
 import pytest
 from processes import wait_until
@@ -71,20 +72,24 @@ def test_pipes_that_a_parent_made_nonblocking_carry_everything(path):
     os.set_blocking(source, False)
     os.set_blocking(target, False)
     command = [sys.executable, "-m", "ringbell"]
-    with (
-        subprocess.Popen([*command, "consume", path], stdout=target) as consumer,
-        subprocess.Popen([*command, "produce", path], stdin=source) as producer,
-    ):
+    with ExitStack() as guard:
+        got = guard.enter_context(os.fdopen(result, "rb"))
+        consumer = guard.enter_context(subprocess.Popen([*command, "consume", path], stdout=target))
+        producer = guard.enter_context(subprocess.Popen([*command, "produce", path], stdin=source))
+        for process in (consumer, producer):
+            guard.callback(process.kill)
         os.close(source)
         os.close(target)
-        with os.fdopen(feed, "wb") as file:
-            thread = threading.Thread(target=lambda: file.write(sent) and file.flush())
-            thread.start()
-            wait_until(lambda: waiting_in(result) == 1 << 16)  # the pipe is full
-            with os.fdopen(result, "rb") as got:
-                taken = got.read(len(sent))
-            thread.join()
-        assert taken == sent
+
+        def write():
+            with os.fdopen(feed, "wb") as file:
+                file.write(sent)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        guard.callback(thread.join)
+        wait_until(lambda: waiting_in(result) == 1 << 16 or consumer.poll())  # the pipe is full
+        assert got.read() == sent
         assert producer.wait() == consumer.wait() == 0
 
 
