@@ -94,8 +94,8 @@ def produce(
     """
     policy = Policy(polling, max_poll, max_share, kick)
     path = socket_path(name)
+    records, description = None, b""
     if dtype is None:
-        records = None
         made = segment.create_stream(ring_size, memory=memory)
     else:
         from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
