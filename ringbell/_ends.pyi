@@ -81,7 +81,17 @@ class MessageConsumer(End):
 
 class RecordProducer(End):
     """The producing end of a record ring."""
-    def __new__(cls, channel: Channel, dtype: np.dtype[Any], rows: NDArray[Any], /) -> Self: ...
+    def __new__(
+        cls,
+        channel: Channel,
+        dtype: np.dtype[Any],
+        names: tuple[str, ...] | bool | None,
+        exact: np.dtype[Any],
+        rows: NDArray[Any],
+        /,
+    ) -> Self: ...
+    @property
+    def _exact(self) -> np.dtype[Any]: ...
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of one record."""

@@ -4,6 +4,8 @@
 import os
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -32,8 +34,9 @@ def nothing(_octets):
     ids=["big-endian", "columns", "times", "text", "aligned", "padded", "no rows", "strided"],
 )
 def test_an_array_file_is_equal_on_the_other_side(stream, rows, tmp_path):
-    there, here = tmp_path / "there.npy", tmp_path / "here.npy"
-    np.save(there, rows)
+    there, here = tmp_path / "THERE.NPY", tmp_path / "here.Npy"
+    np.save(tmp_path / "array.npy", rows)
+    (tmp_path / "array.npy").rename(there)
     producer, consumer = stream(files.dtype_of([there], None))
     files.produce_files(producer, [there], False, nothing)
     producer.close()
@@ -52,12 +55,13 @@ def test_an_array_file_is_equal_on_the_other_side(stream, rows, tmp_path):
     [
         ("one.npy", "holds a single value, not an array"),
         ("many.npz", "holds several arrays, and a stream carries one"),
+        ("MANY.NPZ", "holds several arrays, and a stream carries one"),
         ("several.npy", "it holds several arrays; rename it to .npz"),
         ("objects.npy", "cannot be read as an array file"),
         ("no bytes.npy", "have no bytes"),
         ("text.npy", "does not begin as one; name it otherwise"),
         ("two.npy", "136 bytes follow its array"),
-        ("pipe.npy", "is a pipe or a device"),
+        ("pipe.npy", "is a folder, a pipe or a device"),
     ],
 )
 def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
@@ -67,6 +71,7 @@ def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
     np.savez(tmp_path / "many.npz", np.zeros(3), np.zeros(4))
     (tmp_path / "many.npz").rename(tmp_path / "several.npy")
     np.savez(tmp_path / "many.npz", np.zeros(3))
+    (tmp_path / "MANY.NPZ").write_bytes((tmp_path / "many.npz").read_bytes())
     np.save(tmp_path / "objects.npy", np.array([{}, None], object), allow_pickle=True)
     np.save(tmp_path / "no bytes.npy", np.zeros((3, 0)))
     (tmp_path / "text.npy").write_text("no array")
@@ -84,6 +89,7 @@ def test_a_file_that_would_arrive_as_another_is_refused_before_anybody_is_met(
     ("dtype", "copy", "message"),
     [
         (None, "copy.npy", "carries bytes and no records"),
+        (None, "COPY.NPY", "carries bytes and no records"),
         ("f8", "copy.npz", "name it .*copy.npy"),
         ("bfloat16", "copy.npy", "cannot describe records of bfloat16"),
         ("float8_e5m2", "copy.npy", "cannot describe records of float8_e5m2"),
@@ -101,6 +107,21 @@ def test_a_copy_that_would_be_no_array_file_is_refused_before_anything_is_taken(
         files.consume_into(consumer, tmp_path / copy, nothing)
     assert (tmp_path / copy).read_bytes() == b"what was there"
     assert consumer.read().size == 1 if dtype else consumer.recv() == b"x"
+
+
+def test_an_array_file_that_becomes_shorter_is_an_error(stream, tmp_path):
+    file = tmp_path / "a.npy"
+    np.save(file, np.zeros(1 << 17))
+    producer, consumer = stream("f8", ring_size=4096)
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(files.produce_files, producer, [file], False, nothing)
+        consumer.read()
+        os.truncate(file, 1000)
+        while not sent.done():
+            with suppress(ringbell.RingEmpty):
+                consumer.read(timeout=0.01)
+    with pytest.raises(ValueError, match=r"a\.npy became shorter meanwhile"):
+        sent.result()
 
 
 def test_an_array_file_into_a_pipe_is_refused_before_anything_is_taken(stream, tmp_path):

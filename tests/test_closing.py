@@ -412,6 +412,30 @@ def test_nothing_of_a_closed_channel_is_changed(pair, stream):
     producer.close()
 
 
+def test_calls_that_have_nothing_to_do_are_refused_after_close_too(pair, stream):
+    driver, device = pair()
+    messages, _ = stream()
+    device.close()
+    messages.close()
+    for use in (
+        lambda: device.interrupt.send_many([]),
+        lambda: messages.send_many(()),
+        messages.check_consumer,
+    ):
+        with pytest.raises(ringbell.ChannelClosed):
+            use()
+    driver.close()
+
+
+def test_no_records_are_refused_after_close_too(stream):
+    records, _ = stream("i4")
+    assert records.write([]) == 0
+    records.close()
+    for use in (lambda: records.write([]), records.check_consumer):
+        with pytest.raises(ringbell.ChannelClosed):
+            use()
+
+
 def test_blocks_that_another_thread_closed_end_quietly(pair):
     driver, device = pair()
     block = driver.doorbell.coalesce()

@@ -60,6 +60,7 @@ def test_numbers_of_ml_dtypes_may_be_fields(start, produce):
         ("bfloat16", 257, OverflowError),
         ("bfloat16", 1e300, OverflowError),
         ("float8_e4m3fn", 1e6, OverflowError),
+        ("float4_e2m1fn", 1e6, OverflowError),  # the largest is 6
         ("bfloat16", None, TypeError),
         ("bfloat16", "1", ValueError),
     ],

@@ -211,6 +211,20 @@ def test_a_forked_child_has_no_say_in_its_parents_channel(start, connect):
     assert device.run("bytes(device.take().payload)") == "b'from the parent'"
 
 
+def test_a_forked_child_has_no_say_in_its_parents_listener(path):
+    with ringbell.listen(path) as listener:
+        child = os.fork()
+        if child == 0:
+            try:
+                listener.accept()
+            except ringbell.ChannelClosed as error:
+                listener.close()
+                os._exit(0 if "forked from" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert path.exists()
+
+
 def test_a_forked_child_leaves_descriptors_alone_that_are_not_of_ringbell(pair, path):
     driver, device = pair()
     driver.close()

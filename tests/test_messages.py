@@ -158,11 +158,30 @@ def masked(np):
     return np.ma.masked_array([1, 2], [0, 1])
 
 
-def pointers():
-    class Pair(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_int), ("start", ctypes.c_wchar_p))
+class Pair(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_int), ("start", ctypes.c_wchar_p))
 
-    return Pair(1, "a")
+
+class Derived(Pair):
+    _fields_ = (("number", ctypes.c_int),)
+
+
+class Either(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("start", ctypes.c_void_p))
+
+
+class Packed(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("kind", ctypes.c_char), ("which", Either * 2))
+
+
+class Numbers(ctypes.Union):
+    _fields_ = (("whole", ctypes.c_int * 2), ("real", ctypes.c_double))
+
+
+class PackedNumbers(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("kind", ctypes.c_char), ("numbers", Numbers))
 
 
 NO_PAYLOADS = {
@@ -173,7 +192,11 @@ NO_PAYLOADS = {
     "a masked array": masked,
     "objects of ctypes": lambda _: (ctypes.py_object * 2)(1, 2),
     "pointers": lambda _: (ctypes.c_void_p * 2)(1, 2),
-    "pointers in a structure": lambda _: pointers(),
+    "pointers in a structure": lambda _: Pair(1, "a"),
+    "pointers in the base of a structure": lambda _: Derived(1, "a"),
+    "pointers in a union": lambda _: Either(1),
+    "pointers in a packed structure": lambda _: (Packed * 2)(),
+    "a pickle's view of a union with pointers": lambda _: pickle.PickleBuffer(Either(1)).raw(),
     "a view of pointers": lambda _: memoryview((ctypes.c_char_p * 2)(b"a", b"b")),
     "a pickle's view of a masked array": lambda np: pickle.PickleBuffer(masked(np)),
 }
@@ -207,6 +230,13 @@ def test_what_would_not_arrive_as_it_is_is_refused_and_nothing_is_sent(pair, kin
     assert len(driver.reap().payload) == 8
 
 
+@pytest.mark.parametrize("payload", [Numbers(real=1.5), PackedNumbers(b"k"), (ctypes.c_int * 3)(1)])
+def test_values_of_ctypes_without_pointers_go_out(pair, payload):
+    driver, device = pair()
+    driver.doorbell.send(payload)
+    assert device.doorbell.recv() == bytes(payload)
+
+
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, pickle.dumps, lambda one: pickle.dumps(one, 0)]
 )
@@ -214,6 +244,20 @@ def test_what_belongs_to_a_channel_is_not_copied(pair, copied):
     driver, device = pair()
     driver.submit(b"x")
     frame = driver.reserve(1)
-    for one in (driver, device, driver.doorbell, driver.interrupt, device.take(), frame):
+    for one in (
+        *(driver, device, driver.doorbell, driver.interrupt, device.take(), frame),
+        *(driver.map([]), iter(device.doorbell), device.interrupt.coalesce()),
+    ):
         with pytest.raises(TypeError, match="cannot be copied or pickled"):
             copied(one)
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_a_completion_is_data_and_can_be_copied_and_pickled(pair, ok):
+    driver, device = pair()
+    token = driver.submit(b"x")
+    request = device.take()
+    request.complete(b"y") if ok else request.fail("y")
+    completion = driver.reap()
+    for made in (copy.copy(completion), pickle.loads(pickle.dumps(completion))):
+        assert (made.token, made.payload, made.ok) == (token, b"y", ok)

@@ -73,6 +73,15 @@ def test_a_timeout_of_meeting_names_the_path(start, path):
             ringbell.connect(path, timeout=0.01)
 
 
+@pytest.mark.parametrize("meet", [ringbell.produce, ringbell.consume])
+def test_a_timeout_says_that_somebody_listens_but_does_not_answer(path, meet):
+    with (
+        ringbell.listen(path),  # a device that is busy with another driver
+        pytest.raises(TimeoutError, match=f"somebody listens, but does not answer, on {path}"),
+    ):
+        meet(path, timeout=0.01)
+
+
 @pytest.mark.parametrize(("command", "partner"), [("consume", "producer"), ("produce", "consumer")])
 def test_the_command_says_at_once_what_it_waits_for_and_where(path, command, partner):
     lies_at = path.parent / "ringbell" / "nobody.sock"

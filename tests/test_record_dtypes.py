@@ -296,3 +296,26 @@ def test_a_ring_with_room_for_one_record_is_warned_of_with_a_better_size(path):
         with warnings.catch_warnings(), pytest.raises(TimeoutError):
             warnings.simplefilter("error")
             ringbell.produce(path, **options)
+
+
+@pytest.mark.parametrize("renamed", ["the caller's", "the producer's", "a field's"])
+def test_fields_that_are_renamed_meanwhile_do_not_change_places(stream, renamed):
+    wanted = np.dtype([("price", "f8"), ("size", "f8")])
+    swapped = np.dtype([("size", "f8"), ("price", "f8")])
+    if renamed == "a field's":
+        wanted, swapped = np.dtype([("tick", wanted)]), np.dtype([("tick", swapped)])
+    producer, consumer = stream(wanted)
+    assert producer.write(np.ones(1, wanted)) == 1
+    described = {
+        "the caller's": wanted,
+        "the producer's": producer.dtype,
+        "a field's": wanted[0],
+    }[renamed]
+    described.names = ("size", "price")
+    for rows in (np.zeros(1, swapped), np.zeros(1, wanted)):
+        with pytest.raises(TypeError, match="the stream's records of "):
+            producer.write(rows)
+    with producer.reserve(1) as rows:
+        (rows["tick"] if "tick" in rows.dtype.names else rows)["price"] = 5
+    taken = consumer.read()
+    assert (taken["tick"] if "tick" in taken.dtype.names else taken)["price"].tolist() == [1, 5]

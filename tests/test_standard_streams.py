@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
 """The command with its standard input, output or errors closed, and what `clean` removes."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import termios
+import threading
+from contextlib import ExitStack
 
 import pytest
+from processes import wait_until
 from typer.testing import CliRunner
 
 from ringbell.command import cli
@@ -59,6 +64,37 @@ def test_files_go_through_a_command_without_any_standard_stream(path, tmp_path):
         done = shell(f'produce "$1" {source} <&- >&- 2>&-', path)
         assert done.returncode == consumer.wait() == 0
     assert copy.read_bytes() == source.read_bytes()
+
+
+def test_pipes_that_a_parent_made_nonblocking_carry_everything(path):
+    sent = os.urandom(1_000_000)
+    (source, feed), (result, target) = os.pipe(), os.pipe()
+    os.set_blocking(source, False)
+    os.set_blocking(target, False)
+    command = [sys.executable, "-m", "ringbell"]
+    with ExitStack() as guard:
+        got = guard.enter_context(os.fdopen(result, "rb"))
+        consumer = guard.enter_context(subprocess.Popen([*command, "consume", path], stdout=target))
+        producer = guard.enter_context(subprocess.Popen([*command, "produce", path], stdin=source))
+        for process in (consumer, producer):
+            guard.callback(process.kill)
+        os.close(source)
+        os.close(target)
+
+        def write():
+            with os.fdopen(feed, "wb") as file:
+                file.write(sent)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        guard.callback(thread.join)
+        wait_until(lambda: waiting_in(result) == 1 << 16 or consumer.poll())  # the pipe is full
+        assert got.read() == sent
+        assert producer.wait() == consumer.wait() == 0
+
+
+def waiting_in(pipe):
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # ---- warnings ----

@@ -91,6 +91,7 @@ static PyMethodDef coalescing_methods[] = {
 	 "Begin to hold kicks back. Raises RuntimeError inside another `coalesce` block."},
 	{"__exit__", coalescing_exit, METH_VARARGS,
 	 "Send one kick, if the other side sleeps; also when an exception leaves the block."},
+	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -89,10 +89,22 @@ static PyObject *completion_repr(PyObject *self)
 				    completion->ok ? "True" : "False");
 }
 
+/* For copy and pickle: unlike a request, a completion is nothing but data. */
+static PyObject *completion_reduce(PyObject *self, PyObject *unused)
+{
+	struct completion *completion = (struct completion *)self;
+
+	(void)unused;
+	return Py_BuildValue("O(KOO)", (PyObject *)Py_TYPE(self),
+			     (unsigned long long)completion->token, completion->payload,
+			     completion->ok ? Py_True : Py_False);
+}
+
 static PyMethodDef completion_methods[] = {
 	{"result", completion_result, METH_NOARGS,
 	 "result($self, /)\n--\n\n"
 	 "Give the payload, or raise RequestFailed with the device's text."},
+	{"__reduce__", completion_reduce, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

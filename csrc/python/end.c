@@ -333,11 +333,17 @@ static void iterator_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
+static PyMethodDef iterator_methods[] = {
+	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot iterator_slots[] = {
 	{Py_tp_doc, "Gives everything that arrives, until the other side has closed."},
 	{Py_tp_dealloc, iterator_dealloc},
 	{Py_tp_iter, PyObject_SelfIter},
 	{Py_tp_iternext, iterator_next},
+	{Py_tp_methods, iterator_methods},
 	{0, NULL},
 };
 

@@ -211,6 +211,11 @@ static void map_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
+static PyMethodDef map_methods[] = {
+	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot map_slots[] = {
 	{Py_tp_doc, "The answers to many requests, in their order; made by `Driver.map`."},
 	{Py_tp_dealloc, map_dealloc},
@@ -218,6 +223,7 @@ static PyType_Slot map_slots[] = {
 	{Py_tp_clear, map_clear},
 	{Py_tp_iter, PyObject_SelfIter},
 	{Py_tp_iternext, map_next},
+	{Py_tp_methods, map_methods},
 	{0, NULL},
 };
 

@@ -86,7 +86,9 @@ static int find_errors(void)
 static int find_names(void)
 {
 	names.release = PyObject_GetAttrString((PyObject *)&PyMemoryView_Type, "release");
-	return names.release ? 0 : -1;
+	names.dtype = PyUnicode_InternFromString("dtype");
+	names.names = PyUnicode_InternFromString("names");
+	return names.release && names.dtype && names.names ? 0 : -1;
 }
 
 /* This module and _ffi have a copy of the core each. */

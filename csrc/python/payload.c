@@ -80,6 +80,23 @@ static bool has_pointers(const char *format)
 	return false;
 }
 
+/* Whether it is a value of ctypes that holds pointers. Its format may not say so. False with an
+ * exception if that cannot be found out. */
+static bool is_of_pointers(PyObject *object)
+{
+	if (!PyObject_HasAttrString(object, "_b_base_")) /* all values of ctypes have it */
+		return false;
+	PyObject *module = PyImport_ImportModule("ringbell.pointers");
+	PyObject *holds = module ? PyObject_CallMethod(module, "holds_pointers", "(O)",
+						       (PyObject *)Py_TYPE(object))
+				 : NULL;
+	bool has = holds == Py_True;
+
+	Py_XDECREF(module);
+	Py_XDECREF(holds);
+	return has;
+}
+
 /* False with a TypeError if it shows memory that another process can make nothing of, or shows it
  * for an object that may not go out. */
 static bool shows_what_may_go_out(PyObject *object)
@@ -91,13 +108,13 @@ static bool shows_what_may_go_out(PyObject *object)
 		PyErr_Clear();
 		return true;
 	}
-	bool may = !view.format || !has_pointers(view.format);
-	if (!may)
+	if ((view.format && has_pointers(view.format)) || is_of_pointers(object))
 		PyErr_SetString(PyExc_TypeError,
 				"this buffer shows pointers or references to objects, which mean "
 				"nothing to another process; encode what they point to, for "
 				"instance with pickle");
-	else if (view.obj != object && !PyMemoryView_Check(object))
+	bool may = !PyErr_Occurred();
+	if (may && view.obj != object && !PyMemoryView_Check(object))
 		may = may_go_out(view.obj); /* of a PickleBuffer, say */
 	PyBuffer_Release(&view);
 	return may;
@@ -115,6 +132,8 @@ static bool may_go_out(PyObject *object)
 			PyErr_Clear(); /* a view that was released says so itself */
 		return may && shows_what_may_go_out(object);
 	}
+	if (PyBytes_Check(object) || PyByteArray_Check(object))
+		return true;
 	if (!PyObject_HasAttrString(object, "dtype"))
 		return shows_what_may_go_out(object);
 	if (has_references(object))

@@ -2,6 +2,7 @@
  *
  * The producing end of a message ring: send, send_many, reserve.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "python.h"
@@ -208,6 +209,8 @@ static Py_ssize_t list_send(struct producer *producer, PyObject *list, struct ba
 {
 	Py_ssize_t sent = 0;
 
+	if (!most && rb_channel_closed(producer->end.core)) /* no message would notice that */
+		end_fail(&producer->end, -EBADF);
 	for (Py_ssize_t size; sent < (size = PyList_Size(list));) {
 		Py_ssize_t count = size - sent < most ? size - sent : most;
 		if (!batch_open(batch, list, sent, count))

@@ -367,7 +367,8 @@ extern struct errors {
 
 /* What is looked up once. */
 extern struct names {
-	PyObject *release; /* memoryview.release */
+	PyObject *release;       /* memoryview.release */
+	PyObject *dtype, *names; /* of arrays and of dtypes */
 } names;
 
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, producer_spec, consumer_spec,

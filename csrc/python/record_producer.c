@@ -2,12 +2,16 @@
  *
  * The producing end of a record ring: write, reserve.
  */
+#include <errno.h>
+
 #include "python.h"
 
 struct record_producer {
 	struct end end;
-	PyObject *dtype;
-	PyObject *rows; /* the ring as an array, two mappings in a row */
+	PyObject *dtype; /* the caller's, whose fields may be renamed at any time */
+	PyObject *names; /* of its fields at first; NULL if it has structures as fields */
+	PyObject *exact; /* what the consumer was told; nobody else has it */
+	PyObject *rows;  /* the ring as an array, two mappings in a row */
 };
 
 /* ---- written in place ---- */
@@ -212,6 +216,10 @@ static int64_t write_all(struct record_producer *producer, const char *records, 
 	rb_channel *core = producer->end.core;
 	uint64_t written = 0;
 
+	if (!count && rb_channel_closed(core)) { /* no record would notice that */
+		end_fail(&producer->end, -EBADF);
+		return -1;
+	}
 	for (;;) {
 		int64_t status = write_once(core, records + written * core->producer.slot_size,
 					    count - written);
@@ -232,15 +240,27 @@ static int64_t write_all(struct record_producer *producer, const char *records, 
 	}
 }
 
+/* Whether it is the caller's dtype, with the names that its fields had at first. */
+static bool is_unchanged(struct record_producer *producer, PyObject *dtype)
+{
+	if (dtype != producer->dtype || !producer->names)
+		return false;
+	PyObject *now = PyObject_GetAttr(dtype, names.names);
+	bool same = now == producer->names; /* who renames a field makes another tuple */
+
+	Py_XDECREF(now);
+	return same;
+}
+
 /* Views rows as records. False without an exception when they are no contiguous array of the
  * stream's dtype. */
 static bool view_rows(struct record_producer *producer, PyObject *rows, Py_buffer *view)
 {
 	if (Py_TYPE(rows) != Py_TYPE(producer->rows))
 		return false;
-	PyObject *dtype = PyObject_GetAttrString(rows, "dtype");
-	bool same = dtype && (dtype == producer->dtype ||
-			      PyObject_RichCompareBool(dtype, producer->dtype, Py_EQ) == 1);
+	PyObject *dtype = PyObject_GetAttr(rows, names.dtype);
+	bool same = dtype && (is_unchanged(producer, dtype) ||
+			      PyObject_RichCompareBool(dtype, producer->exact, Py_EQ) == 1);
 	Py_XDECREF(dtype);
 	if (same && !PyObject_GetBuffer(rows, view, PyBUF_ND)) {
 		if (view->ndim == 1)
@@ -303,9 +323,9 @@ static PyObject *record_producer_write(PyObject *self, PyObject *const *args, Py
 static PyObject *record_producer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
 	newfunc base = (newfunc)PyType_GetSlot(end_type, Py_tp_new);
-	PyObject *channel, *dtype, *rows;
+	PyObject *channel, *dtype, *fields, *exact, *rows;
 
-	if (!PyArg_ParseTuple(args, "OOO", &channel, &dtype, &rows))
+	if (!PyArg_ParseTuple(args, "OOOOO", &channel, &dtype, &fields, &exact, &rows))
 		return NULL;
 	PyObject *for_base = PyTuple_Pack(1, channel);
 	struct record_producer *producer =
@@ -314,6 +334,8 @@ static PyObject *record_producer_new(PyTypeObject *type, PyObject *args, PyObjec
 	if (!producer)
 		return NULL;
 	producer->dtype = Py_NewRef(dtype);
+	producer->names = fields == Py_False ? NULL : Py_NewRef(fields);
+	producer->exact = Py_NewRef(exact);
 	producer->rows = Py_NewRef(rows);
 	return (PyObject *)producer;
 }
@@ -323,6 +345,8 @@ static void record_producer_dealloc(PyObject *self)
 	struct record_producer *producer = (struct record_producer *)self;
 
 	Py_CLEAR(producer->dtype);
+	Py_CLEAR(producer->names);
+	Py_CLEAR(producer->exact);
 	Py_CLEAR(producer->rows);
 	end_clear(&producer->end);
 }
@@ -344,6 +368,7 @@ static PyMethodDef record_producer_methods[] = {
 static PyMemberDef record_producer_members[] = {
 	{"dtype", T_OBJECT_EX, offsetof(struct record_producer, dtype), READONLY,
 	 "The dtype of one record."},
+	{"_exact", T_OBJECT_EX, offsetof(struct record_producer, exact), READONLY, NULL},
 	{NULL, 0, 0, 0, NULL},
 };
 

@@ -21,7 +21,7 @@ def load(file: Path) -> NDArray[Any]:
     """Map an array file. Raises ValueError if it is none, or holds objects or several arrays."""
     try:
         if is_pipe(file):
-            raise ValueError("it is a pipe or a device, not a file")
+            raise ValueError("it is a folder, a pipe or a device, not a file")
         with file.open("rb") as begun:
             if begun.read(4) not in (b"", b"\x93NUM", b"PK\3\4"):
                 raise ValueError("it does not begin as one; name it otherwise to send its bytes")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,6 @@ Advance = Callable[[int], None]
 
 STANDARD = Path("-")
 _STANDARD_INPUT, _STANDARD_OUTPUT = 0, 1
-_ARRAYS = (".npy", ".npz")
 PART = 4  # of the ring, so that both sides work at the same time
 LONGEST_READ = 1 << 18
 
@@ -53,7 +53,12 @@ def size_of(files: Iterable[Path]) -> int | None:
 
 def is_array_file(file: Path) -> bool:
     """Whether the name says that it is an array file."""
-    return file.suffix == ".npy"
+    return file.suffix.lower() == ".npy"
+
+
+def is_archive(file: Path) -> bool:
+    """Whether the name says that it holds several arrays."""
+    return file.suffix.lower() == ".npz"
 
 
 def is_pipe(file: Path) -> bool:
@@ -66,7 +71,7 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any] | None:
 
     Raises ValueError when the files do not agree, OSError when one cannot be read.
     """
-    if dtype is None and not any(file.suffix in _ARRAYS for file in files):
+    if dtype is None and not any(is_array_file(file) or is_archive(file) for file in files):
         return None
     from ringbell.command import record_files
 
@@ -93,7 +98,11 @@ def _named(file: Path, descriptor: int) -> Iterator[None]:
 def read(source: int, file: Path, into: memoryview) -> int:
     """Read what is there, at least one byte; 0 at the end. An OSError names the file."""
     with _named(file, source):
-        return os.readv(source, [into])
+        while True:
+            try:
+                return os.readv(source, [into])
+            except BlockingIOError:  # a parent made it so; the next byte will come
+                select.select([source], [], [])
 
 
 @contextmanager
@@ -163,7 +172,7 @@ def _check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> Non
             f"{file} is a pipe or a device, and an array file gets its length at the end; name "
             "another file"
         )
-    if file.suffix == ".npz" and records:
+    if is_archive(file) and records:
         raise ValueError(
             f"the stream carries records, and {file} would have to hold several arrays; name it "
             f"{file.with_suffix('.npy')}"
@@ -211,7 +220,10 @@ def _write(target: int, file: Path, octets: memoryview) -> None:
     with _named(file, target):
         written = 0
         while written < len(octets):
-            written += os.write(target, octets[written:])
+            try:
+                written += os.write(target, octets[written:])
+            except BlockingIOError:  # a parent made it so; there will be room
+                select.select([], [target], [])
 
 
 def _write_text(consumer: MessageConsumer | RecordConsumer, advance: Advance) -> None:

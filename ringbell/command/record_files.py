@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ringbell.command.files import (
     LONGEST_READ,
     PART,
     Advance,
+    is_archive,
     is_array_file,
     name_of,
     opened,
@@ -56,7 +58,7 @@ def dtype_of(files: list[Path], dtype: str | None) -> np.dtype[Any]:
             )
         return parse_dtype(dtype)
     for file in files:
-        if file.suffix == ".npz":
+        if is_archive(file):
             raise ValueError(
                 f"{file} holds several arrays, and a stream carries one: save each as .npy, or "
                 f"send the file's bytes as they are, ringbell produce NAME < {file}"
@@ -81,23 +83,33 @@ def send_raw(producer: RecordProducer, file: Path, advance: Advance) -> None:
         _send_records(producer, source, file, advance)
 
 
-def _send_records(producer: RecordProducer, source: int, file: Path, advance: Advance) -> None:
-    """Read whole records right into the ring."""
+def _send_records(
+    producer: RecordProducer, source: int, file: Path, advance: Advance, left: float = math.inf
+) -> None:
+    """Read whole records right into the ring, `left` bytes or all.
+
+    Raises ValueError when a part of a record is left, or when the file ends too early.
+    """
     size = producer.dtype.itemsize
     most = max(min(LONGEST_READ // size, producer.capacity // PART), 1)
-    got = size
-    while got:
+    while left:
         block = producer.reserve(most)
         with block as rows:
             octets = rows.reshape(-1).view("u1").data
+            octets = octets[: int(min(len(octets), left))]
             got = _read_whole(source, file, octets, size)
             block.count = got // size
         advance(got)
+        left -= got
         if got % size:
             raise ValueError(
                 f"{name_of(file, source)} ends with {got % size} bytes, which are no whole record "
                 f"of {size} bytes"
             )
+        if not got and math.isfinite(left):
+            raise ValueError(f"{file} became shorter meanwhile: {left} bytes of its array are gone")
+        if not got:
+            return
 
 
 def _read_whole(source: int, file: Path, octets: memoryview, size: int) -> int:
@@ -116,7 +128,13 @@ def _read_whole(source: int, file: Path, octets: memoryview, size: int) -> int:
 
 def send_array(producer: RecordProducer, file: Path, advance: Advance) -> None:
     """Send the rows of an array file."""
-    rows = load(file)
+    rows: Any = load(file)
+    if rows.flags.c_contiguous:
+        # Read, because a mapped file that became shorter would end the process by SIGBUS.
+        with opened(file) as source:
+            os.lseek(source, rows.offset, os.SEEK_SET)
+            _send_records(producer, source, file, advance, rows.nbytes)
+        return
     step = max(producer.capacity // PART, 1)
     for start in range(0, len(rows), step):
         part = rows[start : start + step]

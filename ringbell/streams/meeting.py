@@ -48,6 +48,7 @@ class Meeting:
         self._name = str(name)
         self._path = path
         self._reception: Reception | None = None
+        self._what_happens = "waited on"  # at the path
 
     def find_partner(self) -> Channel:
         """Find the other side, and open the channel with it.
@@ -62,8 +63,8 @@ class Meeting:
                     return channel
         except TimeoutError:
             raise TimeoutError(
-                f"{self.nobody} {self._name!r} within the timeout (waited on {self._path}"
-                f"{hint_about(self._path)})"
+                f"{self.nobody} {self._name!r} within the timeout ({self._what_happens} "
+                f"{self._path}{hint_about(self._path)})"
             ) from None
 
     def approach(self, owned: Descriptors) -> Channel:
@@ -107,6 +108,9 @@ class Meeting:
         with Descriptors(control) as owned:
             try:
                 return self.approach(owned)
+            except TimeoutError:
+                self._what_happens = "somebody listens, but does not answer, on"
+                raise
             except handshake.SameRole as error:
                 handshake.refuse(control, error)
             except handshake.WrongPartner as error:

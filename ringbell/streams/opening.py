@@ -94,14 +94,15 @@ def produce(
     """
     policy = Policy(polling, max_poll, max_share, kick)
     path = socket_path(name)
+    records, description = None, b""
     if dtype is None:
-        records = None
         made = segment.create_stream(ring_size, memory=memory)
     else:
         from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
 
         records = dtypes.record_dtype(dtype)
-        made = segment.create_stream(ring_size, records.itemsize, dtypes.describe(records), memory)
+        description = dtypes.describe(records)
+        made = segment.create_stream(ring_size, records.itemsize, description, memory)
     with made:
         if records is not None:
             _warn_of_one_record(ring_size, records.itemsize)
@@ -112,7 +113,7 @@ def produce(
         return MessageProducer(channel)
     from ringbell.streams.record_producer import RecordProducer
 
-    return RecordProducer(channel, records)
+    return RecordProducer(channel, records, description)
 
 
 def _warn_of_one_record(ring_size: int, record_size: int) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from ringbell._ffi import lib
@@ -78,9 +79,11 @@ class ProducingStream(Stream):
     def check_consumer(self) -> None:
         """Raise if the consumer went away before it took all that was sent.
 
-        Raises EndOfStream when the consumer closed, PeerLost when it died. Does nothing if a call
-        has raised that before. Does not block.
+        Raises EndOfStream when the consumer closed, PeerLost when it died; ChannelClosed after
+        close. Does nothing if a call has raised that before. Does not block.
         """
+        if self._channel.closed:
+            self._channel.fail(-errno.EBADF)
         if lost := self._untold_loss():
             self._channel.fail(lost)
 

@@ -109,7 +109,15 @@ def _check_record(value: Any, dtype: np.dtype[Any], where: str) -> None:  # noqa
     if isinstance(value, np.void):
         if value.dtype != dtype:
             raise TypeError(f"{where}a record is of dtype {value.dtype}, not of {dtype}")
-    elif not isinstance(value, tuple):
+    elif isinstance(value, tuple):
+        names: Any = getattr(value, "_fields", dtype.names)  # of a named tuple
+        if names != dtype.names and sorted(map(str, names)) == sorted(dtype.names or ()):
+            raise TypeError(
+                f"{where}a record is a tuple of its fields in their order {dtype.names}, and the "
+                f"order of this one is {names}: tuple(getattr(row, name) for name in "
+                "stream.dtype.names)"
+            )
+    else:
         how = "tuple(row[name] for name in stream.dtype.names)"
         raise TypeError(
             f"{where}a record is a tuple of its fields in their order {dtype.names}, not "
@@ -149,7 +157,7 @@ def _converted_plain(leaves: list[Any], dtype: np.dtype[Any], where: str) -> NDA
             f"{where}{leaves[0]!r} is {made.dtype}, and {dtype} says no unit or length; make the "
             "stream with a dtype that does"
         )
-    if made.tolist() != leaves and not _are_kept(leaves, made):
+    if not _are_equal(leaves, kinds, made) and not _are_kept(leaves, made):
         for given, got in zip(leaves, made, strict=True):
             _check_kept(given, got, dtype, where)
     return made
@@ -237,13 +245,20 @@ def _wrong_kind(value: Any, dtype: np.dtype[Any], where: str) -> Exception:  # n
     )
 
 
+def _are_equal(leaves: list[Any], kinds: set[type], made: NDArray[Any]) -> bool:
+    """Whether all values are the same as before, as far as Python compares them exactly."""
+    if any(issubclass(kind, np.integer) for kind in kinds):
+        # NumPy rounds an integer of its own to compare it with a float; Python does not.
+        leaves = [leaf.item() if isinstance(leaf, np.integer) else leaf for leaf in leaves]
+    return made.dtype.char not in "gG" and bool(made.tolist() == leaves)  # those stay NumPy's
+
+
 def _are_kept(leaves: list[Any], made: NDArray[Any]) -> bool:
     """Whether all values are unchanged, checked at once; False where each must be checked alone."""
     kinds = set(map(type, leaves))
     if kinds <= {float, np.float64} and made.dtype.kind != "c":
         given, got = np.array(leaves, "f8"), made.astype("f8")
-        infinite, unknown = np.isinf(given), np.isnan(given)
-        return np.array_equal(infinite, np.isinf(got)) and np.array_equal(unknown, np.isnan(got))
+        return bool(np.all(_are_rounded(given, got)))
     if kinds in ({datetime}, {timedelta}, {np.datetime64}, {np.timedelta64}):
         unit = "[us]" if kinds & {datetime, timedelta} else ""  # else the finest of them
         times = np.array(leaves, f"{made.dtype.kind}8{unit}")
@@ -261,7 +276,7 @@ def _check_kept(given: Any, got: Any, dtype: np.dtype[Any], where: str) -> None:
     elif dtype.kind == "V" and not is_custom(dtype):
         kept = given == bytes(got)
     elif _whole(type(given), dtype):
-        kept = complex(got) == complex(given) if dtype.kind == "c" else int(given) == _number(got)
+        kept = _is_same_whole(int(given), got)
     else:
         kept = _is_rounded(given, got)
     if not kept:
@@ -272,9 +287,10 @@ def _check_kept(given: Any, got: Any, dtype: np.dtype[Any], where: str) -> None:
         )
 
 
-def _number(got: Any) -> Any:  # noqa: ANN401
-    """Give a number that Python compares exactly with one of its own."""
-    return got.item() if type(got).__module__ == "numpy" else float(got)
+def _is_same_whole(given: int, got: Any) -> bool:  # noqa: ANN401
+    """Whether a number of NumPy is this integer; as integers, because floats compare rounded."""
+    real, imaginary = (got.real, got.imag) if isinstance(got, np.complexfloating) else (got, 0)
+    return bool(np.isfinite(real)) and int(real) == given and not imaginary
 
 
 def _recoded(given: str | bytes) -> str | bytes:
@@ -282,12 +298,24 @@ def _recoded(given: str | bytes) -> str | bytes:
 
 
 def _is_rounded(given: Any, got: Any) -> bool:  # noqa: ANN401
-    """Whether one number is the other one, rounded: both are finite, infinite or NaN."""
+    """Whether one number is the other one, rounded."""
     pairs = ((given.real, got.real), (given.imag, got.imag))
-    return all(
-        bool(np.isnan(one) == np.isnan(other) and np.isinf(one) == np.isinf(other))
-        for one, other in pairs
-    )
+    with np.errstate(all="ignore"):
+        return all(_are_rounded(_of_numpy(one), _of_numpy(other)) for one, other in pairs)
+
+
+def _of_numpy(number: Any) -> Any:  # noqa: ANN401
+    """Give a number that NumPy computes with; those of other packages become floats."""
+    return number if type(number).__module__ == "numpy" else float(number)
+
+
+def _are_rounded(given: Any, got: Any) -> Any:  # noqa: ANN401
+    """Whether numbers are others, rounded: both are finite, infinite or NaN.
+
+    Small dtypes have a largest number instead of infinity: rounding does not halve a number.
+    """
+    same = (np.isnan(given) == np.isnan(got)) & (np.isinf(given) == np.isinf(got))
+    return same & ((got == 0) | ~(np.abs(given) > 2 * np.abs(got)))
 
 
 def _is_same_time(given: Any, got: Any) -> bool:  # noqa: ANN401
