@@ -219,3 +219,17 @@ def test_waiting_for_a_device_takes_next_to_no_cpu_time(start, path):
     assert ticks() - before <= 5  # a CPU has 100 ticks a second
     start("serve", handler="upper")
     peer.reply()
+
+
+@pytest.mark.parametrize("who", ["connect", "produce", "consume"])
+def test_a_wait_for_somebody_who_listens_and_does_not_answer_is_told(path, caplog, who):
+    """A device that is busy, or a process that was stopped."""
+    caplog.set_level(logging.INFO, "ringbell")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+        silent.bind(os.fspath(path))
+        silent.listen()
+        with pytest.raises(TimeoutError):
+            getattr(ringbell, who)(path, timeout=0.5)
+    (told,) = [text for text in caplog.messages if "waiting for an answer" in text]
+    assert str(path) in told
+    assert f"process {os.getpid()}" in told

@@ -89,7 +89,8 @@ def connect(
                 handshake.make_wake_fds(owned)
                 owned.control = reach(path, deadline)
                 try:
-                    return drive(handshake.offer(owned, "driver", made, policy, deadline))
+                    channel = handshake.offer(owned, "driver", made, policy, deadline, path)
+                    return drive(channel)
                 except BlockingIOError:
                     continue  # the device had too many guests at once
                 except TimeoutError:

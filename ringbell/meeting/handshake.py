@@ -24,9 +24,11 @@ says WELCOME gets it. A consumer writes nothing into the memory before the produ
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 from ringbell import _ends
@@ -69,6 +71,7 @@ _FAILED = b"ringbell failed "
 _EVENTFDS = 2  # one for each side
 _DESCRIPTORS = 1 + _EVENTFDS
 _LONGEST_TEXT = 2048  # bytes of a datagram
+_SOON = 0.2  # seconds; a side that is not busy answers sooner
 _LONGEST_REASON = 1024  # bytes of the reason in one
 # What each role does here, and the function that meets it.
 _DOES: dict[Role, str] = {
@@ -83,6 +86,9 @@ _MEET_BY: dict[Role, str] = {
     "producer": "ringbell.consume",
     "consumer": "ringbell.produce",
 }
+
+
+_log = logging.getLogger("ringbell")
 
 
 class WrongPartner(Exception):  # noqa: N818  (never seen by users)
@@ -175,11 +181,21 @@ class _Ears:
 _idle: list[_Ears] = []
 
 
-def wait_to_hear(owned: Descriptors, deadline: float | None) -> bytes:
-    """Wait for what the other side says; raises TimeoutError, and what `hear` raises."""
+def wait_to_hear(owned: Descriptors, deadline: float | None, path: Path | None = None) -> bytes:
+    """Wait for what the other side says; raises TimeoutError, and what `hear` raises.
+
+    If that takes a while, the log says who is waited for: the process that listens on `path`.
+    """
+    told = path is None
     while (text := hear(owned)) is None:
-        if not _ends.wait_readable([owned.control.fileno()], seconds_left(deadline)):
+        left = seconds_left(deadline)
+        if left == 0:
             raise TimeoutError("the other side said nothing within the timeout")
+        soon = left if told else _SOON if left is None else min(_SOON, left)
+        if not _ends.wait_readable([owned.control.fileno()], soon) and not told:
+            told = True
+            who = describe(peer_of(owned.control))
+            _log.info("waiting for an answer of %s, which listens on %s", who, path)
     return text
 
 
@@ -249,6 +265,7 @@ def offer(
     made: segment.Segment,
     policy: Policy,
     deadline: float | None,
+    path: Path | None = None,
 ) -> Channel:
     """Hand a segment to the listener that this side connected to, and wait for its welcome.
 
@@ -260,7 +277,7 @@ def offer(
     channel = open_channel(owned, made, policy)
     try:
         say_hello(owned.control, role, [made.descriptor, *wake_fds])
-        receive_welcome(owned.control, PARTNERS[role], deadline)
+        receive_welcome(owned.control, PARTNERS[role], deadline, path)
     except BaseException as error:
         # No goodbye to a consumer: it may have the memory, and would take it for an empty stream.
         channel.close(goodbye=role != "producer")
@@ -294,9 +311,14 @@ def say_hello(control: HasDescriptor, role: Role, descriptors: Sequence[int] = (
         say(control, hello, descriptors)
 
 
-def receive_welcome(control: HasDescriptor, partner: Role, deadline: float | None = None) -> None:
+def receive_welcome(
+    control: HasDescriptor,
+    partner: Role,
+    deadline: float | None = None,
+    path: Path | None = None,
+) -> None:
     """Wait for the other side's answer; raises TimeoutError, and what `check_answer` raises."""
-    answer = wait_to_hear(Descriptors(control), deadline)
+    answer = wait_to_hear(Descriptors(control), deadline, path)
     if answer != WELCOME:
         check_answer(answer, partner)
         raise unknown(answer)

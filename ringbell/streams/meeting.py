@@ -164,7 +164,7 @@ class ProducerMeeting(Meeting):
 
     def approach(self, owned: Descriptors) -> Channel:
         """Hand the memory to a consumer that listens."""
-        return handshake.offer(owned, self.role, self._made, self.policy, self.deadline)
+        return handshake.offer(owned, self.role, self._made, self.policy, self.deadline, self._path)
 
     def meet(self, guest: Guest) -> None:
         """Offer the memory to a guest; the first consumer that takes it gets it."""
@@ -227,12 +227,12 @@ class ConsumerMeeting(Meeting):
         """Take the memory that a producer offers, once the producer has said that it is ours."""
         handshake.peer_of(owned.control)
         handshake.say_hello(owned.control, self.role)
-        text = handshake.wait_to_hear(owned, self.deadline)
+        text = handshake.wait_to_hear(owned, self.deadline, self._path)
         handshake.check_answer(text, "producer")
         handshake.check_hello(text, owned, self.role)
         header = handshake.check_memory(owned, self._check)
         handshake.say(owned.control, handshake.WELCOME)
-        text = handshake.wait_to_hear(owned, self.deadline)
+        text = handshake.wait_to_hear(owned, self.deadline, self._path)
         if text != handshake.YOURS:
             handshake.check_answer(text, "producer")
             raise handshake.unknown(text)
