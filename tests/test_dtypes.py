@@ -98,7 +98,8 @@ def test_a_name_of_ml_dtypes_needs_no_import(start, consume):
     producer = start("producer", dtype="[('a', 'bfloat16')]")
     assert consume([("a", bfloat16)]).dtype == np.dtype([("a", bfloat16)])
     producer.run("producer.close()")
-    parsed = "__import__('ringbell.command.files').command.files.parse_dtype('i4,bfloat16')"
+    module = "__import__('ringbell.command.record_files').command.record_files"
+    parsed = f"{module}.parse_dtype('i4,bfloat16')"
     assert start("nothing").run(f"str({parsed})") == repr(
         str(np.dtype([("f0", "i4"), ("f1", bfloat16)]))
     )

@@ -528,11 +528,10 @@ def test_serve_lives_on_without_descriptors_and_does_not_spin(start, path):
     device = start("nothing")
     device.run(LACKS)
     device.run(
-        "import threading, ringbell.calls.serving\n"
-        "listener = ringbell.listen(path)\n"
+        "import threading\n"
+        "server = ringbell.Server(path, bytes)\n"
         "lack(0)\n"
-        "threading.Thread(target=ringbell.calls.serving.serve_on, args=(listener, bytes),"
-        " daemon=True).start()"
+        "threading.Thread(target=server.serve_forever, daemon=True).start()"
     )
     with guest(path) as silent:
         assert silent.recv(1000).startswith(b"ringbell failed 111 the device has no file")

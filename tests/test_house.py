@@ -92,6 +92,8 @@ SHOWN = {
     "Request": "complete fail payload token",
     "SideStats": "consumer producer",
     "Stats": "device dri driver dwi iri iwi memory",
+    "ServedDriver": "device pid requests since",
+    "Server": "close drivers path serve_forever shutdown",
     "Waiter": "add close discard remove wait",
 }
 CLASSES = [name for name in ringbell.__all__ if isinstance(getattr(ringbell, name), type)]

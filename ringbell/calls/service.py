@@ -33,7 +33,7 @@ _TURN = 32
 """The most requests of one driver that are answered before the next driver has its turn."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class ServedDriver:
     """A driver that a `Server` serves."""
 
