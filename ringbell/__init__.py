@@ -11,6 +11,9 @@ with ringbell.produce("ticks", dtype=tick) as ticks:                         # p
 
 with ringbell.consume("ticks") as ticks:                                     # process 2
     for rows in ticks: ...
+
+with ringbell.launch(handler) as driver: ...                                 # both in one script
+ringbell.pipeline(producer, consumer, dtype=tick)
 """
 
 from typing import TYPE_CHECKING
@@ -54,6 +57,8 @@ from ringbell.streams.opening import consume, produce
 from ringbell.waiting import Waiter, wait
 
 if TYPE_CHECKING:
+    from ringbell.launching.device import launch
+    from ringbell.launching.pipeline import pipeline
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
@@ -94,14 +99,19 @@ __all__ = [
     "Waiter",
     "connect",
     "consume",
+    "launch",
     "listen",
+    "pipeline",
     "produce",
     "serve",
     "wait",
 ]
 
-# NumPy takes longer to load than all the rest, and only records need it.
-_WITH_NUMPY = {
+# NumPy takes longer to load than all the rest, and only records need it. multiprocessing takes long
+# as well, and only a process that starts others needs it.
+_LOADED_LATER = {
+    "launch": "launching.device",
+    "pipeline": "launching.pipeline",
     "RecordConsumer": "streams.record_consumer",
     "RecordProducer": "streams.record_producer",
 }
@@ -110,8 +120,8 @@ _WITH_NUMPY = {
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        if name not in _WITH_NUMPY:
+        if name not in _LOADED_LATER:
             raise AttributeError(f"module 'ringbell' has no attribute {name!r}")
         from importlib import import_module
 
-        return getattr(import_module(f"ringbell.{_WITH_NUMPY[name]}"), name)
+        return getattr(import_module(f"ringbell.{_LOADED_LATER[name]}"), name)

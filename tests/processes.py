@@ -103,6 +103,20 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def has_ended(pid: int) -> bool:
+    try:
+        return state_of(pid) == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def spawned_by(pid: int) -> list[int]:
+    """Give the processes that multiprocessing has spawned for it."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for file in files for child in file.read_text().split()]
+    return [one for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
 def wait_until(condition: Callable[[], object]) -> None:
     """Wait until it holds. There is no limit here: the test's timeout says that it hangs."""
     while not condition():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from commands import run, run_here
-from processes import RINGBELL, state_of, wait_until
+from processes import RINGBELL, has_ended, spawned_by, wait_until
 from typer.testing import CliRunner
 
 from ringbell.command import cli, demo
@@ -103,38 +103,27 @@ def test_a_wrong_argument_of_the_demo_is_one_line_and_exit_code_2(arguments, mes
         (signal.SIGTERM, "while it serves"),
     ],
 )
-def test_a_demo_that_is_killed_leaves_no_device_and_no_folder(tmp_path, number, moment):
-    work, source = tmp_path / "work", tmp_path / "source"
-    work.mkdir()
+def test_a_demo_that_is_killed_leaves_no_device_and_no_name(tmp_path, number, moment):
+    source, names = tmp_path / "source", tmp_path / "ringbell"
     source.mkdir()
     (source / "file").write_bytes(b"x" * 5_000_000)
     with subprocess.Popen(
         [*RINGBELL, "demo", "--input", source, "--block", "1", "--json"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"TMPDIR": str(work)},
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
     ) as process:
         try:
-            wait_until(lambda: children_of(process.pid))
-            (device,) = children_of(process.pid)
+            wait_until(lambda: spawned_by(process.pid))
+            (device,) = spawned_by(process.pid)
             if moment == "while it serves":
-                wait_until(lambda: not list(work.iterdir()))
+                maps = Path(f"/proc/{device}/maps")
+                wait_until(lambda: "memfd:ringbell" in maps.read_text())
         finally:
             process.send_signal(number)
     assert process.returncode == -number
     wait_until(lambda: has_ended(device))
-    assert list(work.iterdir()) == []
-
-
-def children_of(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def has_ended(pid):
-    try:
-        return state_of(pid) == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    assert list(names.iterdir()) == []
 
 
 def test_a_frozen_program_says_that_it_has_no_python_for_the_demo(files, monkeypatch):

@@ -92,7 +92,22 @@ def test_the_event_loop_is_told_when_the_producer_dies(start, folder):
     assert "PeerLost" in messages.splitlines()[-1]
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_one_script_starts_the_other_processes(folder):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "one_script.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"XDG_RUNTIME_DIR": folder},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "3000 lines: 13000 words\n50.0 on average\n"
+
+
+WITH_SIDES = sorted(set(EXAMPLES.glob("*.py")) - {EXAMPLES / "one_script.py"})
+
+
+@pytest.mark.parametrize("example", WITH_SIDES, ids=lambda file: file.stem)
 def test_without_a_side_an_example_says_how_it_is_used(example):
     text = runpy.run_path(str(example))["__doc__"]
     assert re.search(rf"^python examples/{example.name} \w+ +in one terminal$", text, re.MULTILINE)

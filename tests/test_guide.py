@@ -60,7 +60,8 @@ def run_both(producer: str, consumer: str) -> str:
         return outputs[1][0]
 
 
-TICKS = block("import numpy as np")
+DTYPE = "import numpy as np\nimport ringbell\n\ntick = np.dtype(["
+TICKS = block(DTYPE + '("time"')
 WRITE_SOME = within('with ringbell.produce("ticks", dtype="f8") as ticks:', "ticks.write([1.0])")
 
 
@@ -152,3 +153,23 @@ def test_the_library_logs_what_it_waits_for():
     printed = run_both(WRITE_SOME, consumer)
     logged = "(INFO:ringbell:waiting for the producer of 'ticks' on .*/ringbell/ticks.sock\n)?"
     assert re.fullmatch(logged + "1\n", printed)
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [("import zlib", r"\d\d\d"), (DTYPE + '("price"', r"4\.5")],
+    ids=["launch", "pipeline"],
+)
+def test_a_script_starts_the_other_processes(start, expected, tmp_path):
+    (tmp_path / "scripts").mkdir()
+    script = tmp_path / "scripts/script.py"
+    script.write_text(block(start))
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(expected + "\n", done.stdout)

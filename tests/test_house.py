@@ -10,7 +10,7 @@ import ringbell
 
 ROOT = Path(ringbell.__file__).parent
 # From top to bottom. Modules outside of all folders are the ground, except for the public names.
-FLOORS = [{"command"}, {"calls", "streams"}, {"ring", "meeting"}, {"channel"}]
+FLOORS = [{"command"}, {"launching"}, {"calls", "streams"}, {"ring", "meeting"}, {"channel"}]
 FILES = sorted(f for f in ROOT.rglob("*.py") if f.parent != ROOT or f.stem[:2] != "__")
 
 

@@ -15,7 +15,7 @@ from processes import wait_until_listening
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-DEVICE, DRIVER, PRODUCER, CONSUMER = re.findall(
+DEVICE, DRIVER, PRODUCER, CONSUMER, ONE_SCRIPT = re.findall(
     r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
 )
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -57,6 +57,22 @@ def test_the_consumer_takes_the_records_of_the_producer(path):
     with running(PRODUCER, path.parent) as producer, running(CONSUMER, path.parent) as consumer:
         assert sum(map(int, printed(consumer))) == 1000
         assert printed(producer) == []
+
+
+def test_one_script_starts_the_other_processes(path, tmp_path):
+    last = max(os.sched_getaffinity(0))
+    script = tmp_path / "script.py"
+    script.write_text(ONE_SCRIPT.replace("cpu=1", f"cpu={last}"))
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(path.parent)},
+    ) as process:
+        digest, total = printed(process)
+    assert digest == hashlib.sha256(b"hello").hexdigest()
+    assert float(total) == pytest.approx(5_000_000)
 
 
 def test_the_demo_and_the_tests_are_the_first_commands():

@@ -21,7 +21,7 @@ class Failures:
     def text_of(self, error: Exception) -> str:
         """Give the text for the driver, and tell the operator."""
         self._tell(error)
-        return _describe(error)
+        return describe_error(error)
 
     def _tell(self, error: Exception) -> None:
         place = _place_of(error)
@@ -34,10 +34,10 @@ class Failures:
                 "the handler raised, and the driver gets RequestFailed; further exceptions from "
                 "%s are only counted\n%s",
                 place,
-                _shortened(_traceback_of(error)),
+                _shortened(traceback_of(error)),
             )
         elif _is_power_of_ten(count):
-            last = _shortened(_describe(error))
+            last = _shortened(describe_error(error))
             _log.warning("%s raised %s times; the last: %s", place, f"{count:,}", last)
 
 
@@ -60,25 +60,27 @@ def _is_power_of_ten(count: int) -> bool:
 # The code of an exception's class may raise as well, wherever it is asked for something.
 
 
-def _describe(error: Exception) -> str:
+def describe_error(error: BaseException) -> str:
+    """Give the name and the text of an exception."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
         return f"{_name_of(error)}, which has no text"
 
 
-def _name_of(error: Exception) -> str:
+def _name_of(error: BaseException) -> str:
     try:
         return type(error).__name__
     except Exception:
         return "an exception"
 
 
-def _traceback_of(error: Exception) -> str:
+def traceback_of(error: BaseException) -> str:
+    """Give its traceback as a text."""
     try:
         return "".join(traceback.format_exception(error)).rstrip()
     except Exception:
-        return _describe(error)
+        return describe_error(error)
 
 
 def _shortened(text: str) -> str:

@@ -20,6 +20,7 @@ from ringbell.channel.closing import Closing
 from ringbell.channel.descriptors import LACKING, Descriptor, make
 from ringbell.deadlines import seconds_left
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
+from ringbell.policy import Policy
 from ringbell.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ class Service(Closing):
 
     def __init__(
         self,
-        listener: Listener,
+        listener: Listener | None,
         handler: Handler,
         arrived: Callable[[ServedDriver], object] | None = None,
         left: Callable[[ServedDriver], object] | None = None,
+        policy: Policy | None = None,
     ) -> None:
-        """Prepare to serve; `run` does."""
+        """Prepare to serve; `run` does. Without a listener only what `add` adds is served."""
         check_handler(handler)
         self._listener = listener
         self._handler = handler
@@ -77,13 +79,14 @@ class Service(Closing):
         self._running = threading.Lock()
         self._closed = False
         self._stops = False
-        policy = listener._policy
+        policy = policy or (listener._policy if listener else Policy())
         self._waiter: Waiter[Device | Listener | Descriptor] = Waiter(
             polling=policy.polling, max_poll=policy.max_poll
         )
         self._nudge = make("an eventfd", lib.rb_owned_eventfd)
         self._waiter.add(self._nudge)
-        self._waiter.add(listener)
+        if listener:
+            self._waiter.add(listener)
 
     @property
     def drivers(self) -> list[ServedDriver]:
@@ -124,7 +127,7 @@ class Service(Closing):
         while not self._stops or self._closed:
             if self._closed:
                 raise ChannelClosed("this server has been closed; make another one")
-            for member in self._waiter.wait(seconds_left(self._listener._silence_over())):
+            for member in self._waiter.wait(self._patience()):
                 if isinstance(member, Device):
                     self._serve(self._drivers[member])
                 elif member is self._listener:
@@ -135,12 +138,16 @@ class Service(Closing):
                     break
         self._stops = False
 
+    def _patience(self) -> float | None:
+        return seconds_left(self._listener._silence_over()) if self._listener else None
+
     def _drain_nudge(self) -> None:
         if not self._closed:
             os.eventfd_read(self._nudge.fileno())
 
     def _let_in(self) -> None:
         """Accept all drivers that have come."""
+        assert self._listener is not None, "it is ready"
         while True:
             try:
                 device = self._listener.accept(timeout=0)
@@ -151,9 +158,10 @@ class Service(Closing):
                     raise
                 _log.warning("refused a driver on %s: %s", self._listener.path, error.strerror)
                 return
-            self._add(device)
+            self.add(device)
 
-    def _add(self, device: Device) -> None:
+    def add(self, device: Device) -> None:
+        """Serve the driver of an open channel, too; the service then owns the channel."""
         driver = ServedDriver(device._channel.peer_pid, time.time(), device)
         self._drivers[device] = driver
         try:
@@ -206,6 +214,14 @@ class Service(Closing):
             self._nudge.close()
         finally:
             self._running.release()
+
+
+def serve_driver(device: Device, handler: Handler, policy: Policy) -> None:
+    """Answer one driver until it closes or dies."""
+    service = Service(None, handler, left=lambda _: service.stop(), policy=policy)
+    with service:
+        service.add(device)
+        service.run()
 
 
 def _part_from(device: Device) -> None:

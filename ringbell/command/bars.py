@@ -48,9 +48,21 @@ def stream(way: str, name: str, total: int | None) -> contextlib.AbstractContext
 
 
 @contextlib.contextmanager
-def _progress(title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Advance]:
+def line(title: str) -> Iterator[Callable[[str], None]]:
+    """Show one line of text; what is given is called with each new text."""
+    with _shown(TextColumn("{task.fields[text]}", markup=False)) as progress:
+        task = progress.add_task(title, total=None, text="")
+        yield lambda text: progress.update(task, text=text)
+
+
+def _shown(*columns: ProgressColumn) -> Progress:
     first = TextColumn("{task.description}", markup=False)
-    with Progress(first, *columns, console=Console(stderr=True)) as progress:
+    return Progress(first, *columns, console=Console(stderr=True))
+
+
+@contextlib.contextmanager
+def _progress(title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Advance]:
+    with _shown(*columns) as progress:
         task = progress.add_task(title, total=total)
         # To tell the bar of each step would be a measurable part of a request.
         waiting, told = 0, time.monotonic()

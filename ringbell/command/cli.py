@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 import time
@@ -29,6 +28,7 @@ from ringbell.command.help import COMMAND, COMMANDS, SETTINGS
 from ringbell.command.shown import (
     bar,
     fail,
+    live_line,
     print_figures,
     print_note,
     say,
@@ -36,6 +36,7 @@ from ringbell.command.shown import (
     shown_warnings,
     stream_bar,
 )
+from ringbell.launching.functions import load_function
 from ringbell.meeting.control_socket import sweep_names
 from ringbell.meeting.segment import sweep_old_names
 from ringbell.pinning import choose_pair
@@ -121,7 +122,7 @@ def serve(
             "max_poll": options.read_seconds("--max-poll", max_poll),
             "kick": cast(Kick, options.read_choice("--kick", options.KICK, kick)),
         }
-        function = load_handler(handler)
+        function = load_handler("handler", handler)
         with listen(name, **how) as listener:
             say(f"listening on {listener.path}")
             serve_on(listener, function)
@@ -138,29 +139,20 @@ def _exit(number: int, _frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def load_handler(text: str) -> Callable[[memoryview], Any]:
-    """Import `MODULE:FUNCTION`, from the current folder first.
+def check_python() -> None:
+    """Raise if there is no Python that a new process could run."""
+    if getattr(sys, "frozen", False):
+        raise RuntimeError("this command starts Python in new processes; a frozen program has none")
+
+
+def load_handler(what: str, text: str) -> Callable[..., Any]:
+    """Import `MODULE:FUNCTION`, from the current folder first; `what` says what it is for.
 
     Raises ValueError, which says which part is wrong.
     """
-    module_name, colon, path = text.partition(":")
-    if not (module_name and colon and path):
-        raise ValueError(f"a handler is MODULE:FUNCTION, like zlib:compress, not {text!r}")
     if "" not in sys.path:
         sys.path.insert(0, "")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as error:  # whatever the module's own code raises
-        raise ValueError(
-            f"cannot import {module_name!r}: {type(error).__name__}: {error}"
-        ) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"module {module_name!r} has no {path!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise ValueError(f"{text!r} is a {type(found).__name__}, not a function")
-    return found  # type: ignore[no-any-return]
+    return load_function(what, text)
 
 
 @app.command(cls=COMMAND, name="produce", short_help="Send files, or the standard input.")
@@ -263,6 +255,55 @@ def _records_of(dtype: str) -> np.dtype[Any]:
     return parse_dtype(dtype)
 
 
+@app.command(cls=COMMAND, name="run", short_help="Run a stream between two new processes.")
+def run_run(
+    producer: Annotated[
+        str, typer.Option(metavar="MODULE:FUNCTION", help="Called with the producing end.")
+    ],
+    consumer: Annotated[
+        str, typer.Option(metavar="MODULE:FUNCTION", help="Called with the consuming end.")
+    ],
+    dtype: options.Dtype = None,
+    cpus: Annotated[
+        str,
+        typer.Option(metavar="CPUS", help="Pin the two to these CPUs, like 0,1; or auto or none."),
+    ] = "auto",
+    ring_size: options.RingSize = options.DEFAULT_RING_SIZE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Run a stream between two new processes, each of which calls a function with its end.
+
+    Without --dtype the stream carries messages. It ends when the producer's function returns. The
+    modules may lie in the current folder. Shows rate, fill and kicks on a terminal, and the figures
+    at the end. `auto` takes two CPUs that share a cache.
+
+    Exits with 1 when one of the functions raises, or a process is killed.
+    """
+    import json
+
+    from ringbell.command.run import Shown, run_shown  # loads multiprocessing
+
+    _end_tidily()
+    with shown_errors():
+        check_python()
+        how: dict[str, Any] = {
+            "cpus": options.read_cpus(cpus),
+            "ring_size": options.read_ring_size(ring_size),
+            "dtype": None if dtype is None else _records_of(dtype),
+        }
+        for what, text in (("producer", producer), ("consumer", consumer)):
+            load_handler(what, text)  # so that a wrong name is told in one line
+        with live_line("running", as_json) as show:
+            shown = Shown("messages" if dtype is None else "records", show)
+            error = run_shown(producer, consumer, shown, **how)
+    if error:
+        fail(error, code=1)
+    if as_json:
+        print(json.dumps(shown.as_json(producer, consumer, **how), indent=1))
+    else:
+        print_note(shown.summary())
+
+
 @app.command(cls=COMMAND, short_help="Remove what killed processes left.")
 def clean() -> None:
     """Remove the sockets and locks that killed processes of yours left.
@@ -314,6 +355,7 @@ def run_demo(
     from ringbell.command import demo, demo_shown
 
     with shown_errors():
+        check_python()
         job = demo.Job(
             options.read_path(
                 "--input", sysconfig.get_path("stdlib") if source is None else source

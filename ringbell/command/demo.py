@@ -7,10 +7,6 @@ import contextlib
 import hashlib
 import os
 import resource
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 import zlib
 from collections import deque
@@ -20,8 +16,9 @@ from itertools import islice
 from pathlib import Path
 
 from ringbell.calls.driver import Driver
-from ringbell.calls.opening import connect
 from ringbell.errors import RequestFailed
+from ringbell.launching.device import launch
+from ringbell.pinning import pin
 from ringbell.policy import Kick, Polling
 
 ROUNDS = 2
@@ -141,22 +138,18 @@ def run(
 ) -> Result:
     """Start a device process, send it all files, check every answer.
 
-    `progress` is told how many bytes have been answered. Raises what `connect` and `submit` raise
+    `progress` is told how many bytes have been answered. Raises what `launch` and `submit` raise
     when the device process fails.
     """
     driver_cpu, device_cpu = cpus or (None, None)
     # With one CPU, a side that polls only keeps the other one from running.
     polling: Polling = "adaptive" if cpus else "never"
+    work = f"{__name__}:{job.work}"  # imported by the device, whatever WORKS has here
     affinity = os.sched_getaffinity(0)
     children = _kernel_seconds(resource.RUSAGE_CHILDREN)
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="ringbell-demo-") as folder,
-            _device(Path(folder), job.work, kick, device_cpu, polling) as name,
-            connect(name, cpu=driver_cpu, kick=kick, polling=polling) as driver,
-        ):
-            # The two have met. So nothing is left even if both processes are killed.
-            shutil.rmtree(folder, ignore_errors=True)
+        with launch(work, cpu=device_cpu, kick=kick, polling=polling) as driver:
+            pin(driver_cpu)
             result = _Exchange(driver, job, progress).run(files, kick)
         # The kernel tells it only once the device process has ended. It includes its start.
         device = _kernel_seconds(resource.RUSAGE_CHILDREN) - children
@@ -167,30 +160,6 @@ def run(
 
 def _kernel_seconds(who: int) -> float:
     return resource.getrusage(who).ru_stime
-
-
-@contextlib.contextmanager
-def _device(
-    folder: Path, work: str, kick: Kick, cpu: int | None, polling: Polling
-) -> Iterator[Path]:
-    if getattr(sys, "frozen", False):
-        raise RuntimeError("the demo starts Python for its device; a frozen program has none")
-    path = folder / "demo.sock"
-    command = [sys.executable, "-m", "ringbell.command.demo_device", str(os.getpid()), str(path)]
-    command += [work, kick, polling]
-    command += [] if cpu is None else [str(cpu)]
-    # Programs packed by shiv or pex have their packages in `sys.path` alone.
-    packages = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | packages
-    ) as process:
-        try:
-            assert process.stdout is not None
-            if not process.stdout.readline().startswith("listening"):
-                raise RuntimeError("the device process did not start; see its message above")
-            yield path
-        finally:
-            process.terminate()
 
 
 class _Exchange:

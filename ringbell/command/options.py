@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -61,6 +61,17 @@ def read_path(what: str, text: str) -> Path:
 def read_cpu(text: str | None) -> int | None:
     """Read the number of a CPU."""
     return None if text is None else read_number("--cpu", "the number of a CPU", text)
+
+
+def read_cpus(text: str) -> tuple[int, int] | Literal["auto"] | None:
+    """Read the CPUs of the two sides of a stream."""
+    if text == "auto":
+        return "auto"
+    if text == "none":
+        return None
+    if found := re.fullmatch(r"(\d{1,9}),(\d{1,9})", text, re.ASCII):
+        return int(found[1]), int(found[2])
+    raise ValueError(f"--cpus is two CPUs like 0,1, or auto, or none, not {text!r}")
 
 
 def read_timeout(text: str | None) -> float | None:

@@ -159,6 +159,15 @@ def stream_bar(
     return bars.stream(way, _visible(name), total)
 
 
+def live_line(title: str, quiet: bool) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+    """Show one line of text, on a terminal; what is given is called with each new text."""
+    if quiet or not _can_draw():
+        return contextlib.nullcontext(_no_text)
+    from ringbell.command import bars
+
+    return bars.line(title)
+
+
 def _can_draw() -> bool:
     """Whether stderr is a terminal that can move its cursor."""
     return _is_terminal() and os.environ.get("TERM") != "dumb"
@@ -166,3 +175,7 @@ def _can_draw() -> bool:
 
 def _no_advance(_size: int) -> None:
     """Advance no bar."""
+
+
+def _no_text(_text: str) -> None:
+    """Show no text."""

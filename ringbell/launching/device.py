@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""`launch`: a device in a new process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringbell.calls.driver import Driver
+from ringbell.calls.opening import connect, listen
+from ringbell.calls.service import check_handler, serve_driver
+from ringbell.deadlines import deadline_after, seconds_left
+from ringbell.errors import EndOfStream, PeerLost
+from ringbell.launching.inside import Inside
+from ringbell.launching.names import private_path
+from ringbell.launching.parcel import Parcel
+from ringbell.launching.worker import StartMethod, Worker
+from ringbell.meeting.segment import RING_SIZE, Memory
+from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+
+if TYPE_CHECKING:
+    from ringbell.calls.service import Handler
+
+_log = logging.getLogger("ringbell")
+
+
+@contextlib.contextmanager
+def launch(
+    handler: Handler | str,
+    *,
+    cpu: int | None = None,
+    start_method: StartMethod = "spawn",
+    timeout: float | None = None,
+    ring_size: int = RING_SIZE,
+    memory: Memory | None = None,
+    polling: Polling = "adaptive",
+    max_poll: float = MAX_POLL,
+    max_share: float = MAX_SHARE,
+    kick: Kick = "asleep",
+    moderation: Moderation | None = None,
+    max_message: int | None = None,
+) -> Iterator[Driver]:
+    """Start a process that answers requests with `handler`, and give a driver for it.
+
+    `with ringbell.launch(handler, cpu=1) as driver: driver.call(b"...")`. The handler is called as
+    in `serve`. It is a function, or its name `"module:function"`, which the new process imports.
+    Blocks until the device is there. A script does this below `if __name__ == "__main__":`, because
+    a new process imports the script.
+
+    The end of the block waits until the device has answered what was sent, and has ended. If an
+    exception leaves the block (Ctrl-C is one), the device is ended at once: with SIGTERM, which
+    raises SystemExit there, and with SIGKILL two seconds later. Ctrl-C itself does nothing in the
+    device. If this process ends, however that happens, the kernel kills the device.
+
+    What the device logs goes where this process's logs go. If the device dies, the driver gets
+    PeerLost, and if that leaves the block, a note below it says how the device ended. Options:
+
+    - `cpu`: pins the device to this CPU. The driver's thread is not pinned.
+    - `start_method`: `"spawn"`, `"fork"` or `"forkserver"`, as in `multiprocessing`. With `"fork"`
+      the handler may be any function, such as a lambda. Do not fork a process that has threads.
+    - `timeout`: seconds to wait until the device is there, None for ever.
+    - the others are those of `connect`, for both sides.
+
+    Raises TypeError when the handler cannot be sent to a new process, ValueError when it cannot be
+    imported there, and for bad options; RuntimeError when the process ended before it was ready;
+    TimeoutError; and what `connect` raises. A note below an error of the new process shows its
+    traceback.
+    """
+    policy: dict[str, Any] = {
+        "polling": polling,
+        "max_poll": max_poll,
+        "max_share": max_share,
+        "kick": kick,
+        "moderation": moderation,
+        "max_message": max_message,
+    }
+    Policy(**policy)  # raises if they are wrong, before there is a process
+    deadline = deadline_after(timeout)
+    path, parcel = private_path("device"), Parcel("handler", handler)
+    with Worker("device", _serve, parcel, start_method, path=path, cpu=cpu, **policy) as device:
+        device.wait_until_ready(deadline)
+        left = seconds_left(deadline)
+        with connect(path, ring_size=ring_size, memory=memory, timeout=left, **policy) as driver:
+            try:
+                yield driver
+            except BaseException as error:
+                if isinstance(error, (PeerLost, EndOfStream)) and (why := device.trouble()):
+                    error.add_note(why)
+                device.stop()  # before the driver goes: the device would warn of that
+                raise
+    if why := device.trouble():
+        _log.warning("%s", why)
+
+
+def _serve(inside: Inside, handler: Callable[..., Any], path: Path, **options: Any) -> None:  # noqa: ANN401
+    """Serve one driver; in the new process."""
+    check_handler(handler)
+    with listen(path, **options) as listener:
+        inside.ready()
+        device = listener.accept()
+    inside.has_met()
+    serve_driver(device, handler, listener._policy)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Functions that the tests of launching have called in new processes."""
+
+import collections
+import itertools
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+log = logging.getLogger("launched")
+
+
+def wait_for_ever():
+    while True:
+        time.sleep(0.05)  # not signal.pause, which misses a signal that comes just before it
+
+
+def upper(payload):
+    return bytes(payload).upper()
+
+
+def does(payload):
+    """Do what the request says."""
+    what, _, argument = bytes(payload).decode().partition(" ")
+    if what == "pid":
+        return b"%d" % os.getpid()
+    if what == "cpus":
+        return repr(sorted(os.sched_getaffinity(0))).encode()
+    if what == "log":
+        log.debug("a debug line of %s", argument)
+        log.info("an info line of %s", argument)
+        return b""
+    if what == "raise":
+        raise ValueError(argument)
+    if what == "keep":
+        globals()["kept"] = payload.cast("B")
+        return b""
+    if what == "exit":
+        os._exit(int(argument))
+    if what == "append":
+        time.sleep(0.01)
+        with Path(argument).open("a") as file:
+            file.write("x")
+        return b""
+    if what == "begin":
+        Path(argument).touch()
+        wait_for_ever()
+    if what == "hog":  # never gives the GIL back, and looks at no signal
+        Path(argument).touch()
+        collections.deque(itertools.repeat(0), maxlen=0)
+    if what == "fork":
+        child = os.fork()
+        if not child:
+            wait_for_ever()
+        return b"%d" % child
+    if what == "system":  # it gets all descriptors that are inheritable
+        os.system(f"sleep 1000 >/dev/null 2>&1 & echo $! >{argument}")
+        return Path(argument).read_bytes()
+    if what == "stay":
+        threading.Thread(target=wait_for_ever).start()
+        return b""
+    if what == "cleanup":
+        Path(argument).touch()
+        try:
+            wait_for_ever()
+        finally:
+            Path(argument).unlink()
+    raise AssertionError(what)
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise TypeError("not this one")
+
+
+class OddError(Exception):
+    """Can be pickled, but not restored."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+# ---- producers ----
+
+
+def counts(stream):
+    for first in range(0, 10_000, 100):
+        stream.write(np.arange(first, first + 100))
+
+
+def writes_and_raises(stream):
+    stream.write(np.arange(100))
+    raise ZeroDivisionError("after 100")
+
+
+def waits(stream):
+    wait_for_ever()
+
+
+def writes_for_ever(stream):
+    while True:
+        stream.write(np.arange(100))
+
+
+def is_killed(stream):
+    stream.write(np.arange(100))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sends_lines(stream):
+    stream.send_many([b"one", b"two", b"three"])
+    log.warning("sent %d", 3)
+
+
+def raises_oddly(stream):
+    raise OddError(1, 2)
+
+
+def exits(stream):
+    raise SystemExit(7)
+
+
+def tells_cpus(stream):
+    stream.send(repr(sorted(os.sched_getaffinity(0))).encode())
+
+
+# ---- consumers ----
+
+
+def total(stream):
+    return sum(int(rows.sum()) for rows in stream)
+
+
+def joined(stream):
+    return [bytes(line).decode() for line in stream]
+
+
+def joined_with_cpus(stream):
+    return joined(stream), sorted(os.sched_getaffinity(0))
+
+
+def raises(stream):
+    raise KeyError("not wanted")
+
+
+def takes_one(stream):
+    return int(stream.read(1)[0])
+
+
+def returns_unpicklable(stream):
+    list(stream)
+    return Unpicklable()
+
+
+def counts_what_came(stream):
+    """Say on the standard error how much came before the producer failed."""
+    came = 0
+    try:
+        for rows in stream:
+            came += len(rows)
+    finally:
+        log.warning("%d came", came)
+
+
+def raises_at_the_end(stream):
+    try:
+        list(stream)
+    finally:
+        raise KeyError("at the end")
+
+
+def kills_itself(stream):
+    os.kill(os.getpid(), signal.SIGKILL)
