@@ -21,7 +21,7 @@ def test_the_version_is_shown(option):
     assert CliRunner().invoke(cli.app, [option]).stdout == f"ringbell {ringbell.__version__}\n"
 
 
-COMMANDS = ["serve", "produce", "consume", "run", "clean", "demo"]
+COMMANDS = ["serve", "produce", "consume", "run", "bench", "clean", "demo"]
 
 
 @pytest.mark.parametrize("columns", [80, 40])
