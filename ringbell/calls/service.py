@@ -158,14 +158,23 @@ class Service(Closing):
                     raise
                 _log.warning("refused a driver on %s: %s", self._listener.path, error.strerror)
                 return
-            self.add(device)
+            try:
+                self._waiter.add(device)
+            except OSError as error:  # the kernel has a limit of its own for what one may watch
+                device._give_up()
+                _log.warning("gave up a driver on %s: %s", self._listener.path, error.strerror)
+                return
+            self._welcome(device)
 
     def add(self, device: Device) -> None:
         """Serve the driver of an open channel, too; the service then owns the channel."""
+        self._waiter.add(device)
+        self._welcome(device)
+
+    def _welcome(self, device: Device) -> None:
         driver = ServedDriver(device._channel.peer_pid, time.time(), device)
         self._drivers[device] = driver
         try:
-            self._waiter.add(device)
             if self._arrived:
                 self._arrived(driver)
         except BaseException:
