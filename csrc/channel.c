@@ -86,18 +86,13 @@ static int map_both(rb_channel *channel, const struct rb_header *header, int seg
 	bool driver = channel->side == RB_DRIVER;
 	const struct rb_geometry *mine = driver ? &header->doorbell : &header->interrupt;
 	const struct rb_geometry *theirs = driver ? &header->interrupt : &header->doorbell;
-	struct rb_consumer *consumer = &channel->consumer;
 	int status = rb_area_map(&channel->my_area, segment_fd, mine, true);
 
 	if (!status)
 		status = rb_area_map(&channel->their_area, segment_fd, theirs, false);
-	if (status)
-		return status;
-	find_places(channel, mine, theirs);
-	if (theirs->ring_kind == RB_RING_RECORDS)
-		return 0;
-	consumer->holds = calloc(theirs->slots, sizeof(*consumer->holds));
-	return consumer->holds ? 0 : -ENOMEM;
+	if (!status)
+		find_places(channel, mine, theirs);
+	return status;
 }
 
 /* Maps a segment whose header has been checked. The caller still owns the descriptors. wake_fds has
@@ -134,7 +129,7 @@ void rb_channel_free(rb_channel *channel)
 	rb_closing_end(&channel->closing);
 	rb_area_unmap(&channel->my_area);
 	rb_area_unmap(&channel->their_area);
-	free(channel->consumer.holds);
+	rb_holds_free(&channel->consumer.holds);
 	free(channel);
 }
 

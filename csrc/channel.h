@@ -30,6 +30,7 @@
 #include <time.h>
 
 #include "ends.h"
+#include "holds.h"
 #include "layout.h"
 #include "ordering.h"
 #include "pace.h"
@@ -73,14 +74,6 @@ struct rb_producer {
 	struct rb_poller poller;
 };
 
-/* A frame that was taken and not yet released, kept at the index of its first slot. */
-struct rb_hold {
-	uint64_t token;
-	uint32_t slots; /* 0: no frame starts here */
-	uint32_t bytes;
-	bool released;
-};
-
 struct rb_consumer {
 	uint64_t inside; /* the thread that is in a call of this end; 0: none */
 	struct rb_control *mine;
@@ -92,9 +85,7 @@ struct rb_consumer {
 	uint64_t read;               /* released and published: all before it may be overwritten */
 	uint64_t next;               /* the next to take; what lies in [read, next) is held */
 	uint64_t write_seen;         /* the peer's write_index when last looked at, checked */
-	struct rb_hold *holds;       /* of a message ring */
-	uint64_t held;               /* frames that were taken and not yet released */
-	uint64_t first_held;         /* the first held frame, or a released one before it */
+	struct rb_holds holds;       /* of a message ring: the frames that are held */
 	uint64_t lent;               /* slots that the user has in hand; see rb_lend */
 	uint64_t pieces_left;        /* bytes still to come of a message that comes in pieces */
 	uint64_t longest;            /* the longest message that is taken, in bytes */
@@ -199,11 +190,8 @@ enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, u
 int rb_consumer_available(struct rb_consumer *consumer);
 int rb_consumer_look(struct rb_consumer *consumer);
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes);
-bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index);
-void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index);
-void rb_consumer_skip_held(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes);
 bool rb_consumer_free_released(struct rb_consumer *consumer);
-bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index);
+bool rb_consumer_release(struct rb_consumer *consumer, struct rb_hold *hold);
 bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read);
 bool rb_producer_valid(const struct rb_producer *producer);
 bool rb_consumer_valid(const struct rb_consumer *consumer);

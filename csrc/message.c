@@ -270,13 +270,18 @@ static void note_piece(struct rb_consumer *consumer)
 }
 
 /* Looks at the next frame within the patience, and takes nothing: the next call finds the same
- * frame until rb_skip or rb_hold. Returns 0, or -errno. */
+ * frame until rb_skip or rb_hold. Returns 0, or -errno; -ENOMEM when there is no memory to note
+ * another held frame, because rb_hold may not fail. */
 int rb_peek(rb_channel *channel, int64_t patience_ns)
 {
+	struct rb_holds *holds = &channel->consumer.holds;
+
 	if (rb_dead(channel))
 		return rb_dead(channel);
 	int64_t slots = next_frame(channel, patience_ns);
-	return slots < 0 ? (int)slots : 0;
+	if (slots < 0)
+		return (int)slots;
+	return rb_holds_full(holds) ? rb_holds_grow(holds) : 0;
 }
 
 /* How many slots the frame that rb_peek found takes. */
@@ -294,10 +299,7 @@ void rb_skip(rb_channel *channel)
 	struct rb_consumer *consumer = &channel->consumer;
 	uint64_t length = consumer->frame.stop - consumer->frame.start;
 
-	if (consumer->held)
-		rb_consumer_skip_held(consumer, slots_of(length), (uint32_t)length);
-	else
-		rb_consumer_skip(consumer, slots_of(length), 1, length);
+	rb_consumer_skip(consumer, slots_of(length), 1, length);
 	note_piece(consumer);
 }
 
@@ -368,12 +370,8 @@ void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t
 	for (uint64_t i = 0; i < count; i++) {
 		slots += slots_of(found[i].length);
 		bytes += found[i].length;
-		if (consumer->held)
-			rb_consumer_skip_held(consumer, slots_of(found[i].length),
-					      (uint32_t)found[i].length);
 	}
-	if (!consumer->held)
-		rb_consumer_skip(consumer, slots, count, bytes);
+	rb_consumer_skip(consumer, slots, count, bytes);
 	consumer->pieces_left = 0;
 }
 
@@ -401,9 +399,10 @@ int rb_release(rb_channel *channel, uint64_t index)
 
 	if (rb_dead(channel))
 		return rb_dead(channel);
-	if (!rb_consumer_holds(consumer, index))
+	struct rb_hold *hold = rb_holds_find(&consumer->holds, index);
+	if (!hold)
 		return -EALREADY;
-	rb_kick_producer_if(consumer, rb_consumer_release(consumer, index));
+	rb_kick_producer_if(consumer, rb_consumer_release(consumer, hold));
 	return 0;
 }
 
@@ -415,20 +414,20 @@ int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64
 
 	if (rb_dead(channel))
 		return rb_dead(channel);
-	if (!rb_consumer_holds(consumer, index))
+	struct rb_hold *hold = rb_holds_find(&consumer->holds, index);
+	if (!hold)
 		return -EALREADY;
-	uint64_t token = consumer->holds[index & (consumer->count - 1)].token;
 	/* A message without a token wants no completion. */
-	int status = token ? send_whole(channel, payload, length, token, kind, 0) : 0;
+	int status = hold->token ? send_whole(channel, payload, length, hold->token, kind, 0) : 0;
 	if (status)
 		return status;
-	rb_kick_producer_if(consumer, rb_consumer_release(consumer, index));
+	rb_kick_producer_if(consumer, rb_consumer_release(consumer, hold));
 	return 0;
 }
 
 bool rb_holds(rb_channel *channel, uint64_t index)
 {
-	return !rb_dead(channel) && rb_consumer_holds(&channel->consumer, index);
+	return !rb_dead(channel) && rb_holds_find(&channel->consumer.holds, index);
 }
 
 /* True when the caller holds every slot, so that waiting for more would never end. */

@@ -73,9 +73,8 @@ static inline int rb_await_entry(rb_channel *channel, int64_t patience_ns)
 	return rb_wait_for_entry(channel, patience_ns);
 }
 
-/* Takes the next slots, with `entries` frames in them, and is done with them at once. Only if no
- * frame before them is held: then all slots before `next` may be given back, and these frames need
- * no entry in `holds`. */
+/* Takes the next slots, with `entries` frames in them, and is done with them at once. They are
+ * given back together with the held frame before them, so they need not be noted. */
 static inline void rb_consumer_skip(struct rb_consumer *consumer, uint64_t slots, uint64_t entries,
 				    uint64_t bytes)
 {

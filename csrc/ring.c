@@ -9,12 +9,11 @@
  * How slots go back to the producer. A consumer of messages takes frames in order and may be done
  * with them in any order; a consumer of records only moves its index.
  *
- *     rb_consumer_hold            `next` moves over a frame, which gets an entry in `holds`
+ *     rb_consumer_hold            `next` moves over a frame, which is noted in `holds`
  *     rb_consumer_skip            `next` moves over a frame that the caller is done with
- *     rb_consumer_mark_released   the caller is done with a held frame; no index moves
  *     rb_consumer_release_to      read_index moves: the producer may write all slots before it
- *     rb_consumer_free_released   release_to, over all released frames before the first held one
- *     rb_consumer_release         mark_released, then free_released
+ *     rb_consumer_free_released   release_to, up to the first held frame, or to `next`
+ *     rb_consumer_release         the caller is done with a held frame; then free_released
  */
 #include "channel.h"
 
@@ -98,47 +97,12 @@ int rb_consumer_look(struct rb_consumer *consumer)
 	return write != consumer->next;
 }
 
-/* Takes the next slots as one frame; its index names it when it is released. */
+/* Takes the next slots as one frame, for which `holds` has room; the frame's index names it when it
+ * is released. */
 void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes)
 {
-	struct rb_hold *hold = &consumer->holds[consumer->next & (consumer->count - 1)];
-
-	/* All slots before the first held frame may be given back, with or without an entry. */
-	if (!consumer->held++)
-		consumer->first_held = consumer->next;
-	hold->token = token;
-	hold->slots = (uint32_t)slots;
-	hold->bytes = bytes;
-	hold->released = false;
+	rb_holds_add(&consumer->holds, consumer->next, token, bytes);
 	consumer->next += slots;
-}
-
-bool rb_consumer_holds(const struct rb_consumer *consumer, uint64_t index)
-{
-	const struct rb_hold *hold = &consumer->holds[index & (consumer->count - 1)];
-
-	return index - consumer->read < consumer->next - consumer->read && hold->slots != 0 &&
-	       !hold->released;
-}
-
-/* A held frame is no longer needed. */
-void rb_consumer_mark_released(struct rb_consumer *consumer, uint64_t index)
-{
-	struct rb_hold *hold = &consumer->holds[index & (consumer->count - 1)];
-
-	hold->released = true;
-	consumer->held--;
-	rb_count(&consumer->mine->consumer.entries, 1);
-	rb_count(&consumer->mine->consumer.bytes, hold->bytes);
-}
-
-/* rb_consumer_skip behind a held frame: then the skipped slots need an entry, too. */
-void rb_consumer_skip_held(struct rb_consumer *consumer, uint64_t slots, uint32_t bytes)
-{
-	uint64_t index = consumer->next;
-
-	rb_consumer_hold(consumer, slots, 0, bytes);
-	rb_consumer_mark_released(consumer, index);
 }
 
 /* Gives the slots before `read` back. True when the producer sleeps and must be kicked. */
@@ -162,20 +126,20 @@ bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read)
  * must be kicked. */
 bool rb_consumer_free_released(struct rb_consumer *consumer)
 {
-	uint64_t mask = consumer->count - 1;
-	uint64_t index = consumer->first_held;
+	const struct rb_holds *holds = &consumer->holds;
+	uint64_t first = holds->count ? rb_holds_at(holds, 0)->index : consumer->next;
 
-	if (!consumer->held)
-		return rb_consumer_release_to(consumer, consumer->next);
-	while (consumer->holds[index & mask].released)
-		index += consumer->holds[index & mask].slots;
-	consumer->first_held = index;
-	return rb_consumer_release_to(consumer, index);
+	return rb_consumer_release_to(consumer, first);
 }
 
-bool rb_consumer_release(struct rb_consumer *consumer, uint64_t index)
+/* A held frame is no longer needed. True as above. */
+bool rb_consumer_release(struct rb_consumer *consumer, struct rb_hold *hold)
 {
-	rb_consumer_mark_released(consumer, index);
+	struct rb_counters *counters = &consumer->mine->consumer;
+
+	rb_count(&counters->entries, 1);
+	rb_count(&counters->bytes, hold->bytes);
+	rb_holds_release(&consumer->holds, hold);
 	return rb_consumer_free_released(consumer);
 }
 

@@ -157,6 +157,11 @@ class Channel:
                 "this end has reserved room that is not published yet: leave the with block of "
                 "reserve() before you send or reserve more"
             )
+        if status == -errno.ENOMEM:
+            raise MemoryError(
+                "this process has no memory left for what this call has to note; nothing was "
+                "taken: complete requests that are held, or free memory, and call again"
+            )
         raise os_error(-status, os.strerror(-status))
 
     def stats(self) -> stats.Stats:

@@ -35,6 +35,7 @@
 #ifdef WITHOUT_RELEASE
 #define rb_store_release(word, value) rb_store_relaxed(word, value)
 #endif
+#include "holds.c"
 #include "ring.c"
 #undef rb_fence_full
 #include "kick.c"
@@ -49,8 +50,8 @@
 #endif
 #include "wait.c"
 
-/* Of owned.c and control.c. A descriptor that is made, and a message, would be the model's fault.
- */
+/* Of owned.c, control.c and waiter.c. A descriptor that is made or watched, and a message, would be
+ * the model's fault. */
 static int no_descriptor()
 {
 	modelled::fail("descriptor to be made");
@@ -82,6 +83,10 @@ int rb_socket_send(int, const char *, size_t, const int *, size_t)
 	return no_descriptor();
 }
 int rb_socket_receive(int, char *, size_t, rb_owned **, int, int *)
+{
+	return no_descriptor();
+}
+int rb_waiter_watches(rb_waiter *, rb_member *, int)
 {
 	return no_descriptor();
 }
@@ -119,7 +124,8 @@ struct ring : rl::test_suite<ring, 2> {
 		producer->kick_fd = modelled::CONSUMER_FD;
 		consumer->kick_fd = modelled::PRODUCER_FD;
 		producer->timer.fd = modelled::CONSUMER_FD;
-		consumer->holds = holds;
+		consumer->holds.circle = holds;
+		consumer->holds.size = sizeof(holds) / sizeof(*holds);
 	}
 
 	/* A ring of so many slots, so many entries of which have been taken and not released. */
@@ -129,11 +135,9 @@ struct ring : rl::test_suite<ring, 2> {
 		open(&driver, modelled::PRODUCER, FIRST + entries, FIRST);
 		open(&device, modelled::CONSUMER, FIRST + entries, FIRST);
 		driver.producer.count = device.consumer.count = count;
-		device.consumer.held = entries;
-		device.consumer.first_held = FIRST;
 		for (uint64_t entry = 0; entry < entries; entry++) {
 			slot(entry)($) = entry;
-			holds[(FIRST + entry) % count] = {.token = 0, .slots = 1};
+			rb_holds_add(&device.consumer.holds, FIRST + entry, 0, 0);
 		}
 	}
 
@@ -175,8 +179,9 @@ struct ring : rl::test_suite<ring, 2> {
 	void release(uint64_t entry)
 	{
 		rb_consumer *consumer = &device.consumer;
+		struct rb_hold *hold = rb_holds_find(&consumer->holds, FIRST + entry);
 
-		rb_kick_producer_if(consumer, rb_consumer_release(consumer, FIRST + entry));
+		rb_kick_producer_if(consumer, rb_consumer_release(consumer, hold));
 	}
 
 	/* data: the consumer sleeps for each of two entries. Nothing is released, so that (D)
