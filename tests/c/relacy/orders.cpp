@@ -86,6 +86,10 @@ int rb_socket_receive(int, char *, size_t, rb_owned **, int, int *)
 {
 	return no_descriptor();
 }
+int rb_epoll_watch(int, int)
+{
+	return no_descriptor();
+}
 int rb_waiter_watches(rb_waiter *, rb_member *, int)
 {
 	return no_descriptor();
