@@ -127,16 +127,25 @@ def test_every_slot_can_be_held_and_no_other_request_comes_then(pair):
     assert driver.stats().dri == SLOTS
 
 
-def test_a_frame_that_no_memory_can_note_stays_in_the_ring(tmp_path):
-    program = tmp_path / "no_memory"
+@pytest.fixture(scope="module")
+def held(tmp_path_factory):
+    program = tmp_path_factory.mktemp("held") / "held"
     command = [os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-pthread"]
-    sources = [TESTS / "c/no_memory.c", *sorted(CSRC.glob("*.c"))]
+    sources = [TESTS / "c/held.c", *sorted(CSRC.glob("*.c"))]
     subprocess.run(
         [*command, f"-I{CSRC}", "-Wl,--wrap=malloc", "-o", program, *sources],
         check=True,
         timeout=60,
     )
-    subprocess.run([program], check=True, timeout=60)
+    return program
+
+
+def test_a_frame_that_no_memory_can_note_stays_in_the_ring(held):
+    subprocess.run([held, "memory"], check=True, timeout=60)
+
+
+def test_what_is_released_behind_a_slow_request_takes_no_memory(held):
+    subprocess.run([held, "slow"], check=True, timeout=60)
 
 
 def test_a_lack_of_memory_is_a_memory_error(pair):
