@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 
+#include "life.h"
 #include "pair.h"
 
 #define HANG_NS 10000000000LL
@@ -106,12 +107,22 @@ static int send_one(struct end *end, const uint64_t *payload, uint64_t length, b
 	return rb_commit(channel, reservation, length, 0);
 }
 
+/* A thread is inside of its end as long as it uses it, so that no other one closes the end's
+ * descriptors meanwhile. */
+static void enter(struct end *end, uint64_t *inside)
+{
+	if (!rb_enter(inside))
+		fail(end, "somebody else is inside", 0);
+}
+
 static void *produce(void *argument)
 {
 	struct end *end = argument;
+	uint64_t *inside = &end->channel->producer.inside;
 	bool leaves = end->channel->side == RB_DEVICE;
 	uint64_t payload[RING_BYTES / 8] = {0};
 
+	enter(end, inside);
 	while (!end->status && !(leaves && __atomic_load_n(&device_leaves, __ATOMIC_ACQUIRE))) {
 		uint64_t chance = next_random(end);
 		uint64_t length = 8 + (chance % 8 ? chance / 8 % 100 : chance / 8 % LONGEST);
@@ -127,14 +138,17 @@ static void *produce(void *argument)
 		end->entries += !status;
 	}
 	rb_defer_end(end->channel, 1);
+	rb_leave(end->channel, inside);
 	return NULL;
 }
 
 static void *consume(void *argument)
 {
 	struct end *end = argument;
+	uint64_t *inside = &end->channel->consumer.inside;
 	uint64_t payload[RING_BYTES / 8];
 
+	enter(end, inside);
 	while (!end->status) {
 		int64_t length = rb_recv(end->channel, payload, sizeof(payload), 0);
 		if (length == -EAGAIN) {
@@ -149,6 +163,7 @@ static void *consume(void *argument)
 				__atomic_store_n(&device_leaves, true, __ATOMIC_RELEASE);
 		}
 	}
+	rb_leave(end->channel, inside);
 	return NULL;
 }
 
@@ -196,7 +211,7 @@ static uint64_t run_round(uint64_t round, uint64_t seed)
 	/* The device's consumer goes on while its side ends. */
 	pthread_join(to_driver.thread, NULL);
 	if (goodbye)
-		rb_channel_close(pair.device, 1, 0);
+		rb_channel_close(pair.device, 1, HANG_NS);
 	shutdown(pair.control[1], SHUT_RDWR);
 	pthread_join(to_device.thread, NULL);
 	pthread_join(from_device.thread, NULL);
