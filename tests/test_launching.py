@@ -369,7 +369,7 @@ def test_a_device_lives_on_when_the_thread_that_launched_it_has_ended(method):
         thread = threading.Thread(target=lambda: drivers.append(stack.enter_context(launching)))
         thread.start()
         thread.join()
-        wait_until(lambda: len(os.listdir("/proc/self/task")) <= 1 + threading.active_count())
+        wait_until(lambda: not os.path.exists(f"/proc/self/task/{thread.native_id}"))
         assert pid_of(drivers[0]) == pid_of(drivers[0])
 
 
