@@ -65,7 +65,7 @@ demo: $(VENV)/ringbell.stamp
 	@$(BIN)/ringbell demo
 
 test: $(VENV)/ringbell.stamp $(VENV)/test.stamp
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp $(VENV)/peers.stamp
 	@$(BIN)/python bench/compare.py

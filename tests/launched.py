@@ -176,3 +176,12 @@ def raises_at_the_end(stream):
 
 def kills_itself(stream):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Told:
+    def __init__(self, connection):
+        self.connection = connection
+
+    def __call__(self, payload):
+        self.connection.send(bytes(payload))
+        return b""

@@ -131,7 +131,7 @@ def test_a_ring_has_room_for_four_pictures():
     assert printed == "[(1, 2160, 3840, 3)] 4\n"
 
 
-def test_a_script_waits_for_the_device_that_it_starts(tmp_path):
+def test_a_script_waits_for_the_device_that_it_starts(tmp_path, path):
     (tmp_path / "device.py").write_text(
         "import ringbell\nringbell.serve('sha256', lambda payload: bytes(payload).upper())\n"
     )
@@ -142,7 +142,7 @@ def test_a_script_waits_for_the_device_that_it_starts(tmp_path):
         text=True,
         timeout=50,
         cwd=tmp_path,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        env=os.environ | {"XDG_RUNTIME_DIR": str(path.parent)},
     )
     assert (done.returncode, done.stdout) == (0, "b'HELLO'\n"), done.stderr
 
@@ -160,7 +160,7 @@ def test_the_library_logs_what_it_waits_for():
     [("import zlib", r"\d\d\d"), (DTYPE + '("price"', r"4\.5")],
     ids=["launch", "pipeline"],
 )
-def test_a_script_starts_the_other_processes(start, expected, tmp_path):
+def test_a_script_starts_the_other_processes(start, expected, tmp_path, path):
     (tmp_path / "scripts").mkdir()
     script = tmp_path / "scripts/script.py"
     script.write_text(block(start))
@@ -169,7 +169,7 @@ def test_a_script_starts_the_other_processes(start, expected, tmp_path):
         capture_output=True,
         text=True,
         timeout=50,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        env=os.environ | {"XDG_RUNTIME_DIR": str(path.parent)},
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(expected + "\n", done.stdout)

@@ -72,18 +72,9 @@ def test_a_forked_device_may_have_any_function():
 def test_a_handler_may_hold_what_multiprocessing_passes_on():
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    with ours, theirs, ringbell.launch(Told(theirs)) as driver:
+    with ours, theirs, ringbell.launch(launched.Told(theirs)) as driver:
         driver.call(b"abc")
         assert ours.recv() == b"abc"
-
-
-class Told:
-    def __init__(self, connection):
-        self.connection = connection
-
-    def __call__(self, payload):
-        self.connection.send(bytes(payload))
-        return b""
 
 
 def test_the_options_are_those_of_connect():

@@ -222,10 +222,11 @@ print(control.recv(1000))
 def test_a_device_that_dies_while_a_driver_waits_is_peer_lost(start, path):
     peer = start("nothing")
     peer.run("listener = ringbell.listen(path)")
-    threading.Timer(0, wait_then_kill, (peer, path)).start()
+    killing = threading.Thread(target=wait_then_kill, args=(peer, path))
+    killing.start()
     with pytest.raises(ringbell.PeerLost, match="went away before it took the channel"):
         ringbell.connect(path, timeout=None)
-    wait_until(lambda: threading.active_count() == 1)
+    killing.join()
 
 
 def wait_then_kill(peer, path):
