@@ -76,7 +76,7 @@ def raise_the_limit() -> int:
 
 
 def descriptors_of(pid: int | None) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def private_of(pid: int | None) -> int:
@@ -98,9 +98,7 @@ def many(folder: str, count: int, cpu: int) -> Iterator[Many]:
     process.start()
     try:
         with ExitStack() as guard:
-            drivers = [
-                guard.enter_context(ringbell.connect(path, wait=True)) for _ in range(count)
-            ]
+            drivers = [guard.enter_context(ringbell.connect(path, wait=True)) for _ in range(count)]
             for driver in drivers:  # each is served once, so that all that it needs is there
                 driver.call(PAYLOAD)
             yield Many(process, drivers)

@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from processes import PeerError, wait_until
@@ -179,6 +179,22 @@ def test_what_has_a_fileno_is_waited_for(sockets, pairs):
         other.close()
         assert waiter.wait() == [member]
         waiter.remove(member)
+
+
+def test_a_listener_is_ready_when_somebody_connects(start, path):
+    with ringbell.listen(path) as listener, ringbell.Waiter([listener]) as waiter:
+        assert waiter.wait(0) == []
+        peer = start("driver", wait=False)
+        accepted = None
+        while not accepted:
+            assert waiter.wait() == [listener]
+            with suppress(TimeoutError):
+                accepted = listener.accept(timeout=0)
+        with accepted:
+            assert peer.reply() == "ready"
+            waiter.add(accepted)
+            peer.run("driver.submit(b'x')")
+            assert accepted in waiter.wait()
 
 
 def test_an_idle_member_is_in_the_list_while_others_are_always_ready(pairs):
