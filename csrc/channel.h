@@ -115,7 +115,7 @@ struct rb_asleep {
 	int second; /* the ends of the thread that sleeps on an eventfd of its own; 0: none */
 	rb_owned data, space;     /* these eventfds, of the consumer and of the producer */
 	rb_owned epoll;           /* what an event loop sleeps on; see rb_pollable */
-	struct rb_waiter *waiter; /* which waits for data here as well, or NULL; see waiter.c */
+	struct rb_waiter *waiter; /* which waits for data here as well, or NULL; see members.c */
 	struct rb_member *member; /* of that */
 	int waits_for;            /* RB_DATA or RB_SPACE, what the waiter waits for */
 };
@@ -127,6 +127,9 @@ struct rb_sleep {
 	bool first;   /* on wake_fd */
 	bool drained; /* wake_fd */
 };
+
+/* How long a sleep is whose peer passed a timer that was lost. */
+#define RB_SLEEP_WITHOUT_TIMER (10 * RB_MS)
 
 /* How a sleep ended. */
 enum { RB_TIME_OVER = 0, RB_KICKED = 1, RB_TIMER_PASSED = 2 };
@@ -219,8 +222,11 @@ int rb_look(rb_channel *channel, int want, uint64_t needed);
 void rb_arm(rb_channel *channel, int want, uint64_t needed);
 void rb_disarm(rb_channel *channel, int want);
 
-/* waiter.c */
+/* members.c */
 void rb_waiter_is_told_of_close(rb_channel *channel);
+void rb_waiter_is_told_of_end(rb_channel *channel);
+void rb_waiter_is_told_of_block(rb_channel *channel);
+void rb_waiter_is_told_of_lost_timer(rb_channel *channel);
 
 /* sleepers.c */
 int rb_sleep_for(int fd, int signal_fd, uint64_t timeout_ns);
@@ -229,6 +235,7 @@ int rb_begin_sleep(rb_channel *channel, struct rb_sleep *sleep);
 int rb_sleep_on(rb_channel *channel, struct rb_sleep *sleep, uint64_t timeout_ns);
 void rb_end_sleep(rb_channel *channel, const struct rb_sleep *sleep);
 int rb_own_fd(rb_channel *channel, int want);
+int rb_let_waiter_watch(rb_channel *channel);
 int rb_make_pollable(rb_channel *channel);
 int rb_watch_timer(rb_channel *channel);
 void rb_close_own(rb_channel *channel);

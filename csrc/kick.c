@@ -73,6 +73,14 @@ int rb_timer_make(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* From now on no sleep of the consumer may be long. */
+static int lose_timer(rb_channel *channel, int status)
+{
+	channel->consumer.timer_lost = true;
+	rb_waiter_is_told_of_lost_timer(channel);
+	return status;
+}
+
 /* The consumer takes the timer that its producer has passed. Returns 1; 0 when there is none, as at
  * the socket's end; -EMFILE when this process has no descriptor left for the timer, which is then
  * lost; -EPROTO when the producer passed something else. */
@@ -86,17 +94,15 @@ int rb_take_timer(rb_channel *channel)
 	int length =
 		rb_socket_receive(channel->control_fd, text, sizeof(text), &timer, room, &came);
 
-	if (length == -EMFILE || length == -ENFILE) {
-		consumer->timer_lost = true;
-		return length;
-	}
+	if (length == -EMFILE || length == -ENFILE)
+		return lose_timer(channel, length);
 	if (length <= 0)
 		return 0;
 	bool passed = came == 1 && room && length == (int)strlen(PASSED) && text[0] == PASSED[0];
 	if (!passed || timerfd_gettime(timer->fd, &left))
 		return rb_corrupt(channel);
 	int status = rb_watch_timer(channel);
-	return status ? status : 1;
+	return status ? lose_timer(channel, status) : 1;
 }
 
 /* ---- waking the consumer ---- */
@@ -223,7 +229,10 @@ int rb_defer_begin(rb_channel *channel, uint64_t block, uint64_t max_entries, ui
 		return -EALREADY;
 	/* `owed` is false outside of a block and is not set here: the other end's thread may read
 	 * it. */
-	deferral->block = block;
+	pthread_mutex_lock(&channel->closing.lock);
+	rb_store_relaxed(&deferral->block, block);
+	rb_waiter_is_told_of_block(channel);
+	pthread_mutex_unlock(&channel->closing.lock);
 	deferral->entries = 0;
 	deferral->max_entries = max_entries;
 	deferral->max_ns = max_delay_ns;
@@ -235,7 +244,7 @@ void rb_defer_end(rb_channel *channel, uint64_t block)
 {
 	if (channel->producer.deferral.block != block)
 		return;
-	channel->producer.deferral.block = 0;
+	rb_store_relaxed(&channel->producer.deferral.block, 0);
 	if (!rb_dead(channel))
 		kick_if_owed(&channel->producer);
 }

@@ -38,8 +38,9 @@ bool rb_is_watched(const rb_channel *channel)
 	return channel->asleep.epoll.fd || channel->asleep.waiter;
 }
 
-/* The waiter watches the consumer's eventfd from the first sleep on that is not its own. */
-static int let_waiter_watch(rb_channel *channel)
+/* The waiter watches the consumer's eventfd from the first sleep on that is not its own. The caller
+ * holds the lock. */
+int rb_let_waiter_watch(rb_channel *channel)
 {
 	struct rb_asleep *asleep = &channel->asleep;
 	int status = 0;
@@ -48,7 +49,7 @@ static int let_waiter_watch(rb_channel *channel)
 		status = rb_owned_eventfd(&asleep->data);
 	if (!status)
 		status = rb_waiter_watches(asleep->waiter, asleep->member, asleep->data.fd);
-	return status == -EEXIST ? 0 : status;
+	return status;
 }
 
 /* A thread counts as asleep from here on, before it arms and looks for the last time: whoever
@@ -62,7 +63,7 @@ int rb_begin_sleep(rb_channel *channel, struct rb_sleep *sleep)
 	sleep->drained = false;
 	pthread_mutex_lock(&channel->closing.lock);
 	sleep->first = !asleep->first;
-	int status = asleep->waiter ? let_waiter_watch(channel) : 0;
+	int status = asleep->waiter ? rb_let_waiter_watch(channel) : 0;
 	if (!status && !sleep->first && !mine->fd)
 		status = rb_owned_eventfd(mine);
 	if (!status && sleep->first)

@@ -13,8 +13,6 @@
 
 /* How long a producer may sleep for a good part of the ring while its own message would fit. */
 #define RB_GOOD_PART_SLEEP (200 * RB_US)
-/* How long a sleep is whose peer passed a timer that was lost. */
-#define RB_SLEEP_WITHOUT_TIMER (10 * RB_MS)
 /* Looks at the index between two looks at the clock. */
 #define RB_LOOKS 32
 /* Looks at the index before a wait begins at all. */

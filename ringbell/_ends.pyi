@@ -360,17 +360,19 @@ class Waiter(Generic[_Waited]):
         The thread that waits is the one that takes from it. Raises ValueError when a waiter
         waits for it already, TypeError for a producer and for what has no descriptor,
         ChannelClosed after its close, OSError when the descriptor cannot be waited for.
+        Remove what is no channel before its descriptor is closed.
         """
     def remove(self, what: _Waited, /) -> None:
         """Wait for it no longer. Raises KeyError when the waiter does not wait for it."""
     def wait(self, timeout: float | None = None) -> list[_Waited]:
-        """Wait until something can be taken from a member; give a list of all such members.
+        """Wait until something can be taken from a member; give a list of such members.
 
         A member is in the list when it has something to take, or when its next call says
         why nothing more comes (EndOfStream, PeerLost, ChannelClosed). Those that are always
-        ready come in turn; the list has 256 members at most. Polls for a while, as the
-        waiter's options say, and sleeps then: once, for whatever arrives. Gives an empty
-        list when nothing came within `timeout` seconds; None waits for ever, 0 only looks.
+        ready come in turn; the list has 256 members at most, and while some are busy another
+        one may come some 20 us late. Polls for a while, as the waiter's options say, and
+        sleeps then: once, for whatever arrives. Gives an empty list when nothing came
+        within `timeout` seconds; None waits for ever, 0 only looks.
         A signal handler that raises ends the wait, and nothing is lost.
 
         Raises RuntimeError when another thread is inside of the waiter, or when the waiter

@@ -88,13 +88,16 @@ METHODS = [
 def test_the_stub_gives_the_parameters_of_a_method(kind, function):
     real = inspect.signature(getattr(getattr(_ends, kind), function.name))
     given = function.args
-    defaults = [inspect.Parameter.empty] * (len(given.args) - len(given.defaults))
+    positional = [*given.posonlyargs, *given.args]
+    defaults = [inspect.Parameter.empty] * (len(positional) - len(given.defaults))
     defaults += [ast.literal_eval(default) for default in given.defaults]
     keywords = [ast.literal_eval(default) for default in given.kw_defaults]
+    kinds = [inspect.Parameter.POSITIONAL_ONLY] * len(given.posonlyargs)
+    kinds += [inspect.Parameter.POSITIONAL_OR_KEYWORD] * len(given.args)
     parameters = [
-        (one.arg, default, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        for one, default in zip(given.args[1:], defaults[1:], strict=True)
-    ] + [
+        (one.arg, default, kind)
+        for one, default, kind in zip(positional, defaults, kinds, strict=True)
+    ][1:] + [
         (one.arg, default, inspect.Parameter.KEYWORD_ONLY)
         for one, default in zip(given.kwonlyargs, keywords, strict=True)
     ]

@@ -113,6 +113,16 @@ def test_what_polling_decided_is_shown():
     assert re.fullmatch(r"\d+ \d+ \d+\n\d+ \d+ \d+ \d+\n", printed)
 
 
+def test_two_streams_are_taken_as_they_come():
+    producer = 'with ringbell.produce("left") as left, ringbell.produce("right") as right:\n'
+    producer += "    for number in range(3):\n"
+    producer += "        left.send(b'left %d' % number)\n        right.send(b'right %d' % number)\n"
+    consumer = 'import ringbell\n\nwith ringbell.consume("left")'
+    printed = run_both(producer, block(consumer)).splitlines()
+    for side in ("left", "right"):
+        assert [line for line in printed if side in line] == [f"{side} {i}" for i in range(3)]
+
+
 def test_kicks_are_held_back_and_wake_ups_moderated():
     ticks = 'with ringbell.produce("ticks", dtype="f8") as ticks:'
     printed = run_both(

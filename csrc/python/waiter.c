@@ -2,28 +2,20 @@
  *
  * Waiting for many ends at once, and for other objects with a descriptor.
  */
-#include <string.h>
+#include "waiter.h"
 
 #include "../life.h"
-#include "../waiter.h"
-#include "python.h"
 
 /* Objects that one wait gives at most; the others are given by the next. */
 #define MOST 256
 
-struct waiter {
-	PyObject_HEAD rb_waiter *core;
-	uint64_t inside;  /* the thread that is in one of its methods */
-	bool sleeps;      /* once it has polled in vain */
-	PyObject *places; /* of the objects in `waited`, by their address */
-	struct waited {
-		PyObject *what; /* NULL: the place is free */
-		rb_member *member;
-	} *waited;
-	Py_ssize_t count, room;
-};
-
 /* ---- who is inside ---- */
+
+/* Whether this process was forked from the one that made it. */
+static bool is_of_parent(const struct waiter *waiter)
+{
+	return rb_waiter_fd(waiter->core) < 0;
+}
 
 static bool enter(struct waiter *waiter)
 {
@@ -32,7 +24,7 @@ static bool enter(struct waiter *waiter)
 				"this waiter has been closed; make another one");
 		return false;
 	}
-	if (rb_waiter_fd(waiter->core) < 0) {
+	if (is_of_parent(waiter)) {
 		PyErr_SetString(errors.channel_closed,
 				"this waiter belongs to the process that this one was forked from; "
 				"make another one in this process");
@@ -52,126 +44,6 @@ static void leave(struct waiter *waiter)
 	rb_place_give(&waiter->inside);
 }
 
-/* ---- members ---- */
-
-/* The end that is waited for, if `what` is a side, a consumer or a stream that is consumed. */
-static struct end *end_of(PyObject *what)
-{
-	if (PyObject_TypeCheck(what, side_type))
-		return &((struct side *)what)->consumer->end;
-	if (PyObject_TypeCheck(what, consumer_type) ||
-	    PyObject_TypeCheck(what, record_consumer_type))
-		return (struct end *)what;
-	return NULL;
-}
-
-static bool refuse_producer(PyObject *what)
-{
-	if (!PyObject_TypeCheck(what, end_type) || end_of(what))
-		return true;
-	PyErr_SetString(PyExc_TypeError, "a producer has nothing to take; wait for the consumers, "
-					 "drivers and devices of this process");
-	return false;
-}
-
-static bool add_failed(struct end *end, int status)
-{
-	if (status == -EBUSY || status == -EEXIST) {
-		PyErr_SetString(PyExc_ValueError, "a waiter waits for this already");
-	} else if (end) {
-		end_fail(end, status);
-	} else {
-		errno = -status;
-		PyErr_SetFromErrno(PyExc_OSError);
-	}
-	return false;
-}
-
-static bool add_member(struct waiter *waiter, PyObject *what, uint64_t place)
-{
-	struct end *end = end_of(what);
-	rb_member **member = &waiter->waited[place].member;
-
-	if (end) {
-		int status = rb_waiter_add(waiter->core, end->core, place, member);
-		return !status || add_failed(end, status);
-	}
-	int fd = PyObject_AsFileDescriptor(what);
-	if (fd < 0)
-		return false;
-	int status = rb_waiter_add_fd(waiter->core, fd, place, member);
-	return !status || add_failed(NULL, status);
-}
-
-/* A free place among the objects, or -1 with an exception. */
-static Py_ssize_t find_place(struct waiter *waiter)
-{
-	for (Py_ssize_t place = waiter->count; place < waiter->room; place++)
-		if (!waiter->waited[place].what)
-			return place;
-	for (Py_ssize_t place = 0; place < waiter->room; place++)
-		if (!waiter->waited[place].what)
-			return place;
-	Py_ssize_t room = waiter->room ? 2 * waiter->room : 8;
-	struct waited *waited = PyMem_Realloc(waiter->waited, (size_t)room * sizeof(*waited));
-	if (!waited) {
-		PyErr_NoMemory();
-		return -1;
-	}
-	memset(waited + waiter->room, 0, (size_t)(room - waiter->room) * sizeof(*waited));
-	Py_ssize_t place = waiter->room;
-	waiter->waited = waited;
-	waiter->room = room;
-	return place;
-}
-
-static bool add(struct waiter *waiter, PyObject *what)
-{
-	PyObject *address = PyLong_FromVoidPtr(what);
-	Py_ssize_t place = address && refuse_producer(what) ? find_place(waiter) : -1;
-	PyObject *number = place < 0 ? NULL : PyLong_FromSsize_t(place);
-	bool added = false;
-
-	if (number && PyDict_Contains(waiter->places, address))
-		PyErr_SetString(PyExc_ValueError, "this waiter waits for this already");
-	else if (number && add_member(waiter, what, (uint64_t)place)) {
-		added = !PyDict_SetItem(waiter->places, address, number);
-		if (added) {
-			waiter->waited[place].what = Py_NewRef(what);
-			waiter->count++;
-		} else {
-			rb_waiter_remove(waiter->core, waiter->waited[place].member);
-		}
-	}
-	Py_XDECREF(address);
-	Py_XDECREF(number);
-	return added;
-}
-
-static void remove_at(struct waiter *waiter, Py_ssize_t place)
-{
-	PyObject *what = waiter->waited[place].what;
-
-	rb_waiter_remove(waiter->core, waiter->waited[place].member);
-	waiter->waited[place].what = NULL;
-	waiter->count--;
-	Py_DECREF(what);
-}
-
-static bool remove_it(struct waiter *waiter, PyObject *what)
-{
-	PyObject *address = PyLong_FromVoidPtr(what);
-	PyObject *number = address ? PyDict_GetItemWithError(waiter->places, address) : NULL;
-	Py_ssize_t place = number ? PyLong_AsSsize_t(number) : -1;
-
-	if (address && !number && !PyErr_Occurred())
-		PyErr_SetString(PyExc_KeyError, "this waiter does not wait for this");
-	if (number && !PyDict_DelItem(waiter->places, address))
-		remove_at(waiter, place);
-	Py_XDECREF(address);
-	return !PyErr_Occurred();
-}
-
 /* ---- waiting ---- */
 
 struct wait {
@@ -183,7 +55,8 @@ struct wait {
 
 static int poll_among(struct wait *wait)
 {
-	int ready = rb_waiter_look(wait->core, wait->keys, MOST);
+	int ready = wait->left ? rb_waiter_look(wait->core, wait->keys, MOST)
+			       : rb_waiter_poll(wait->core, wait->keys, MOST, 0);
 
 	if (ready || !wait->left)
 		return ready;
@@ -234,12 +107,13 @@ static PyObject *objects_of(const struct waiter *waiter, const struct wait *wait
 PyDoc_STRVAR(
 	wait_doc,
 	"wait($self, timeout=None)\n--\n\n"
-	"Wait until something can be taken from a member; give a list of all such members.\n\n"
+	"Wait until something can be taken from a member; give a list of such members.\n\n"
 	"A member is in the list when it has something to take, or when its next call says\n"
 	"why nothing more comes (EndOfStream, PeerLost, ChannelClosed). Those that are always\n"
-	"ready come in turn; the list has 256 members at most. Polls for a while, as the\n"
-	"waiter's options say, and sleeps then: once, for whatever arrives. Gives an empty\n"
-	"list when nothing came within `timeout` seconds; None waits for ever, 0 only looks.\n"
+	"ready come in turn; the list has 256 members at most, and while some are busy another\n"
+	"one may come some 20 us late. Polls for a while, as the waiter's options say, and\n"
+	"sleeps then: once, for whatever arrives. Gives an empty list when nothing came\n"
+	"within `timeout` seconds; None waits for ever, 0 only looks.\n"
 	"A signal handler that raises ends the wait, and nothing is lost.\n\n"
 	"Raises RuntimeError when another thread is inside of the waiter, or when the waiter\n"
 	"has no members and `timeout` is None.");
@@ -276,7 +150,8 @@ PyDoc_STRVAR(
 	"Wait for `what`, too: a driver, a device, a consumer, or an object with a `fileno()`.\n\n"
 	"The thread that waits is the one that takes from it. Raises ValueError when a waiter\n"
 	"waits for it already, TypeError for a producer and for what has no descriptor,\n"
-	"ChannelClosed after its close, OSError when the descriptor cannot be waited for.");
+	"ChannelClosed after its close, OSError when the descriptor cannot be waited for.\n"
+	"Remove what is no channel before its descriptor is closed.");
 
 static PyObject *waiter_add(PyObject *self, PyObject *what)
 {
@@ -284,7 +159,7 @@ static PyObject *waiter_add(PyObject *self, PyObject *what)
 
 	if (!enter(waiter))
 		return NULL;
-	bool added = add(waiter, what);
+	bool added = waiter_adds(waiter, what);
 	leave(waiter);
 	return added ? Py_NewRef(Py_None) : NULL;
 }
@@ -299,7 +174,7 @@ static PyObject *waiter_remove(PyObject *self, PyObject *what)
 
 	if (!enter(waiter))
 		return NULL;
-	bool removed = remove_it(waiter, what);
+	bool removed = waiter_removes(waiter, what);
 	leave(waiter);
 	return removed ? Py_NewRef(Py_None) : NULL;
 }
@@ -319,9 +194,7 @@ static PyObject *waiter_discard(PyObject *self, PyObject *what)
 
 static void close_waiter(struct waiter *waiter)
 {
-	for (Py_ssize_t place = 0; place < waiter->room; place++)
-		if (waiter->waited[place].what)
-			remove_at(waiter, place);
+	waiter_removes_all(waiter);
 	rb_waiter_free(waiter->core);
 	waiter->core = NULL;
 }
@@ -337,10 +210,10 @@ static PyObject *waiter_close(PyObject *self, PyObject *unused)
 	(void)unused;
 	if (!waiter->core)
 		return Py_NewRef(Py_None);
-	if (!enter(waiter))
+	/* In a forked child another thread of the parent may be inside for ever. */
+	if (!is_of_parent(waiter) && !enter(waiter))
 		return NULL;
 	close_waiter(waiter);
-	PyDict_Clear(waiter->places);
 	leave(waiter);
 	return Py_NewRef(Py_None);
 }
@@ -401,12 +274,32 @@ static PyObject *waiter_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 	return (PyObject *)waiter;
 }
 
+static int waiter_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	struct waiter *waiter = (struct waiter *)self;
+
+	Py_VISIT(Py_TYPE(self));
+	for (Py_ssize_t place = 0; place < waiter->room; place++)
+		Py_VISIT(waiter->waited[place].what);
+	return 0;
+}
+
+static int waiter_clear(PyObject *self)
+{
+	struct waiter *waiter = (struct waiter *)self;
+
+	if (waiter->core)
+		waiter_removes_all(waiter);
+	return 0;
+}
+
 static void waiter_dealloc(PyObject *self)
 {
 	struct waiter *waiter = (struct waiter *)self;
 	PyTypeObject *type = Py_TYPE(self);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
+	PyObject_GC_UnTrack(self);
 	if (waiter->core)
 		close_waiter(waiter);
 	Py_CLEAR(waiter->places);
@@ -432,6 +325,8 @@ static PyType_Slot waiter_slots[] = {
 	{Py_tp_doc, "Waits for many ends at once, for one thread at a time."},
 	{Py_tp_new, waiter_new},
 	{Py_tp_dealloc, waiter_dealloc},
+	{Py_tp_traverse, waiter_traverse},
+	{Py_tp_clear, waiter_clear},
 	{Py_tp_methods, waiter_methods},
 	{Py_sq_length, waiter_length},
 	{0, NULL},
@@ -440,6 +335,6 @@ static PyType_Slot waiter_slots[] = {
 PyType_Spec waiter_spec = {
 	.name = "ringbell._ends.Waiter",
 	.basicsize = sizeof(struct waiter),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
 	.slots = waiter_slots,
 };

@@ -13,6 +13,7 @@ from running import ROOT, Failed, Row, run
 
 RINGS = ROOT / "tests/model/rings.pml"
 SLEEPERS = ROOT / "tests/model/sleepers.pml"
+WAITER = ROOT / "tests/model/waiter.pml"
 LEAST_STATES = 2_000_000
 MEGABYTES = 4096
 
@@ -35,6 +36,21 @@ SEARCHES = {
     "both rings of one slot, pollable": ["-DN=3", "-DSLOTS=1", POLLABLE],
 }
 SEARCHES_OF_SLEEPERS = {"two threads": [], "a thread and an event loop": ["-DEVENT_LOOP"]}
+ONCE = "-DN=1"
+BUSY = ["-DBUSY", "-DP=3", ONCE]
+CLOSES = ["-DCLOSES=2", ONCE]
+CALLS = ["-DCALLS=2", ONCE]
+ROOM = ["-DROOM", ONCE]
+OWES = "-DOWES"
+SEARCHES_OF_WAITER = {
+    "a waiter of two": [],
+    "a waiter of three": ["-DP=3", ONCE],
+    "a waiter, calls between waits": CALLS,
+    "a waiter, a thread waits for room": ROOM,
+    "a waiter, its channels are closed": CLOSES,
+    "a waiter that owes a kick": [OWES],
+    "a waiter, one member is always ready": BUSY,
+}
 # The searches for an entry that is never taken, under weak fairness.
 FAIR_SEARCHES = {
     "both rings of one slot": [*SMALL, "-DSLOTS=1"],
@@ -53,6 +69,7 @@ MODEL_OF = {
     **dict.fromkeys(SEARCHES, RINGS),
     **dict.fromkeys(FAIR_SEARCHES, RINGS),
     **dict.fromkeys(SEARCHES_OF_SLEEPERS, SLEEPERS),
+    **dict.fromkeys(SEARCHES_OF_WAITER, WAITER),
 }
 
 # The options that a mutant needs beside its own macro to go wrong. All others need three entries.
@@ -76,6 +93,17 @@ MUTANT_OPTIONS = {
     "MUTANT_DRAINED_FOR_THE_EVENT_LOOP": ["-DN=3", "-DSLOTS=1", POLLABLE],
     "MUTANT_EVENT_LOOP_IS_NOT_TOLD": ["-DEVENT_LOOP"],
     "MUTANT_SETTLE_DRAINS_FOR_ALL": ["-DEVENT_LOOP"],
+    "MUTANT_NO_TURNS": BUSY,
+    "MUTANT_THE_KERNEL_IS_NOT_ASKED": BUSY,
+    "MUTANT_WAITS_OWING_A_KICK": [OWES],
+    "MUTANT_ADDED_WHILE_ANOTHER_SLEEPS": ROOM,
+    "MUTANT_THE_WAITER_IS_NOT_TOLD_OF_A_DRAIN": ROOM,
+    "MUTANT_THE_WAITER_IS_NOT_LET_WATCH": CALLS,
+    "MUTANT_A_CALL_DISARMS": CALLS,
+    "MUTANT_A_CALL_TELLS_NOBODY": CALLS,
+    "MUTANT_THE_WAITER_IS_NOT_TOLD_OF_A_CLOSE": CLOSES,
+    "MUTANT_CLOSED_AND_STILL_WATCHED": CLOSES,
+    "MUTANT_DRAINS_AFTER_THE_CLOSED": CLOSES,
 }
 # Options of mutants that no search above has. With these the model must hold without a mutant.
 SANE_OPTIONS = [
@@ -118,11 +146,19 @@ def check_model(folder: Path) -> Iterator[Row]:
             name: pool.submit(
                 search, folder, MODEL_OF[name], f"fair {name}", defines, liveness=True
             )
-            for name, defines in {**FAIR_SEARCHES, **SEARCHES_OF_SLEEPERS}.items()
+            for name, defines in {
+                **FAIR_SEARCHES,
+                **SEARCHES_OF_SLEEPERS,
+                **SEARCHES_OF_WAITER,
+            }.items()
         }
         safe = {
             name: pool.submit(search, folder, MODEL_OF[name], f"safe {name}", defines)
-            for name, defines in {**SEARCHES, **SEARCHES_OF_SLEEPERS}.items()
+            for name, defines in {
+                **SEARCHES,
+                **SEARCHES_OF_SLEEPERS,
+                **SEARCHES_OF_WAITER,
+            }.items()
         }
         searched = 0
         for name, future in safe.items():
@@ -139,7 +175,7 @@ def check_model(folder: Path) -> Iterator[Row]:
 def check_mutants(folder: Path) -> Iterator[Row]:
     mutants = {
         mutant: model
-        for model in (RINGS, SLEEPERS)
+        for model in (RINGS, SLEEPERS, WAITER)
         for mutant in sorted(set(re.findall(r"MUTANT_\w+", model.read_text())))
     }
     with ThreadPoolExecutor(2) as pool:

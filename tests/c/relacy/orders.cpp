@@ -90,9 +90,16 @@ int rb_epoll_watch(int, int)
 {
 	return no_descriptor();
 }
+/* Of members.c: there is no waiter. */
 int rb_waiter_watches(rb_waiter *, rb_member *, int)
 {
 	return no_descriptor();
+}
+void rb_waiter_is_told_of_block(rb_channel *)
+{
+}
+void rb_waiter_is_told_of_lost_timer(rb_channel *)
+{
 }
 #include "sleepers.c"
 
