@@ -206,13 +206,14 @@ int rb_waiter_fd(const rb_waiter *waiter)
 }
 
 /* How the waiter polls, as rb_channel_policy has it. */
-void rb_waiter_policy(rb_waiter *waiter, int polling, uint64_t max_poll_ns)
+void rb_waiter_policy(rb_waiter *waiter, int polling, uint64_t max_poll_ns, uint64_t max_share)
 {
 	waiter->poller = (struct rb_poller){
 		.polling = polling,
 		.max_ns = max_poll_ns,
 		.budget_ns = polling == RB_POLL_ADAPTIVE ? max_poll_ns / 2 : 0,
-		.max_share = RB_SHARE_ALL,
+		.max_share = max_share,
+		.credited_ns = rb_now_ns(),
 	};
 }
 

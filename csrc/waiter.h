@@ -14,7 +14,7 @@ typedef struct rb_member rb_member;
 
 int rb_waiter_open(rb_waiter **opened);
 void rb_waiter_free(rb_waiter *waiter);
-void rb_waiter_policy(rb_waiter *waiter, int polling, uint64_t max_poll_ns);
+void rb_waiter_policy(rb_waiter *waiter, int polling, uint64_t max_poll_ns, uint64_t max_share);
 int rb_waiter_add(rb_waiter *waiter, rb_channel *channel, uint64_t key, rb_member **added);
 int rb_waiter_add_fd(rb_waiter *waiter, int fd, uint64_t key, rb_member **added);
 void rb_waiter_remove(rb_waiter *waiter, rb_member *member);

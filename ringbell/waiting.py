@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ringbell import _ends
-from ringbell.policy import MAX_POLL, Policy, Polling
+from ringbell.policy import MAX_POLL, MAX_SHARE, Policy, Polling
 
 _Waited = TypeVar("_Waited")
 
@@ -40,14 +40,15 @@ class Waiter(_Waiter[_Waited]):
         *,
         polling: Polling = "adaptive",
         max_poll: float = MAX_POLL,
+        max_share: float = MAX_SHARE,
     ) -> Waiter[_Waited]:
         """Wait for `members`, and for those that `add` adds.
 
-        `polling` and `max_poll` are those of `connect`. Raises what `add` raises; OSError (EMFILE)
+        `polling`, `max_poll` and `max_share` are those of `connect`. Raises what `add` raises; OSError (EMFILE)
         when there is no file descriptor left, of which a waiter takes two.
         """
-        how, max_poll_ns, _, _ = Policy(polling, max_poll).as_arguments()
-        waiter = super().__new__(cls, how, max_poll_ns)
+        how, max_poll_ns, share, _ = Policy(polling, max_poll, max_share).as_arguments()
+        waiter = super().__new__(cls, how, max_poll_ns, share)
         for member in members:
             waiter.add(member)
         return waiter

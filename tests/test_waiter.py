@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import threading
+import time
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -786,3 +787,16 @@ def test_a_soak_of_sleeps_with_several_producers(start, path):
         for peer in peers:
             peer.reply()
         assert list(counts.values()) == [3000] * 4
+
+
+def test_max_share_bounds_the_polling_of_a_waiter(pair):
+    """With no share at all each wait sleeps at once."""
+    driver, device = pair()
+    with ringbell.Waiter([device], max_share=0) as waiter:
+        waiter.wait(timeout=0.001)
+        begun = time.thread_time()
+        for _ in range(20):
+            waiter.wait(timeout=0.005)
+        assert time.thread_time() - begun < 0.05
+    with pytest.raises(ValueError, match="max_share is from 0 to 1"):
+        ringbell.Waiter(max_share=2)

@@ -249,11 +249,12 @@ static Py_ssize_t waiter_length(PyObject *self)
 
 static PyObject *waiter_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-	static char *names[] = {"polling", "max_poll_ns", NULL};
+	static char *names[] = {"polling", "max_poll_ns", "max_share", NULL};
 	int polling = RB_POLL_ADAPTIVE;
-	unsigned long long max_poll_ns = 0;
+	unsigned long long max_poll_ns = 0, max_share = RB_SHARE_ALL;
 
-	if (!PyArg_ParseTupleAndKeywords(args, keywords, "iK", names, &polling, &max_poll_ns))
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "iKK", names, &polling, &max_poll_ns,
+					 &max_share))
 		return NULL;
 	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	struct waiter *waiter = (struct waiter *)allocate(type, 0);
@@ -269,7 +270,7 @@ static PyObject *waiter_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 		Py_DECREF(waiter);
 		return NULL;
 	}
-	rb_waiter_policy(waiter->core, polling, max_poll_ns);
+	rb_waiter_policy(waiter->core, polling, max_poll_ns, max_share);
 	waiter->sleeps = polling != RB_POLL_ALWAYS;
 	return (PyObject *)waiter;
 }

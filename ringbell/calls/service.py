@@ -81,7 +81,7 @@ class Service(Closing):
         self._stops = False
         policy = policy or (listener._policy if listener else Policy())
         self._waiter: Waiter[Device | Listener | Descriptor] = Waiter(
-            polling=policy.polling, max_poll=policy.max_poll
+            polling=policy.polling, max_poll=policy.max_poll, max_share=policy.max_share
         )
         self._nudge = make("an eventfd", lib.rb_owned_eventfd)
         self._waiter.add(self._nudge)
