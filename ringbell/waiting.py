@@ -44,8 +44,8 @@ class Waiter(_Waiter[_Waited]):
     ) -> Waiter[_Waited]:
         """Wait for `members`, and for those that `add` adds.
 
-        `polling`, `max_poll` and `max_share` are those of `connect`. Raises what `add` raises; OSError (EMFILE)
-        when there is no file descriptor left, of which a waiter takes two.
+        `polling`, `max_poll` and `max_share` are those of `connect`. Raises what `add` raises;
+        OSError (EMFILE) when there is no file descriptor left, of which a waiter takes two.
         """
         how, max_poll_ns, share, _ = Policy(polling, max_poll, max_share).as_arguments()
         waiter = super().__new__(cls, how, max_poll_ns, share)
