@@ -132,6 +132,19 @@ static PyObject *lend(struct consumer *consumer, PyObject *view, bool in_ring)
 	return Py_NewRef(view);
 }
 
+/* Ends the loan and takes nothing else: the next step of the caller takes from another ring. */
+static PyObject *give_back(PyObject *self, PyObject *unused)
+{
+	struct consumer *consumer = (struct consumer *)self;
+
+	(void)unused;
+	if (!end_enter(&consumer->end))
+		return NULL;
+	bool ended = consumer_end_loan(consumer);
+	end_leave(&consumer->end);
+	return ended ? Py_NewRef(Py_None) : NULL;
+}
+
 /* Lends the peeked message; it is skipped when the loan ends. */
 static PyObject *lend_frame(struct consumer *consumer)
 {
@@ -367,11 +380,17 @@ static PyMemberDef consumer_members[] = {
 	{NULL, 0, 0, 0, NULL},
 };
 
+static PyMethodDef consumer_methods[] = {
+	{"_give_back", give_back, METH_NOARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot consumer_slots[] = {
 	{Py_tp_doc, "The consuming end of a message ring."},
 	{Py_tp_new, consumer_new},
 	{Py_tp_dealloc, consumer_dealloc},
 	{Py_tp_members, consumer_members},
+	{Py_tp_methods, consumer_methods},
 	{Py_tp_iter, consumer_iter},
 	{0, NULL},
 };

@@ -293,7 +293,9 @@ class Reception(Closing):
         level = logging.DEBUG
         if text not in self._texts and len(self._texts) < _MOST_TEXTS:
             self._texts.add(text)
-            level = logging.WARNING
+            # One with the role of this side is told by its own error, or waits behind this one.
+            same = isinstance(error, handshake.SameRole)
+            level = logging.INFO if same else logging.WARNING
         _log.log(level, "refused a guest at %s: %s", self.path, text)
 
     def _make_room(self, error: OSError) -> bool:

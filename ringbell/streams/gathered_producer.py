@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""A producer among those that a gather takes from."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ringbell.process import describe
+
+if TYPE_CHECKING:
+    from ringbell.stats import ConsumerCounters
+    from ringbell.streams.messages import MessageConsumer
+    from ringbell.streams.record_consumer import RecordConsumer
+
+# A turn of records, in bytes: all that has arrived in a ring of the default size.
+_TURN = 1 << 20
+
+
+class GatheredProducer:
+    """A producer that a gather takes from. The same object comes with all that it sent."""
+
+    __slots__ = ("__weakref__", "_consumer", "_key", "_take", "lost", "pid", "since")
+
+    def __init__(self, consumer: MessageConsumer | RecordConsumer) -> None:
+        """Note who produces; only a gather makes these."""
+        self._consumer = consumer
+        self._take: Any = consumer._borrow
+        self._key: Any = 0  # the timeout
+        if (dtype := getattr(consumer, "dtype", None)) is not None:
+            self._key = max(_TURN // dtype.itemsize, 1), 0
+        self.pid: int = consumer.peer_pid
+        """Of its process; 0 when it is in another PID namespace."""
+        self.since: float = time.time()
+        """When it came, in seconds of `time.time()`."""
+        self.lost: bool = False
+        """Whether it died or gave up. What it had sent by then has been taken."""
+
+    @property
+    def entries(self) -> int:
+        """How many messages or records of it have been taken, without those of the present step.
+
+        A message larger than half the ring counts once for each of its pieces.
+        """
+        return self._counters().entries
+
+    @property
+    def bytes(self) -> int:
+        """The bytes in these messages or records."""
+        return self._counters().bytes
+
+    def _counters(self) -> ConsumerCounters:
+        return self._consumer.stats().device.consumer
+
+    def __repr__(self) -> str:
+        return f"<ringbell.GatheredProducer {describe(self.pid)}{', lost' if self.lost else ''}>"
