@@ -340,7 +340,9 @@ def measure(rounds: int, messages: int, cpus: tuple[int, int]) -> list[Row]:
     rows = []
     for name, theirs in rates.items():
         target = LEAST_OVER_QUEUE if name == Queue.name else 1.0 if name == fastest else 0.0
-        row = compare("messages of 64 bytes, /s", name, list(zip(ours, theirs, strict=True)), target)
+        row = compare(
+            "messages of 64 bytes, /s", name, list(zip(ours, theirs, strict=True)), target
+        )
         rows.append(row if target else row._replace(target=None, reached=None))
     return rows
 

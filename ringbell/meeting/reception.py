@@ -159,9 +159,9 @@ class Reception(Closing):
                     return channel
             if listening.fileno() in ready and (channel := self._let_in(listening, host)):
                 return channel
+            self._forget_silent()
             if over:
                 raise TimeoutError(f"nobody connected to {self.path} within the timeout")
-            self._forget_silent()
 
     def _patience(self, guests: list[Guest], deadline: float | None) -> float | None:
         """Say how long to wait: until the deadline, or until the time of a guest is over."""

@@ -189,6 +189,7 @@ class Gather(Closing, Generic[_Entries]):
             os.eventfd_write(self._nudge.fileno(), 1)
         for consumer in list(self._producers):
             end(consumer)
+        self._producers.clear()
         # The thread that is inside of the waiter closes it then. In a forked child it is closed.
         with suppress(RuntimeError, ChannelClosed):
             self._close_waiter()
