@@ -110,8 +110,8 @@ def test_a_table_of_arrow_goes_through():
 
 def test_many_producers_are_gathered():
     workers = [block('import os\n\nwith ringbell.produce("logs")')] * 2
-    assert run_both(*workers, block("lines = {}")) == "[1000, 1000]\n"
-    assert run_both(block("lines = {}"), *workers) == "", "whoever starts first"
+    assert run_both(*workers, block("import collections\n\nlines")) == "[1000, 1000]\n"
+    assert run_both(block("import collections\n\nlines"), *workers) == "", "whoever starts first"
 
 
 def test_gathered_producers_are_told_of_when_they_have_gone():

@@ -21,9 +21,9 @@ class Many:
 
     def __init__(self, name: str, wanted: np.dtype[Any] | None, cpu: int | None) -> None:
         """Take the name; `wanted` is the dtype of the records, or None for what comes first."""
-        self.came = 0
+        self.came: int = 0
         """How many producers have come."""
-        self.octets = 0
+        self.octets: int = 0
         """How many bytes have been written."""
         self.gather: Any = gather(name, wanted, cpu=cpu, arrived=self._count)
         self._first: list[Any] = []

@@ -37,7 +37,7 @@ class GatherMeeting(ConsumerMeeting):
     ) -> None:
         """Prepare to take streams of `wanted` records; None takes what the first one carries."""
         super().__init__(name, path, policy, timeout, _copy(wanted))
-        self._timeout_of_each = timeout
+        self._timeout_of_each: float | None = timeout
         self._messages = False
 
     @property
@@ -61,7 +61,7 @@ class GatherMeeting(ConsumerMeeting):
                     if channel := self._approach(control):
                         channels.append(channel)
                         self._decide()
-                        self.deadline = deadline_after(self._timeout_of_each)
+                        self.deadline: float | None = deadline_after(self._timeout_of_each)
                         continue
                 elif reception := self._listen():
                     return reception, channels
