@@ -165,6 +165,8 @@ class Gather(Closing, Generic[_Entries]):
             try:
                 for _ in range(steps):
                     yield producer, take[key]
+                    if self._lender is not producer:
+                        break  # `take`, or another loop, has begun another turn meanwhile
             except RingEmpty:
                 pass
             except (EndOfStream, PeerLost, CorruptRing, ChannelClosed) as error:
