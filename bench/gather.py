@@ -174,7 +174,7 @@ class Kickmsg(Library):
     """A topic with eight publishers. A full ring drops, so there is room for all messages."""
 
     name = "kickmsg"
-    share = 0.15
+    share = 0.25
 
     def _open(self, who: str) -> tuple[Any, Any]:
         load("kickmsg")

@@ -334,6 +334,30 @@ static PyObject *borrow_for_ever(PyObject *self)
 	return subscribe_borrow(self, Py_None);
 }
 
+/* Lends the next message if it has arrived whole, and one is lent now. Otherwise it ends the
+ * caller's loop, without an exception: `borrow` says why there is none. If none is lent now, the
+ * caller has begun to take from another ring. */
+static PyObject *borrow_arrived(PyObject *self)
+{
+	struct consumer *consumer = (struct consumer *)self;
+	rb_channel *core = consumer->end.core;
+	PyObject *view = NULL;
+
+	if (!end_enter(&consumer->end))
+		return NULL;
+	if (consumer->lent && consumer_end_loan(consumer) && !rb_peek(core, 0) &&
+	    !core->consumer.frame.flags)
+		view = lend_frame(consumer);
+	end_leave(&consumer->end);
+	return view;
+}
+
+static PyObject *arrived(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return iterator_new(self, borrow_arrived);
+}
+
 /* ---- the type ---- */
 
 static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -382,6 +406,7 @@ static PyMemberDef consumer_members[] = {
 
 static PyMethodDef consumer_methods[] = {
 	{"_give_back", give_back, METH_NOARGS, NULL},
+	{"_arrived", arrived, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

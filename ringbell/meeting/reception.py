@@ -116,7 +116,8 @@ class Reception(Closing):
 
     def silence_over(self) -> float | None:
         """Say when `receive` has to forget a silent guest, by the monotonic clock."""
-        return min((guest.over for guest in list(self._guests)), default=None)
+        guests = list(self._guests)
+        return min(guest.over for guest in guests) if guests else None
 
     def close(self) -> None:
         """Free the name, and drop all guests. Closing twice does nothing."""

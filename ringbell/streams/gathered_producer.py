@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ringbell.process import describe
+from ringbell.streams.messages import MessageConsumer
 
 if TYPE_CHECKING:
     from ringbell.stats import ConsumerCounters
-    from ringbell.streams.messages import MessageConsumer
     from ringbell.streams.record_consumer import RecordConsumer
 
 # A turn of records, in bytes: all that has arrived in a ring of the default size.
@@ -20,15 +20,18 @@ _TURN = 1 << 20
 class GatheredProducer:
     """A producer that a gather takes from. The same object comes with all that it sent."""
 
-    __slots__ = ("__weakref__", "_consumer", "_key", "_take", "lost", "pid", "since")
+    __slots__ = ("__weakref__", "_consumer", "_key", "_more", "_take", "lost", "pid", "since")
 
     def __init__(self, consumer: MessageConsumer | RecordConsumer) -> None:
         """Note who produces; only a gather makes these."""
         self._consumer = consumer
         self._take: Any = consumer._borrow
         self._key: Any = 0  # the timeout
-        if (dtype := getattr(consumer, "dtype", None)) is not None:
-            self._key = max(_TURN // dtype.itemsize, 1), 0
+        self._more: Any = None  # the messages that have arrived behind the one that is lent
+        if isinstance(consumer, MessageConsumer):
+            self._more = consumer._arrived()
+        else:
+            self._key = max(_TURN // consumer.dtype.itemsize, 1), 0
         self.pid: int = consumer.peer_pid
         """Of its process; 0 when it is in another PID namespace."""
         self.since: float = time.time()
