@@ -20,7 +20,16 @@ _TURN = 1 << 20
 class GatheredProducer:
     """A producer that a gather takes from. The same object comes with all that it sent."""
 
-    __slots__ = ("__weakref__", "_consumer", "_key", "_more", "_take", "lost", "pid", "since")
+    __slots__ = {  # noqa: RUF023  (what is shown comes first)
+        "pid": "Of its process; 0 when it is in another PID namespace.",
+        "since": "When it came, in seconds of `time.time()`.",
+        "lost": "Whether it died or gave up. What it had sent by then has been taken.",
+        "__weakref__": "",
+        "_consumer": "",
+        "_key": "",
+        "_more": "",
+        "_take": "",
+    }
 
     def __init__(self, consumer: MessageConsumer | RecordConsumer) -> None:
         """Note who produces; only a gather makes these."""
@@ -33,11 +42,8 @@ class GatheredProducer:
         else:
             self._key = max(_TURN // consumer.dtype.itemsize, 1), 0
         self.pid: int = consumer.peer_pid
-        """Of its process; 0 when it is in another PID namespace."""
         self.since: float = time.time()
-        """When it came, in seconds of `time.time()`."""
         self.lost: bool = False
-        """Whether it died or gave up. What it had sent by then has been taken."""
 
     @property
     def entries(self) -> int:
