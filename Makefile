@@ -72,6 +72,7 @@ bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp $(VENV)/peers.stamp
 	@$(BIN)/python bench/ratios.py
 	@$(BIN)/python bench/streams.py
 	@$(BIN)/python bench/many.py
+	@$(BIN)/python bench/gather.py
 	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
 
 figures: $(VENV)/ringbell.stamp $(VENV)/plot.stamp

@@ -52,8 +52,10 @@ from ringbell.policy import Moderation
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
 from ringbell.stats import ConsumerCounters, PollingCounters, ProducerCounters, SideStats, Stats
+from ringbell.streams.gather import Gather
+from ringbell.streams.gathered_producer import GatheredProducer
 from ringbell.streams.messages import MessageConsumer, MessageProducer
-from ringbell.streams.opening import consume, produce
+from ringbell.streams.opening import consume, gather, produce
 from ringbell.waiting import Waiter, wait
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ __all__ = [
     "Driver",
     "EndOfStream",
     "Frame",
+    "Gather",
+    "GatheredProducer",
     "LayoutMismatch",
     "Listener",
     "MessageConsumer",
@@ -99,6 +103,7 @@ __all__ = [
     "Waiter",
     "connect",
     "consume",
+    "gather",
     "launch",
     "listen",
     "pipeline",

@@ -641,3 +641,26 @@ def test_a_peer_without_a_number_is_called_what_it_is(pair):
     device.close()
     with pytest.raises(ringbell.EndOfStream, match="a process of another PID namespace"):
         driver.doorbell.send(b"x")
+
+
+def test_a_reason_is_heard_from_one_who_closed_before_it_heard_us():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.send(b"hello")
+        theirs.send(b"ringbell refused: no")
+        theirs.close()
+        ours.setblocking(False)
+        assert handshake.hear(Descriptors(ours)) == b"ringbell refused: no"
+        assert handshake.hear(Descriptors(ours)) == b""
+
+
+def test_a_silent_guest_is_forgotten_by_an_accept_that_does_not_wait(path, monkeypatch):
+    monkeypatch.setattr("ringbell.meeting.reception._FIRST_WORDS", 0.01)
+    with ringbell.listen(path) as listener, guest(path) as silent:
+        while listener._silence_over() is None:
+            with pytest.raises(TimeoutError):
+                listener.accept(timeout=0)
+        wait_until(lambda: time.monotonic() > listener._silence_over())
+        with pytest.raises(TimeoutError):
+            listener.accept(timeout=0)
+        assert b"said nothing" in silent.recv(1000)

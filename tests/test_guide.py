@@ -36,8 +36,8 @@ def within(line: str, text: str) -> str:
     return f"{line}\n{indent(text, '    ')}"
 
 
-def run_both(producer: str, consumer: str) -> str:
-    """Run both as two processes; return what the consumer printed."""
+def run_both(*codes: str) -> str:
+    """Run each in a process of its own, the consumer last; return what that one printed."""
     with tempfile.TemporaryDirectory(prefix="rb-") as folder:
         processes = [
             subprocess.Popen(
@@ -47,7 +47,7 @@ def run_both(producer: str, consumer: str) -> str:
                 text=True,
                 env=os.environ | {"XDG_RUNTIME_DIR": folder},
             )
-            for code in (producer, consumer)
+            for code in codes
         ]
         try:
             outputs = [process.communicate() for process in processes]
@@ -57,7 +57,7 @@ def run_both(producer: str, consumer: str) -> str:
                 process.communicate()
         for process, (_, messages) in zip(processes, outputs, strict=True):
             assert process.returncode == 0, messages
-        return outputs[1][0]
+        return outputs[-1][0]
 
 
 DTYPE = "import numpy as np\nimport ringbell\n\ntick = np.dtype(["
@@ -106,6 +106,17 @@ def test_a_table_of_arrow_goes_through():
     pytest.importorskip("pyarrow")
     printed = run_both(block("import os\n\nfiles ="), block('with ringbell.consume("files")'))
     assert printed == f"['name', 'bytes', 'changed'] {len(os.listdir(os.sep))}\n"
+
+
+def test_many_producers_are_gathered():
+    workers = [block('import os\n\nwith ringbell.produce("logs")')] * 2
+    assert run_both(*workers, block("import collections\n\nlines")) == "[1000, 1000]\n"
+    assert run_both(block("import collections\n\nlines"), *workers) == "", "whoever starts first"
+
+
+def test_gathered_producers_are_told_of_when_they_have_gone():
+    printed = run_both(WRITE_SOME, WRITE_SOME, block("import contextlib\n\ngone"))
+    assert re.fullmatch(r"\d+ 1.0\n\d+ 1.0\n\d+ 1 is done\n\d+ 1 is done\n", printed)
 
 
 def test_what_polling_decided_is_shown():

@@ -77,6 +77,8 @@ SHOWN = {
     "Device": "close doorbell interrupt stats take",
     "Driver": "call close doorbell in_flight interrupt map max_payload reap reserve stats submit",
     "Frame": "abandon length payload token",
+    "Gather": "close dtype path producers take",
+    "GatheredProducer": "bytes entries lost pid since",
     "Listener": "accept close fileno path",
     "MessageConsumer": "as_file borrow close fileno moderation peer_pid recv recv_many stats",
     "MessageProducer": "as_file check_consumer close coalesce max_payload peer_pid reserve send "

@@ -132,6 +132,19 @@ static PyObject *lend(struct consumer *consumer, PyObject *view, bool in_ring)
 	return Py_NewRef(view);
 }
 
+/* Ends the loan and takes nothing else: the next step of the caller takes from another ring. */
+static PyObject *give_back(PyObject *self, PyObject *unused)
+{
+	struct consumer *consumer = (struct consumer *)self;
+
+	(void)unused;
+	if (!end_enter(&consumer->end))
+		return NULL;
+	bool ended = consumer_end_loan(consumer);
+	end_leave(&consumer->end);
+	return ended ? Py_NewRef(Py_None) : NULL;
+}
+
 /* Lends the peeked message; it is skipped when the loan ends. */
 static PyObject *lend_frame(struct consumer *consumer)
 {
@@ -321,6 +334,30 @@ static PyObject *borrow_for_ever(PyObject *self)
 	return subscribe_borrow(self, Py_None);
 }
 
+/* Lends the next message if it has arrived whole, and one is lent now. Otherwise it ends the
+ * caller's loop, without an exception: `borrow` says why there is none. If none is lent now, the
+ * caller has begun to take from another ring. */
+static PyObject *borrow_arrived(PyObject *self)
+{
+	struct consumer *consumer = (struct consumer *)self;
+	rb_channel *core = consumer->end.core;
+	PyObject *view = NULL;
+
+	if (!end_enter(&consumer->end))
+		return NULL;
+	if (consumer->lent && consumer_end_loan(consumer) && !rb_peek(core, 0) &&
+	    !core->consumer.frame.flags)
+		view = lend_frame(consumer);
+	end_leave(&consumer->end);
+	return view;
+}
+
+static PyObject *arrived(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return iterator_new(self, borrow_arrived);
+}
+
 /* ---- the type ---- */
 
 static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -367,11 +404,18 @@ static PyMemberDef consumer_members[] = {
 	{NULL, 0, 0, 0, NULL},
 };
 
+static PyMethodDef consumer_methods[] = {
+	{"_give_back", give_back, METH_NOARGS, NULL},
+	{"_arrived", arrived, METH_NOARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot consumer_slots[] = {
 	{Py_tp_doc, "The consuming end of a message ring."},
 	{Py_tp_new, consumer_new},
 	{Py_tp_dealloc, consumer_dealloc},
 	{Py_tp_members, consumer_members},
+	{Py_tp_methods, consumer_methods},
 	{Py_tp_iter, consumer_iter},
 	{0, NULL},
 };

@@ -319,7 +319,7 @@ static PyObject *iterator_next(PyObject *self)
 	struct iterator *iterator = (struct iterator *)self;
 	PyObject *taken = iterator->take(iterator->end);
 
-	if (!taken && is_end_of_stream())
+	if (!taken && PyErr_Occurred() && is_end_of_stream())
 		PyErr_Clear();
 	return taken;
 }

@@ -26,6 +26,34 @@ static bool end_step(struct record_consumer *consumer)
 	return none != NULL;
 }
 
+/* Releases what was lent before. */
+static int release(struct record_consumer *consumer)
+{
+	rb_channel *core = consumer->end.core;
+	int status = consumer->lent ? rb_return(core, consumer->lent) : 0;
+
+	consumer->lent = 0;
+	rb_lend(core, 0);
+	return status;
+}
+
+/* Ends the step and takes nothing else: the next step of the caller takes from another ring. */
+static PyObject *give_back(PyObject *self, PyObject *unused)
+{
+	struct record_consumer *consumer = (struct record_consumer *)self;
+	PyObject *result = NULL;
+
+	(void)unused;
+	if (!end_enter(&consumer->end))
+		return NULL;
+	if (end_step(consumer)) {
+		int status = release(consumer);
+		result = status ? end_fail(&consumer->end, status) : Py_NewRef(Py_None);
+	}
+	end_leave(&consumer->end);
+	return result;
+}
+
 /* Releases what was lent before, then waits for records; returns how many lie there, or -1 with an
  * exception. They stay in the ring until they are released. */
 static int64_t await_records(struct record_consumer *consumer, uint64_t most,
@@ -35,9 +63,7 @@ static int64_t await_records(struct record_consumer *consumer, uint64_t most,
 
 	if (!end_step(consumer))
 		return -1;
-	int64_t status = consumer->lent ? rb_return(core, consumer->lent) : 0;
-	consumer->lent = 0;
-	rb_lend(core, 0);
+	int64_t status = release(consumer);
 	if (!status)
 		status = rb_borrow(core, most, 0);
 	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
@@ -208,11 +234,17 @@ static PyGetSetDef record_consumer_attributes[] = {
 	{NULL, NULL, NULL, NULL, NULL},
 };
 
+static PyMethodDef record_consumer_methods[] = {
+	{"_give_back", give_back, METH_NOARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot record_consumer_slots[] = {
 	{Py_tp_doc, "The consuming end of a record ring."},
 	{Py_tp_new, record_consumer_new},
 	{Py_tp_dealloc, record_consumer_dealloc},
 	{Py_tp_members, record_consumer_members},
+	{Py_tp_methods, record_consumer_methods},
 	{Py_tp_getset, record_consumer_attributes},
 	{Py_tp_iter, record_consumer_iter},
 	{0, NULL},

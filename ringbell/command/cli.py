@@ -31,6 +31,7 @@ from ringbell.command.shown import (
     live_line,
     print_figures,
     print_note,
+    print_sum,
     say,
     shown_errors,
     shown_warnings,
@@ -220,6 +221,9 @@ def run_consume(
     cpu: options.Cpu = None,
     timeout: options.Timeout = None,
     stats: options.Stats = False,
+    many: Annotated[
+        bool, typer.Option("--many", help="Keep the name, and take from all who produce.")
+    ] = False,
 ) -> None:
     """Write what `ringbell produce NAME` sends to a file, or to the standard output.
 
@@ -227,7 +231,8 @@ def run_consume(
     `ringbell consume x > raw`, or into a FILE.npy as an array. With --dtype a stream of anything
     else is refused.
 
-    Exits with 1 when the producer gives up or dies before the stream ends.
+    Exits with 1 when the producer gives up or dies before the stream ends. With --many it goes on
+    until Ctrl-C or SIGTERM, and a line says who died; what each sends comes in order and whole.
     """
     _end_tidily()
     with shown_errors():
@@ -239,6 +244,9 @@ def run_consume(
         target = STANDARD if file is None else options.read_path("FILE", file)
         check_target(target)
         standard.check_output(target)
+        if many:
+            _consume_many(name, wanted, target, file is not None, stats, **how)
+            return
         stream: MessageConsumer | RecordConsumer
         stream = consume_stream(name, wanted, **how)
         begin = time.monotonic()
@@ -247,6 +255,34 @@ def run_consume(
             consume_into(stream, target, advance, may_be_binary=file is not None)
         if stats:
             print_figures(stream.stats().device.consumer, time.monotonic() - begin)
+
+
+def _consume_many(
+    name: str,
+    wanted: np.dtype[Any] | None,
+    target: Path,
+    may_be_binary: bool,
+    stats: bool,
+    cpu: int | None,
+    timeout: float | None,
+) -> None:
+    """Write what all producers send, until a signal."""
+    from ringbell.command.many import Many
+
+    many = Many(name, wanted, cpu)
+    with many.gather, stream_bar("from", name, None, standard.is_read(target)) as advance:
+        many.begin(timeout)
+        begin = time.monotonic()
+
+        def count(octets: int) -> None:
+            many.octets += octets
+            advance(octets)
+
+        try:
+            consume_into(many, target, count, may_be_binary)
+        finally:
+            if stats:
+                print_sum(many.octets, many.came, time.monotonic() - begin)
 
 
 def _records_of(dtype: str) -> np.dtype[Any]:

@@ -22,8 +22,11 @@ from ringbell.streams.messages import MessageConsumer, MessageProducer
 if TYPE_CHECKING:
     import numpy as np
 
+    from ringbell.command.many import Many
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
+
+    Source = MessageConsumer | RecordConsumer | Many
 
 Advance = Callable[[int], None]
 
@@ -159,9 +162,14 @@ def check_target(file: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
 
 
-def _check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> None:
+def _dtype_from(source: Source) -> np.dtype[Any] | None:
+    """Give the dtype of the records that come; None for messages."""
+    return None if isinstance(source, MessageConsumer) else source.dtype
+
+
+def _check_format(source: Source, file: Path) -> None:
     """Refuse a name that does not fit what the stream carries, before anything is taken."""
-    records = not isinstance(consumer, MessageConsumer)
+    records = _dtype_from(source) is not None
     if is_array_file(file) and not records:
         raise ValueError(
             f"the stream carries bytes and no records, so {file} would be no array file; send the "
@@ -180,7 +188,7 @@ def _check_format(consumer: MessageConsumer | RecordConsumer, file: Path) -> Non
 
 
 def consume_into(
-    consumer: MessageConsumer | RecordConsumer,
+    source: Source,
     file: Path,
     advance: Advance,
     may_be_binary: bool = True,
@@ -190,26 +198,24 @@ def consume_into(
     Raises ValueError, and takes nothing, when the file cannot be what its name says. Raises
     ValueError before it would write binary data to a terminal, unless `may_be_binary`.
     """
-    _check_format(consumer, file)
+    _check_format(source, file)
     if file == STANDARD:
         if not may_be_binary and os.isatty(_STANDARD_OUTPUT):
-            _write_text(consumer, advance)
+            _write_text(source, advance)
         else:
-            write_all(consumer, _STANDARD_OUTPUT, file, advance)
-    elif is_array_file(file) and not isinstance(consumer, MessageConsumer):
+            write_all(source, _STANDARD_OUTPUT, file, advance)
+    elif is_array_file(file) and (dtype := _dtype_from(source)) is not None:
         from ringbell.command import record_files
 
-        record_files.write_array(consumer, file, advance)
+        record_files.write_array(source, dtype, file, advance)
     else:
         with file.open("wb", buffering=0) as target:
-            write_all(consumer, target.fileno(), file, advance)
+            write_all(source, target.fileno(), file, advance)
 
 
-def write_all(
-    consumer: MessageConsumer | RecordConsumer, target: int, file: Path, advance: Advance
-) -> None:
+def write_all(source: Source, target: int, file: Path, advance: Advance) -> None:
     """Write the bytes of all that comes. An OSError names the file."""
-    for entries in consumer:
+    for entries in source:
         octets = memoryview(ffi.buffer(ffi.from_buffer(entries)))
         _write(target, file, octets)
         advance(len(octets))
@@ -226,12 +232,13 @@ def _write(target: int, file: Path, octets: memoryview) -> None:
                 select.select([], [target], [])
 
 
-def _write_text(consumer: MessageConsumer | RecordConsumer, advance: Advance) -> None:
+def _write_text(source: Source, advance: Advance) -> None:
     """Write text to a terminal; refuse bytes with a NUL, which no text has."""
     binary = "would go to a terminal; name a FILE, or - to see them all the same"
-    if not isinstance(consumer, MessageConsumer):
-        raise ValueError(f"records of {consumer.dtype} {binary}")
-    for payload in consumer:
+    if (dtype := _dtype_from(source)) is not None:
+        raise ValueError(f"records of {dtype} {binary}")
+    payload: Any  # no array, as there is no dtype
+    for payload in source:
         if b"\0" in bytes(payload):
             raise ValueError(f"bytes that are no text {binary}")
         _write(_STANDARD_OUTPUT, STANDARD, payload)

@@ -7,7 +7,7 @@ import ast
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from ringbell.command.files import (
     write_all,
 )
 from ringbell.streams.dtypes import record_dtype
-from ringbell.streams.record_consumer import RecordConsumer
 from ringbell.streams.record_producer import RecordProducer
+
+if TYPE_CHECKING:
+    from ringbell.command.files import Source
 
 
 def parse_dtype(text: str) -> np.dtype[Any]:
@@ -142,26 +144,26 @@ def send_array(producer: RecordProducer, file: Path, advance: Advance) -> None:
         advance(part.nbytes)
 
 
-def write_array(consumer: RecordConsumer, file: Path, advance: Advance) -> None:
+def write_array(source: Source, dtype: np.dtype[Any], file: Path, advance: Advance) -> None:
     """Write a `.npy` file, whose header gets the number of rows at the end."""
     rows = 0
 
     def count(octets: int) -> None:
         nonlocal rows
-        rows += octets // consumer.dtype.itemsize
+        rows += octets // dtype.itemsize
         advance(octets)
 
-    header = npy_header(consumer.dtype, 0)
-    if not says(header, consumer.dtype):
+    header = npy_header(dtype, 0)
+    if not says(header, dtype):
         raise ValueError(
-            f"an array file cannot describe records of {consumer.dtype}; name a file without "
+            f"an array file cannot describe records of {dtype}; name a file without "
             ".npy, which gets them raw"
         )
     with file.open("wb", buffering=0) as target:
         size = target.write(header)
         try:
-            write_all(consumer, target.fileno(), file, count)
+            write_all(source, target.fileno(), file, count)
         finally:  # the file is a valid one, whatever ended the stream
-            header = npy_header(consumer.dtype, rows)
+            header = npy_header(dtype, rows)
             assert len(header) == size, "NumPy leaves room for the number of rows"
             os.pwrite(target.fileno(), header, 0)

@@ -139,6 +139,14 @@ def print_figures(end: ProducerCounters | ConsumerCounters, seconds: float) -> N
     )
 
 
+def print_sum(octets: int, producers: int, seconds: float) -> None:
+    """Print what came from many producers."""
+    print_note(
+        f"{octets:,} bytes of {producers:,} producers, {seconds:.3f} s, "
+        f"{octets / 1e6 / max(seconds, 1e-9):,.1f} MB/s"
+    )
+
+
 def bar(title: str, total: int, quiet: bool) -> contextlib.AbstractContextManager[Advance]:
     """Show the progress of some work, on a terminal."""
     if quiet or not _can_draw():

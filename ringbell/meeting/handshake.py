@@ -151,6 +151,9 @@ def hear(owned: Descriptors) -> bytes | None:
     except IndexError:  # another thread may have taken the last one
         ears = _Ears()
     length = lib.rb_socket_receive(owned.control.fileno(), *ears.arguments)
+    if length == -errno.ECONNRESET:
+        # It closed before it took what this side had said. What it said itself comes after that.
+        length = lib.rb_socket_receive(owned.control.fileno(), *ears.arguments)
     if length > 0:
         owned.wake_fds += ears.room[: ears.came[0]]
         text = bytes(ffi.buffer(ears.text, length))

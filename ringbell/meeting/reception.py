@@ -116,7 +116,8 @@ class Reception(Closing):
 
     def silence_over(self) -> float | None:
         """Say when `receive` has to forget a silent guest, by the monotonic clock."""
-        return min((guest.over for guest in list(self._guests)), default=None)
+        guests = list(self._guests)
+        return min(guest.over for guest in guests) if guests else None
 
     def close(self) -> None:
         """Free the name, and drop all guests. Closing twice does nothing."""
@@ -159,9 +160,9 @@ class Reception(Closing):
                     return channel
             if listening.fileno() in ready and (channel := self._let_in(listening, host)):
                 return channel
+            self._forget_silent()
             if over:
                 raise TimeoutError(f"nobody connected to {self.path} within the timeout")
-            self._forget_silent()
 
     def _patience(self, guests: list[Guest], deadline: float | None) -> float | None:
         """Say how long to wait: until the deadline, or until the time of a guest is over."""
@@ -293,7 +294,9 @@ class Reception(Closing):
         level = logging.DEBUG
         if text not in self._texts and len(self._texts) < _MOST_TEXTS:
             self._texts.add(text)
-            level = logging.WARNING
+            # One with the role of this side is told by its own error, or waits behind this one.
+            same = isinstance(error, handshake.SameRole)
+            level = logging.INFO if same else logging.WARNING
         _log.log(level, "refused a guest at %s: %s", self.path, text)
 
     def _make_room(self, error: OSError) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _PAUSE = 0.001  # seconds
+_LONGEST_PAUSE = 0.05
 _log = logging.getLogger("ringbell")
 
 
@@ -49,6 +50,7 @@ class Meeting:
         self._path = path
         self._reception: Reception | None = None
         self._what_happens = "waited on"  # at the path
+        self._pause = _PAUSE
 
     def find_partner(self) -> Channel:
         """Find the other side, and open the channel with it.
@@ -62,13 +64,13 @@ class Meeting:
                 if channel := self._look_once():
                     return channel
         except TimeoutError:
-            raise TimeoutError(
-                f"{self.nobody} {self._name!r} within the timeout ({self._what_happens} "
-                f"{self._path}{hint_about(self._path)})"
-            ) from None
+            raise self._timeout() from None
 
-    def approach(self, owned: Descriptors) -> Channel:
-        """Open the channel with the process that this side has connected to."""
+    def approach(self, owned: Descriptors) -> Channel | None:
+        """Open the channel with the process that this side has connected to.
+
+        Gives None when that one is no partner now, and this side should look again.
+        """
         raise NotImplementedError
 
     def meet(self, guest: Guest) -> Channel | None:
@@ -84,6 +86,13 @@ class Meeting:
         assert self._reception is not None, "somebody has connected"
         self._reception.stop_listening()
 
+    def _timeout(self) -> OSError:
+        """Make the error for a partner that did not come in time."""
+        return TimeoutError(
+            f"{self.nobody} {self._name!r} within the timeout ({self._what_happens} "
+            f"{self._path}{hint_about(self._path)})"
+        )
+
     def _look_once(self) -> Channel | None:
         """Connect if somebody listens, or else listen; None when that found no partner."""
         if control := self._connect():
@@ -93,10 +102,15 @@ class Meeting:
                 self._reception = reception
                 self._say_what_is_waited_for()
                 return reception.receive(self, self.deadline)
-        if seconds_left(self.deadline) == 0:
-            raise TimeoutError
-        time.sleep(_PAUSE)
+        self._rest()
         return None
+
+    def _rest(self) -> None:
+        """Pause before the next look; raises TimeoutError when the time is over."""
+        left = seconds_left(self.deadline)
+        if left == 0:
+            raise TimeoutError
+        time.sleep(self._pause if left is None else min(self._pause, left))
 
     def _connect(self) -> Descriptor | None:
         try:
@@ -144,7 +158,12 @@ class Meeting:
 
 
 class ProducerMeeting(Meeting):
-    """A producer looks for its consumer, and hands the memory to it."""
+    """A producer looks for its consumer, and hands the memory to it.
+
+    Where another producer waits already, this one waits behind it: a consumer that gathers takes
+    both, and otherwise the next consumer takes this one. No event says that the name is free, so it
+    looks now and then.
+    """
 
     role: handshake.Role = "producer"
     nobody = "nobody consumed"
@@ -161,10 +180,39 @@ class ProducerMeeting(Meeting):
         super().__init__(name, path, policy, timeout)
         self._made = made
         self._offered = Descriptors(Descriptor())  # the descriptors that kick
+        self._ahead: OSError | None = None  # why this producer waits behind another one
+        self._there: tuple[int, int] | None = None  # the socket of that one
 
-    def approach(self, owned: Descriptors) -> Channel:
-        """Hand the memory to a consumer that listens."""
-        return handshake.offer(owned, self.role, self._made, self.policy, self.deadline, self._path)
+    def approach(self, owned: Descriptors) -> Channel | None:
+        """Hand the memory to a consumer that listens; None when a producer listens there."""
+        try:
+            return handshake.offer(
+                owned, self.role, self._made, self.policy, self.deadline, self._path
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not self._waits:
+                raise
+            _log.info("another producer waits on %s already; waiting behind it", self._path)
+            self._ahead = error
+            return None
+
+    def _connect(self) -> Descriptor | None:
+        """Connect, unless the producer listens there that this one waits behind."""
+        there = _socket_at(self._path)
+        if self._ahead and there == self._there:
+            self._pause = min(self._pause * 1.5, _LONGEST_PAUSE)
+            return None
+        self._there, self._ahead, self._pause = there, None, _PAUSE
+        return super()._connect()
+
+    def _listen(self) -> Reception | None:
+        reception = super()._listen()
+        if reception:
+            self._ahead = None
+        return reception
+
+    def _timeout(self) -> OSError:
+        return self._ahead or super()._timeout()
 
     def meet(self, guest: Guest) -> None:
         """Offer the memory to a guest; the first consumer that takes it gets it."""
@@ -190,6 +238,15 @@ class ProducerMeeting(Meeting):
             channel.close(goodbye=False)
             raise
         return channel
+
+
+def _socket_at(path: Path) -> tuple[int, int] | None:
+    """Identify the socket at a path; None when there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns
 
 
 def _check_consumer(text: bytes) -> None:
@@ -223,7 +280,7 @@ class ConsumerMeeting(Meeting):
         self.found: np.dtype[Any] | None = None
         """The dtype of the records of the stream, once it is there; None for messages."""
 
-    def approach(self, owned: Descriptors) -> Channel:
+    def approach(self, owned: Descriptors) -> Channel | None:
         """Take the memory that a producer offers, once the producer has said that it is ours."""
         handshake.peer_of(owned.control)
         handshake.say_hello(owned.control, self.role)

@@ -11,15 +11,19 @@ from ringbell.meeting import segment
 from ringbell.meeting.address import prepare_folder, socket_path
 from ringbell.pinning import pin
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+from ringbell.streams.consuming import consume_channel
+from ringbell.streams.gather import Gather
+from ringbell.streams.gather_meeting import GatherMeeting
 from ringbell.streams.meeting import ConsumerMeeting, ProducerMeeting
 from ringbell.streams.messages import MessageConsumer, MessageProducer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-    from numpy.typing import DTypeLike
+    from numpy.typing import DTypeLike, NDArray
 
+    from ringbell.streams.gathered_producer import GatheredProducer
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
         def _borrow(self) -> Any: ...  # noqa: ANN401
         def borrow(self, *args: Any, **options: Any) -> Any: ...  # noqa: ANN401
         def __iter__(self) -> Iterator[Any]: ...
+
+
+GATHER_SECONDS = 10.0
+"""How long `gather` waits by default for a producer that has the name."""
 
 
 @overload
@@ -80,17 +88,18 @@ def produce(
     Without a `dtype` the stream carries messages. With one it carries records of that dtype, which
     go in and out as NumPy arrays. The dtype may be structured, nested and have sub-arrays, but no
     objects. Either side may start first: it waits `timeout` seconds for the other, None for ever.
-    Once the two have met, the name is free for the next two.
+    If other producers wait under this name, this one waits behind them. Once the two have met, the
+    name is free for the next two; a consumer that called `gather` keeps it, and takes all.
 
     Makes the shared memory: a ring of `ring_size` bytes, a power of two. The number of records in
     the ring is a power of two, as many as fit; and they fill whole pages, so a ring of records with
     an odd number of bytes holds at least 4,096. The other options are those of `connect`.
 
     Raises TimeoutError when no consumer came in time; LayoutMismatch when the consumer wants
-    something else; OSError (EADDRINUSE) when another producer waits under this name, (ENOSPC) when
-    there is too little memory, (EMFILE, ENFILE) when there is no file descriptor left; TypeError or
-    ValueError for a dtype that cannot lie in shared memory and for bad options. Warns (UserWarning)
-    when the ring has room for one record only.
+    something else; OSError (EADDRINUSE) when another producer waited under this name all the time,
+    (ENOSPC) when there is too little memory, (EMFILE, ENFILE) when there is no file descriptor
+    left; TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options.
+    Warns (UserWarning) when the ring has room for one record only.
     """
     policy = Policy(polling, max_poll, max_share, kick)
     path = socket_path(name)
@@ -200,12 +209,80 @@ def consume(
     pin(cpu)
     meeting = ConsumerMeeting(name, path, policy, timeout, wanted)
     channel = meeting.find_partner()
-    if meeting.found is None:
-        return MessageConsumer(channel)
-    try:
-        from ringbell.streams.record_consumer import RecordConsumer
+    return consume_channel(channel, meeting.found, checked)
 
-        return RecordConsumer(channel, meeting.found, checked)
-    except BaseException:
-        channel.close()
-        raise
+
+@overload
+def gather(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    timeout: float | None = ...,
+    arrived: Callable[[GatheredProducer], object] | None = ...,
+    left: Callable[[GatheredProducer], object] | None = ...,
+    cpu: int | None = ...,
+    polling: Polling = ...,
+    max_poll: float = ...,
+    moderation: Moderation | None = ...,
+    checked: bool = ...,
+    max_message: int | None = ...,
+) -> Gather[Any]: ...
+@overload
+def gather(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike,
+    *,
+    timeout: float | None = ...,
+    arrived: Callable[[GatheredProducer], object] | None = ...,
+    left: Callable[[GatheredProducer], object] | None = ...,
+    cpu: int | None = ...,
+    polling: Polling = ...,
+    max_poll: float = ...,
+    moderation: Moderation | None = ...,
+    checked: bool = ...,
+    max_message: int | None = ...,
+) -> Gather[NDArray[Any]]: ...
+def gather(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike | None = None,
+    *,
+    timeout: float | None = GATHER_SECONDS,
+    arrived: Callable[[GatheredProducer], object] | None = None,
+    left: Callable[[GatheredProducer], object] | None = None,
+    cpu: int | None = None,
+    polling: Polling = "adaptive",
+    max_poll: float = MAX_POLL,
+    moderation: Moderation | None = None,
+    checked: bool = False,
+    max_message: int | None = None,
+) -> Gather[Any]:
+    """Take the streams of all processes that produce under `name`, who come and go.
+
+    `with ringbell.gather("logs") as logs: for producer, rows in logs: ...`; with messages it is
+    `for producer, payload in logs`. Keeps the name until it is closed. Does not wait for producers:
+    the loop does, and lets them in. The producers call `produce`, and may start before or after
+    this. All carry messages, or records of one dtype: `dtype`, or what the first of them carries.
+    A producer with anything else gets LayoutMismatch, the log a warning, and the gather goes on.
+
+    Calls `arrived` with each producer that has come, and `left` when it has gone and all that it
+    sent has been taken. If it died or gave up, `producer.lost` is true by then, and the log gets a
+    warning; nobody else notices. An exception of these two comes out of the loop.
+
+    `timeout`: a producer that started first has the name. This is how many seconds it may take to
+    answer; None is for ever. The other options are those of `consume`.
+
+    Raises OSError (EADDRINUSE) when another consumer has the name; TimeoutError when a producer has
+    it and does not answer, for instance because it has been stopped; LayoutMismatch when no
+    producer has it, or one of another version; OSError (EMFILE, ENFILE) when there is no file
+    descriptor left; TypeError or ValueError for a bad `dtype` and for bad options.
+    """
+    policy = Policy(polling, max_poll, moderation=moderation, max_message=max_message)
+    path = socket_path(name)
+    wanted = None
+    if dtype is not None:
+        from ringbell.streams import dtypes
+
+        wanted = dtypes.record_dtype(dtype)
+    prepare_folder(path)
+    pin(cpu)
+    return Gather(GatherMeeting(name, path, policy, timeout, wanted), checked, arrived, left)
