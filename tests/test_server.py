@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -185,6 +186,21 @@ def test_one_driver_is_answered_while_others_are_idle_and_asleep(start, path, dr
     time.sleep(0.3)
     assert cpu_time(device.pid) - before < 0.05
     for driver in idle:
+        assert driver.call(b"y") == b"Y"
+
+
+def test_a_guest_that_says_nothing_is_forgotten_and_costs_no_cpu(start, path):
+    device = start("serve", handler="upper")
+    with (
+        ringbell.connect(path) as driver,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as guest,
+    ):
+        assert driver.call(b"x") == b"X"
+        before = cpu_time(device.pid)
+        guest.connect(os.fspath(path))
+        assert b"said nothing for too long" in guest.recv(1000)
+        time.sleep(0.2)
+        assert cpu_time(device.pid) - before < 0.1
         assert driver.call(b"y") == b"Y"
 
 

@@ -127,7 +127,10 @@ class Service(Closing):
         while not self._stops or self._closed:
             if self._closed:
                 raise ChannelClosed("this server has been closed; make another one")
-            for member in self._waiter.wait(self._patience()):
+            ready = self._waiter.wait(self._patience())
+            if not ready:
+                self._let_in()  # a guest has been silent for too long, and has to go
+            for member in ready:
                 if isinstance(member, Device):
                     self._serve(self._drivers[member])
                 elif member is self._listener:
