@@ -24,7 +24,7 @@ class Answers(Iterator[bytes]):
     the next answer. After any other exception it is at its end. For one thread at a time.
     """
 
-    __slots__ = ("_jobs",)
+    __slots__ = ("_broken", "_jobs")
 
     def __init__(
         self,
@@ -38,14 +38,28 @@ class Answers(Iterator[bytes]):
         """Prepare to have `payloads` answered; at most `window` of them are out at any time."""
         deadline_after(timeout)  # raises if it is wrong
         source = iter(payloads)
+        # Whether an exception, such as Ctrl-C, left a step, which may have lost an answer.
+        self._broken: bool = False
         order = _InOrder() if ordered else _AsTheyCome()
         self._jobs: Generator[Job | None] = _jobs(order, crew, source, window, timeout)
 
     def __next__(self) -> bytes:
+        if self._broken:
+            self._jobs.close()
+        self._broken = True
         job = next(self._jobs)
         if job is None:
-            raise RingEmpty("no answer came within the timeout; the next step waits again")
-        return job.result()
+            error: Exception = RingEmpty("no answer came within the timeout; take the next again")
+        elif job.error:
+            error = job.error
+        else:
+            assert job.completion is not None, "it has been answered"
+            answer = job.completion.payload
+            # No call from here on, so no signal handler can raise before the caller has this.
+            self._broken = False
+            return answer
+        self._broken = False
+        raise error
 
     def close(self) -> None:
         """Send nothing more, and drop the answers that are still to come."""

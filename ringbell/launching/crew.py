@@ -123,9 +123,9 @@ class Crew:
         """Wait until everything has been answered and the workers have ended."""
         if self._forked:
             return
-        self._closing = True
-        self._wake()
         try:
+            self._closing = True
+            self._wake()
             self._join(None)
         except BaseException:
             self.stop()
@@ -154,9 +154,10 @@ class Crew:
         return not self._thread.is_alive() or threading.current_thread() is self._thread
 
     def _wake(self) -> None:
-        self._nudged = True
-        if (descriptor := self._nudge.fileno()) >= 0:
-            os.eventfd_write(descriptor, 1)
+        if (bell := self._nudge.fileno()) >= 0:
+            # No call between these two: a signal handler that raises there would lose the nudge.
+            self._nudged = True
+            os.eventfd_write(bell, 1)
 
     def _refuse_all(self) -> None:
         """Fail what nobody will answer any more."""
@@ -251,9 +252,7 @@ class Crew:
         try:
             while True:
                 completion = reap[0]
-                job = flight.pop(completion.token)
-                job.completion = completion
-                job.owner.take(job)
+                flight.pop(completion.token).complete(completion)
                 found += 1
         except RingEmpty:
             if found:
@@ -330,7 +329,7 @@ class Crew:
         member.flight.clear()
         driver._give_up()
         self._part_from(member)
-        if self._plan.retry:
+        if self._plan.retry or self._stops:  # what is left at the stop is refused
             self._todo.extendleft(reversed(jobs))
         else:
             for job in jobs:

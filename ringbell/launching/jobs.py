@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ringbell.errors import RequestFailed
+
 if TYPE_CHECKING:
     from ringbell._ends import Completion, Payload
 
@@ -40,9 +42,13 @@ class Job:
         self.error = error
         self.owner.take(self)
 
-    def result(self) -> bytes:
-        """Give the answer, or raise why there is none."""
-        if self.error:
-            raise self.error
-        assert self.completion is not None, "the owner has it back"
-        return self.completion.result()
+    def complete(self, completion: Completion) -> None:
+        """Give it back to the owner with its completion."""
+        if completion.ok:
+            self.completion = completion
+        else:
+            try:
+                completion.result()
+            except RequestFailed as error:
+                self.error = error
+        self.owner.take(self)

@@ -30,11 +30,9 @@ class Promise:
         try:
             if not self.wanted:
                 return
-            try:
-                result = job.result()
-            except Exception as error:
-                self.future.set_exception(error)
+            if job.completion is None:
+                self.future.set_exception(job.error)
             else:
-                self.future.set_result(result)
+                self.future.set_result(job.completion.payload)
         except BaseException:  # such as SystemExit of a callback: it must not end the thread
             _log.exception("a callback of a future of the pool failed")
