@@ -68,7 +68,9 @@ class Crew:
         self._serving: list[Member] = []
         self._of: dict[object, Member] = {}
         self._waiter: Waiter[Driver | Connection | Descriptor] = Waiter(
-            polling=plan.policy["polling"], max_poll=plan.policy["max_poll"]
+            polling=plan.policy["polling"],
+            max_poll=plan.policy["max_poll"],
+            max_share=plan.policy["max_share"],
         )
         self._nudge = make("an eventfd", lib.rb_owned_eventfd)
         self._thread = threading.Thread(target=self._run, name="ringbell pool", daemon=True)
