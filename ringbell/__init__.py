@@ -13,6 +13,7 @@ with ringbell.consume("ticks") as ticks:                                     # p
     for rows in ticks: ...
 
 with ringbell.launch(handler) as driver: ...                                 # both in one script
+with ringbell.Pool(handler, workers=4) as pool: ...
 ringbell.pipeline(producer, consumer, dtype=tick)
 """
 
@@ -61,6 +62,7 @@ from ringbell.waiting import Waiter, wait
 if TYPE_CHECKING:
     from ringbell.launching.device import launch
     from ringbell.launching.pipeline import pipeline
+    from ringbell.launching.pool import Pool
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
@@ -86,6 +88,7 @@ __all__ = [
     "Moderation",
     "PeerLost",
     "PollingCounters",
+    "Pool",
     "Producer",
     "ProducerCounters",
     "RecordBlock",
@@ -117,6 +120,7 @@ __all__ = [
 _LOADED_LATER = {
     "launch": "launching.device",
     "pipeline": "launching.pipeline",
+    "Pool": "launching.pool",
     "RecordConsumer": "streams.record_consumer",
     "RecordProducer": "streams.record_producer",
 }

@@ -24,11 +24,33 @@ def upper(payload):
     return bytes(payload).upper()
 
 
+def meets(count, which, folder):
+    """Answer when as many processes have come as `count` says."""
+    Path(folder, which).touch()
+    while len(os.listdir(folder)) < int(count):
+        time.sleep(0.001)
+    return which.encode()
+
+
 def does(payload):
     """Do what the request says."""
+    if payload[:5] == b"echo ":
+        return bytes(payload[5:])
     what, _, argument = bytes(payload).decode().partition(" ")
     if what == "pid":
         return b"%d" % os.getpid()
+    if what == "meet":
+        return meets(*argument.split())
+    if what == "until":
+        Path(f"{argument}.begun").touch()
+        while not Path(argument).exists():
+            time.sleep(0.001)
+        return b""
+    if what == "once":
+        if Path(argument).exists():
+            return b"survived"
+        Path(argument).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     if what == "cpus":
         return repr(sorted(os.sched_getaffinity(0))).encode()
     if what == "log":

@@ -85,6 +85,7 @@ SHOWN = {
     "send_many stats",
     "Moderation": "delay entries",
     "PollingCounters": "budget_ns capped found grown missed shrunk time_ns",
+    "Pool": "close imap_unordered map pids submit",
     "Producer": "coalesce max_payload reserve send send_many",
     "ProducerCounters": "bytes entries kicks_late kicks_saved kicks_sent polling sleeps "
     "spurious_wakeups times_full wakeups",

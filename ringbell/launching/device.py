@@ -80,8 +80,11 @@ def launch(
     Policy(**policy)  # raises if they are wrong, before there is a process
     deadline = deadline_after(timeout)
     path, parcel = private_path("device"), Parcel("handler", handler)
-    with Worker("device", _serve, parcel, start_method, path=path, cpu=cpu, **policy) as device:
+    with Worker(
+        "device", serve_parent, parcel, start_method, path=path, cpu=cpu, **policy
+    ) as device:
         device.wait_until_ready(deadline)
+        device.hear_on()
         left = seconds_left(deadline)
         with connect(path, ring_size=ring_size, memory=memory, timeout=left, **policy) as driver:
             try:
@@ -95,7 +98,12 @@ def launch(
         _log.warning("%s", why)
 
 
-def _serve(inside: Inside, handler: Callable[..., Any], path: Path, **options: Any) -> None:  # noqa: ANN401
+def serve_parent(
+    inside: Inside,
+    handler: Callable[..., Any],
+    path: Path,
+    **options: Any,  # noqa: ANN401
+) -> None:
     """Serve one driver; in the new process."""
     check_handler(handler)
     with listen(path, **options) as listener:

@@ -179,15 +179,18 @@ class Worker(Closing):
         return error  # type: ignore[no-any-return]
 
     def wait_until_ready(self, deadline: float | None) -> None:
-        """Wait until its work begins. Raises what went wrong before that, and TimeoutError.
-
-        From then on a thread logs what the process logs. A forked process does that itself.
-        """
+        """Wait until its work begins. Raises what went wrong before that, and TimeoutError."""
         while not self.ready:
             if not self.reports.poll(seconds_left(deadline)):
                 raise TimeoutError(f"the {self.what}'s process was not ready within the timeout")
             self.hear()
             self.check()
+
+    def hear_on(self) -> None:
+        """Start a thread that hears all further reports, if the process sends its log records.
+
+        A forked process logs by itself.
+        """
         if self._forwards:
             hearing = threading.Thread(target=self._hear_all, name=self._process.name, daemon=True)
             hearing.start()
@@ -293,14 +296,26 @@ class Worker(Closing):
         """
         if self._is_forked() or self._exit_code() is not None or self._process.pid is None:
             return
-        self._stopped = True
         try:
-            self._process.terminate()
+            self.send_signal(signal.SIGTERM)
             self._wait_for_end(GRACE)
         finally:
             if self._exit_code() is None:
                 self._process.kill()
                 self._process.join()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send SIGTERM or SIGKILL, and wait for nothing; the end of the process is wanted then.
+
+        Does nothing if it has ended already.
+        """
+        if self._is_forked() or self._exit_code() is not None or self._process.pid is None:
+            return
+        self._stopped = True
+        if number == signal.SIGKILL:
+            self._process.kill()
+        else:
+            self._process.terminate()
 
     def leave_to_parent(self) -> None:
         """Leave the process to the one that started it; in a forked child."""
