@@ -6,14 +6,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import time
 from pathlib import Path
 
 from ringbell.calls.driver import Driver, drive
 from ringbell.calls.listener import Listener
 from ringbell.channel.descriptors import Descriptor, Descriptors
 from ringbell.deadlines import deadline_after, seconds_left
-from ringbell.meeting import handshake, segment
+from ringbell.meeting import handshake, segment, waits
 from ringbell.meeting.address import check_folder, hint_about, prepare_folder, socket_path
 from ringbell.meeting.control_socket import connect_socket
 from ringbell.pinning import pin
@@ -125,7 +124,7 @@ def _wait_for(path: Path, deadline: float | None) -> Descriptor:
         left = seconds_left(deadline)
         if left == 0:
             raise TimeoutError(f"nobody listened on {path} within the timeout{hint_about(path)}")
-        time.sleep(pause if left is None else min(pause, left))
+        waits.pause(pause if left is None else min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 

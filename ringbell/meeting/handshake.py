@@ -31,7 +31,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from ringbell import _ends
 from ringbell._ffi import ffi, lib
 from ringbell.channel.channel import Channel
 from ringbell.channel.descriptors import (
@@ -45,7 +44,7 @@ from ringbell.channel.descriptors import (
 )
 from ringbell.deadlines import seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
-from ringbell.meeting import segment
+from ringbell.meeting import segment, waits
 from ringbell.policy import Policy
 from ringbell.process import describe
 
@@ -195,7 +194,7 @@ def wait_to_hear(owned: Descriptors, deadline: float | None, path: Path | None =
         if left == 0:
             raise TimeoutError("the other side said nothing within the timeout")
         soon = left if told else _SOON if left is None else min(_SOON, left)
-        if not _ends.wait_readable([owned.control.fileno()], soon) and not told:
+        if not waits.wait_readable([owned.control.fileno()], soon) and not told:
             told = True
             who = describe(peer_of(owned.control))
             _log.info("waiting for an answer of %s, which listens on %s", who, path)

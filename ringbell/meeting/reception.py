@@ -14,14 +14,13 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from ringbell import _ends
 from ringbell._ffi import lib
 from ringbell.channel.channel import Channel
 from ringbell.channel.closing import Closing
 from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors, make, os_error
 from ringbell.deadlines import seconds_left
 from ringbell.errors import ChannelClosed, LayoutMismatch, PeerLost
-from ringbell.meeting import handshake
+from ringbell.meeting import handshake, waits
 from ringbell.meeting.control_socket import ListeningSocket
 
 _log = logging.getLogger("ringbell")
@@ -84,7 +83,7 @@ class Reception(Closing):
         try:
             self._spare = make("a spare descriptor", lib.rb_owned_spare)
             # A sleep makes descriptors the first time. They are made now, while there are some.
-            _ends.wait_readable([], 0)
+            waits.pause(0)
         except OSError as error:
             self.close()
             raise os_error(error.errno or errno.EIO, str(error)) from None
@@ -153,7 +152,7 @@ class Reception(Closing):
             guests = list(self._guests)
             fds = [guest.control.fileno() for guest in guests]
             ready = set(
-                _ends.wait_readable([listening.fileno(), *fds], self._patience(guests, deadline))
+                waits.wait_readable([listening.fileno(), *fds], self._patience(guests, deadline))
             )
             for guest, fd in zip(guests, fds, strict=True):
                 if fd in ready and self.listens and (channel := self._hear(guest, host)):
@@ -207,7 +206,7 @@ class Reception(Closing):
                 return control
             if -status in LACKING:
                 # The kernel says this even when nobody is there to be accepted.
-                if not _ends.wait_readable([listening.fileno()], 0):
+                if not waits.wait_readable([listening.fileno()], 0):
                     return None
                 error = os_error(-status, "")
                 if not self._make_room(handshake.lacking(host.role, error)):
@@ -314,4 +313,4 @@ def _closed_error() -> ChannelClosed:
 
 
 def _pause() -> None:
-    _ends.wait_readable([], _PAUSE)
+    waits.pause(_PAUSE)

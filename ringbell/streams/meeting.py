@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +13,7 @@ from ringbell.channel.channel import Channel
 from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
-from ringbell.meeting import handshake, segment
+from ringbell.meeting import handshake, segment, waits
 from ringbell.meeting.address import hint_about
 from ringbell.meeting.control_socket import connect_socket
 from ringbell.meeting.reception import Guest, Reception
@@ -110,7 +109,7 @@ class Meeting:
         left = seconds_left(self.deadline)
         if left == 0:
             raise TimeoutError
-        time.sleep(self._pause if left is None else min(self._pause, left))
+        waits.pause(self._pause if left is None else min(self._pause, left))
 
     def _connect(self) -> Descriptor | None:
         try:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""Rings in event loops: the functions of ringbell, awaitable, for asyncio, uvloop and trio.
+
+from ringbell import aio
+
+await aio.serve("sha256", handler)                         # process 1; a function or a coroutine
+
+async with aio.connect("sha256") as driver:                # process 2
+    digest = await driver.call(b"hello")                   # from many tasks at once
+
+async with aio.produce("ticks", dtype=tick) as ticks:      # process 1
+    await ticks.write(rows)
+
+async with aio.consume("ticks") as ticks:                  # process 2
+    async for rows in ticks: ...
+
+Each object belongs to the event loop in which it was opened.
+"""
+
+from ringbell.aio.consumer import MessageConsumer, RecordConsumer
+from ringbell.aio.device import Device, Request
+from ringbell.aio.driver import Driver
+from ringbell.aio.listener import Listener
+from ringbell.aio.opening import Opening, connect, consume, listen, produce
+from ringbell.aio.producer import MessageProducer, RecordProducer
+from ringbell.aio.serving import serve
+
+__all__ = [
+    "Device",
+    "Driver",
+    "Listener",
+    "MessageConsumer",
+    "MessageProducer",
+    "Opening",
+    "RecordConsumer",
+    "RecordProducer",
+    "Request",
+    "connect",
+    "consume",
+    "listen",
+    "produce",
+    "serve",
+]

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""The side that sends requests and takes the answers, for tasks."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ringbell._ffi import lib
+from ringbell.aio.room import Sending, sleep_for
+from ringbell.aio.side import Closing, OfLoop, no_room, nothing_came, poll
+from ringbell.errors import ChannelClosed, RingEmpty, RingFull
+
+if TYPE_CHECKING:
+    from ringbell._ends import Completion, Payload
+    from ringbell.aio.loop import Future
+    from ringbell.calls.driver import Driver as BlockingDriver
+    from ringbell.stats import Stats
+
+
+class Driver(Closing, OfLoop):
+    """Calls a device from many tasks at once; made by `connect`.
+
+    For the tasks of one event loop. An asynchronous context manager: the end of the block closes
+    the channel. If an exception leaves the block, the device gets PeerLost.
+    """
+
+    __slots__ = ("_driver", "_fd", "_polls", "_sending", "_waiting", "_watched")
+
+    def __init__(self, driver: BlockingDriver, polls: bool) -> None:
+        """Drive a channel that has been opened; users call `connect`."""
+        super().__init__()
+        self._driver = driver
+        self._fd = driver.interrupt.fileno()
+        self._polls = polls
+        self._watched = False
+        self._waiting: dict[int, Future[Completion]] = {}
+        longest = driver.max_payload // 2
+        self._sending = Sending(self._loop, self._sleep, longest, self._unwatch, self._look)
+
+    async def call(self, payload: Payload, timeout: float | None = None) -> bytes:
+        """Send one request and wait for its answer, at most `timeout` seconds in all.
+
+        Any number of tasks may call at once; other tasks run meanwhile. While the ring is full, the
+        task waits until there is room. A request of more than half the ring goes in pieces: until
+        all of it is sent, no other task gets an answer. When the task is cancelled, the device may
+        still do the request, and the answer is dropped when it comes.
+
+        Raises RequestFailed with the device's text when the device failed the request; RingFull or
+        RingEmpty when the time is over; EndOfStream or PeerLost when the device is gone; TypeError
+        when the payload is no buffer; ChannelClosed after close, also when another task closes
+        meanwhile; RuntimeError in another event loop.
+        """
+        self._check_loop()
+        if timeout is not None:
+            return await self._for(timeout, self._late, lambda: self._call(payload))
+        return await self._call(payload)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have no answer yet."""
+        return self._driver.in_flight
+
+    def stats(self) -> Stats:
+        """Read the four indices and the counters of both sides; also possible after close."""
+        return self._driver.stats()
+
+    def close(self) -> None:
+        """Say goodbye. Tasks that wait for an answer get ChannelClosed.
+
+        Never waits for the device: what has been sent stays in shared memory until it is taken, and
+        its answers are dropped. Closing twice does nothing.
+        """
+        self._unwatch()
+        self._driver.close()
+        self._fail(ChannelClosed("this side has closed the channel; open a new channel to go on"))
+
+    def _give_up(self) -> None:
+        self._unwatch()
+        self._driver._give_up()
+        self._fail(ChannelClosed("this side has given the channel up; open a new one to go on"))
+
+    def __repr__(self) -> str:
+        return repr(self._driver).replace("<ringbell.", "<ringbell.aio.", 1)
+
+    # ---- one call ----
+
+    async def _call(self, payload: Payload) -> bytes:
+        token = self._submit(payload) if self._sending.is_free else None
+        if token is None:
+            token = await self._sending.run(lambda patience: self._attempt(payload, patience), payload)
+        if self._polls and not self._waiting:
+            if poll(self._driver.interrupt, lib.RB_DATA) > 0:
+                with suppress(RingEmpty):
+                    completion = self._driver._reap[0]
+                    if completion.token == token:
+                        await self._give_way()
+                        return completion.result()
+        future: Future[Completion] = self._loop.future()
+        self._waiting[token] = future
+        self._watch()
+        try:
+            completion = await future
+        finally:
+            del self._waiting[token]
+        return completion.result()
+
+    def _submit(self, payload: Payload) -> int | None:
+        try:
+            return self._driver.submit(payload, 0)
+        except RingFull:
+            return None
+
+    def _attempt(self, payload: Payload, timeout: float | None) -> int:
+        while True:
+            try:
+                return self._driver.submit(payload, timeout)
+            except RingFull:
+                # Answers that have come wake nobody, so they are taken before a sleep.
+                if not self._take():
+                    raise
+
+    def _late(self) -> RingFull | RingEmpty:
+        return nothing_came() if self._sending.is_free else no_room()
+
+    def _sleep(self) -> None:
+        """Sleep until there is room or an answer, inside of both ends."""
+        want = lib.RB_SPACE | lib.RB_DATA
+        doorbell, interrupt = self._driver.doorbell, self._driver.interrupt
+        doorbell._guarded(interrupt._guarded, sleep_for, self._driver._channel, want)
+
+    # ---- answers ----
+
+    def _watch(self) -> None:
+        if not (self._watched or self._driver._channel.closed):
+            self._watched = True
+            self._loop.watch(self._fd, self._take)
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            self._loop.unwatch(self._fd)
+
+    def _look(self) -> None:
+        self._take()
+        if self._waiting:
+            self._watch()
+
+    def _take(self) -> int:
+        """Hand out the answers that have come; give how many there were."""
+        waiting, reap = self._waiting, self._driver._reap
+        count = 0
+        try:
+            while True:
+                completion = reap[0]
+                count += 1
+                future = waiting.get(completion.token)
+                # Nobody waits for the answer of a call that was cancelled.
+                if future is not None and not future.done():
+                    future.set_result(completion)
+        except RingEmpty:
+            return count
+        except Exception as error:  # nothing more will come
+            self._unwatch()
+            self._fail(error)
+            return count
+
+    def _fail(self, error: Exception) -> None:
+        """Tell all tasks that wait that no answer will come."""
+        for future in self._waiting.values():
+            if not future.done():
+                # One for each: tracebacks grow as an exception is raised again.
+                mine = type(error)(*error.args)
+                for note in getattr(error, "__notes__", ()):
+                    mine.add_note(note)
+                with suppress(RuntimeError):  # the loop has been closed
+                    future.set_exception(mine)

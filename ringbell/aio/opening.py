@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: MIT
+"""`connect`, `listen`, `produce` and `consume`, as the blocking ones, for tasks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from ringbell.aio.consumer import MessageConsumer, RecordConsumer
+from ringbell.aio.driver import Driver
+from ringbell.aio.listener import Listener
+from ringbell.aio.loop import running_loop
+from ringbell.aio.producer import MessageProducer, RecordProducer
+from ringbell.aio.side import Closing
+from ringbell.aio.threads import meet
+from ringbell.arguments import real_number, shown
+from ringbell.calls import opening as calls
+from ringbell.meeting import segment
+from ringbell.pinning import pin
+from ringbell.policy import Kick, Moderation
+from ringbell.streams import opening as streams
+from ringbell.streams.messages import MessageConsumer as BlockingMessageConsumer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from numpy.typing import DTypeLike
+
+    class _EitherConsumer(MessageConsumer, RecordConsumer):  # type: ignore[misc]
+        """For type checkers: only the producer knows which of the two it is."""
+
+        _end: Any  # pyright: ignore[reportIncompatibleVariableOverride]
+
+        async def borrow(self, *args: Any, **options: Any) -> Any: ...  # noqa: ANN401
+        def __aiter__(self) -> AsyncIterator[Any]: ...  # type: ignore[override]
+        async def __anext__(self) -> Any: ...  # noqa: ANN401
+
+
+_Opened = TypeVar("_Opened", bound=Closing)
+_O = TypeVar("_O")
+
+LONGEST_POLL = 0.01  # seconds
+"""A look holds up all other tasks, so it is short."""
+
+
+class Opening(Generic[_Opened]):
+    """What `connect` and its like give.
+
+    `async with connect(...) as driver:` opens, and closes at the end of the block. `driver = await
+    connect(...)` opens, and leaves the closing to you.
+    """
+
+    __slots__ = ("_open", "_opened")
+
+    def __init__(self, open_it: Callable[[], Coroutine[Any, Any, _Opened]]) -> None:
+        """Open by `await open_it()`."""
+        self._open = open_it
+
+    def __await__(self) -> Generator[Any, Any, _Opened]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> _Opened:
+        self._opened = await self._open()
+        return self._opened
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._opened.__aexit__(kind, error, traceback)
+
+
+async def _meet(opening: Callable[[], _O], cpu: int | None) -> _O:
+    """Pin the thread of the loop, and meet the other side in another thread."""
+    pin(cpu)
+    loop = running_loop()
+    future = loop.future()
+
+    def arrived(opened: Any) -> None:  # noqa: ANN401
+        if future.done():
+            opened.close()
+        else:
+            future.set_result(opened)
+
+    met: Any = await meet(loop, future, opening, arrived, lambda opened: opened.close())
+    return met
+
+
+def _policy(max_poll: float) -> dict[str, Any]:
+    """Give the options that make the core look for `max_poll` seconds.
+
+    Its budget is half of the longest one at first. It learns from sleeps only, and here the loop is
+    what sleeps, so that is what the budget stays.
+    """
+    complaint = f"max_poll is from 0 to {LONGEST_POLL} seconds"
+    if not 0 <= real_number(max_poll, complaint) <= LONGEST_POLL:
+        raise ValueError(f"{complaint}, not {shown(max_poll)}")
+    if not max_poll:
+        return {"polling": "never"}
+    return {"polling": "adaptive", "max_poll": 2 * max_poll}
+
+
+def connect(
+    name: str | os.PathLike[str],
+    *,
+    ring_size: int = segment.RING_SIZE,
+    timeout: float | None = calls.CONNECT_SECONDS,
+    wait: bool = False,
+    cpu: int | None = None,
+    max_poll: float = 0.0,
+    kick: Kick = "asleep",
+    moderation: Moderation | None = None,
+    max_message: int | None = None,
+    memory: segment.Memory | None = None,
+) -> Opening[Driver]:
+    """Open a channel to the device that listens under `name`, and drive it.
+
+    `async with connect("sha256") as driver: answer = await driver.call(b"...")`. Waits until the
+    device accepts; other tasks run meanwhile. The options and the errors are those of
+    `ringbell.connect`, but for one:
+
+    - `max_poll`: seconds, from 0 to 0.01. A call that finds no other call waiting looks at shared
+      memory for so long before it lets other tasks run. With a device that answers within that time
+      the answer comes several times sooner, as nobody has to be woken. The cost: no other task of
+      this loop runs while it looks. 0, the default, does not look.
+
+    A thread does the waiting, and `cpu` pins the thread of the loop.
+    """
+
+    async def open_it() -> Driver:
+        opening = partial(
+            calls.connect,
+            name,
+            ring_size=ring_size,
+            timeout=timeout,
+            wait=wait,
+            kick=kick,
+            moderation=moderation,
+            max_message=max_message,
+            memory=memory,
+            **_policy(max_poll),
+        )
+        return Driver(await _meet(opening, cpu), max_poll > 0)
+
+    return Opening(open_it)
+
+
+def listen(
+    name: str | os.PathLike[str],
+    *,
+    cpu: int | None = None,
+    max_poll: float = 0.0,
+    kick: Kick = "asleep",
+    moderation: Moderation | None = None,
+    max_message: int | None = None,
+) -> Opening[Listener]:
+    """Listen for drivers under `name`; a name with a slash is the path of the Unix socket.
+
+    `async with listen("sha256") as listener: device = await listener.accept()`. The options and the
+    errors are those of `ringbell.listen`. `max_poll` is as in `connect`: a device that finds no
+    request looks for so long before it lets other tasks run.
+    """
+
+    async def open_it() -> Listener:
+        opening = partial(
+            calls.listen,
+            name,
+            kick=kick,
+            moderation=moderation,
+            max_message=max_message,
+            **_policy(max_poll),
+        )
+        return Listener(await _meet(opening, cpu), max_poll > 0)
+
+    return Opening(open_it)
+
+
+@overload
+def produce(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    ring_size: int = ...,
+    timeout: float | None = ...,
+    cpu: int | None = ...,
+    kick: Kick = ...,
+    memory: segment.Memory | None = ...,
+) -> Opening[MessageProducer]: ...
+@overload
+def produce(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike,
+    *,
+    ring_size: int = ...,
+    timeout: float | None = ...,
+    cpu: int | None = ...,
+    kick: Kick = ...,
+    memory: segment.Memory | None = ...,
+) -> Opening[RecordProducer]: ...
+def produce(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike | None = None,
+    *,
+    ring_size: int = segment.RING_SIZE,
+    timeout: float | None = None,
+    cpu: int | None = None,
+    kick: Kick = "asleep",
+    memory: segment.Memory | None = None,
+) -> Opening[MessageProducer] | Opening[RecordProducer]:
+    """Begin a one-way stream to the process that consumes it under `name`.
+
+    `async with produce("ticks", dtype=tick) as ticks: await ticks.write(rows)`. Waits for the
+    consumer; other tasks run meanwhile. The options and the errors are those of `ringbell.produce`.
+    """
+
+    async def open_it() -> Any:  # noqa: ANN401  (one of two)
+        opening: Any = partial(
+            streams.produce,
+            name,
+            dtype,
+            ring_size=ring_size,
+            timeout=timeout,
+            polling="never",
+            kick=kick,
+            memory=memory,
+        )
+        end: Any = await _meet(opening, cpu)
+        return MessageProducer(end) if dtype is None else RecordProducer(end)
+
+    return Opening(open_it)
+
+
+@overload
+def consume(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    timeout: float | None = ...,
+    cpu: int | None = ...,
+    max_poll: float = ...,
+    moderation: Moderation | None = ...,
+    checked: bool = ...,
+    max_message: int | None = ...,
+) -> Opening[_EitherConsumer]: ...
+@overload
+def consume(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike,
+    *,
+    timeout: float | None = ...,
+    cpu: int | None = ...,
+    max_poll: float = ...,
+    moderation: Moderation | None = ...,
+    checked: bool = ...,
+    max_message: int | None = ...,
+) -> Opening[RecordConsumer]: ...
+def consume(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike | None = None,
+    *,
+    timeout: float | None = None,
+    cpu: int | None = None,
+    max_poll: float = 0.0,
+    moderation: Moderation | None = None,
+    checked: bool = False,
+    max_message: int | None = None,
+) -> Any:
+    """Take the stream that another process produces under `name`.
+
+    `async with consume("ticks") as ticks: async for rows in ticks: ...`. Waits for the producer;
+    other tasks run meanwhile. The options and the errors are those of `ringbell.consume`.
+    `max_poll` is as in `connect`: a task that finds nothing looks for so long before it lets other
+    tasks run.
+
+    With a `dtype` the result is a RecordConsumer. Without one only the producer knows which class
+    it is, so type checkers accept the methods of both.
+    """
+
+    async def open_it() -> Any:  # noqa: ANN401  (one of two)
+        opening: Any = partial(
+            streams.consume,
+            name,
+            dtype,
+            timeout=timeout,
+            moderation=moderation,
+            checked=checked,
+            max_message=max_message,
+            **_policy(max_poll),
+        )
+        end: Any = await _meet(opening, cpu)
+        if isinstance(end, BlockingMessageConsumer):
+            return MessageConsumer(end, max_poll > 0)
+        return RecordConsumer(end, max_poll > 0)
+
+    return Opening(open_it)

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: MIT
+"""`serve`: a device made of one function, or of one coroutine function, for many drivers."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from ringbell._ffi import lib
+from ringbell.aio.loop import running_loop
+from ringbell.aio.opening import listen
+from ringbell.aio.side import poll
+from ringbell.calls.failures import Failures
+from ringbell.calls.serving import check_handler
+from ringbell.channel.descriptors import LACKING
+from ringbell.errors import CorruptRing, EndOfStream, PeerLost, RingbellError, RingEmpty, RingFull
+from ringbell.policy import Kick, Moderation
+
+if TYPE_CHECKING:
+    from ringbell._ends import Payload
+    from ringbell._ends import Request as BlockingRequest
+    from ringbell.aio.device import Device
+    from ringbell.aio.listener import Listener
+    from ringbell.aio.loop import Future, Loop, Start
+
+    Handler = Callable[[memoryview], Payload | Awaitable[Payload]]
+
+_POINTERS = frozenset("OPZz&")  # in a buffer's format; such a buffer is no payload
+_log = logging.getLogger("ringbell")
+
+_TURN = 64
+"""Requests of one driver that are answered before the other tasks have their turn."""
+_LONGEST_TURN = 0.001
+"""Seconds that a device with `max_poll` goes on to answer one driver, if it has to look for it."""
+
+
+async def serve(
+    name: str | os.PathLike[str],
+    handler: Handler,
+    *,
+    cpu: int | None = None,
+    max_poll: float = 0.0,
+    kick: Kick = "asleep",
+    moderation: Moderation | None = None,
+    max_message: int | None = None,
+) -> None:
+    """Listen under `name` and answer every request with `handler(payload)`, for ever.
+
+    Serves all drivers that connect, at once. The handler is a function, or a coroutine function:
+    then many requests are in work at once, and each is answered when its handler is done. The
+    payload is a read-only view of the request in shared memory, valid until the handler is done. A
+    request keeps its slots until then, so the size of the ring bounds how many are in work.
+
+    If the handler raises an Exception, the driver gets RequestFailed, as with `ringbell.serve`. A
+    handler that is a function holds up the loop while it runs.
+
+    Ends when it is cancelled, or by what is no Exception in a handler, such as SystemExit. Then a
+    driver with requests in flight gets PeerLost, and any other driver EndOfStream. Options and
+    errors are those of `listen`. Also raises TypeError when the handler cannot be called,
+    BufferError when the handler kept a view of its payload.
+    """
+    check_handler(handler)  # type: ignore[arg-type]
+    async with listen(
+        name,
+        cpu=cpu,
+        max_poll=max_poll,
+        kick=kick,
+        moderation=moderation,
+        max_message=max_message,
+    ) as listener:
+        await serve_on(listener, handler)
+
+
+async def serve_on(listener: Listener, handler: Handler) -> None:
+    """Serve on an existing listener, for ever; see `serve`."""
+    failures = Failures()
+    loop = running_loop()
+    try:
+        async with loop.tasks() as start:
+            while True:
+                device = await _accept(listener)
+                if device is not None:
+                    start(_serve_driver, loop, device, handler, failures, start)
+    except BaseExceptionGroup as group:
+        # The groups are those of the tasks, which nobody outside knows of.
+        raise _first_of(group) from None
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _accept(listener: Listener) -> Device | None:
+    try:
+        return await listener.accept()
+    except OSError as error:
+        if error.errno not in LACKING:
+            raise
+        _log.warning("refused a driver on %s: %s", listener.path, error.strerror)
+        return None
+
+
+async def _serve_driver(
+    loop: Loop, device: Device, handler: Handler, failures: Failures, start: Start
+) -> None:
+    try:
+        await _Serving(loop, device, handler, failures, start).run()
+    except EndOfStream:
+        device.close()
+    except (PeerLost, CorruptRing) as error:
+        device.close()
+        _log.warning("%s", error)
+    except BaseException:
+        # This device ends. A driver that waits for an answer must get PeerLost, not EndOfStream.
+        if device._device._idle():
+            device.close()
+        raise
+    finally:
+        device._give_up()  # does nothing if it has been closed
+
+
+class _Serving:
+    """Answers one driver.
+
+    The loop calls back when there is a request, and the callback answers those that a function
+    answers. So no task has to be woken for them.
+    """
+
+    __slots__ = (
+        "_device",
+        "_failures",
+        "_fd",
+        "_handler",
+        "_in_work",
+        "_loop",
+        "_over",
+        "_polls",
+        "_start",
+        "_take",
+        "_watched",
+        "_why",
+    )
+
+    def __init__(
+        self, loop: Loop, device: Device, handler: Handler, failures: Failures, start: Start
+    ) -> None:
+        self._loop = loop
+        self._device = device
+        self._handler = handler
+        self._failures = failures
+        self._start = start
+        self._fd = device._fd
+        self._take = device._device._take
+        self._polls = device._polls
+        self._watched = False
+        self._in_work = 0  # requests whose answers are still to come or to be sent
+        self._why: BaseException | None = None  # no further request comes
+        self._over: Future[None] = loop.future()
+
+    async def run(self) -> None:
+        """Serve until the driver leaves; raises EndOfStream or PeerLost then."""
+        self._go_on()
+        try:
+            await self._over
+        finally:
+            self._stop_watching()
+
+    def _go_on(self) -> None:
+        if not self._watched and self._why is None:
+            self._watched = True
+            self._loop.watch(self._fd, self._serve_some)
+
+    def _stop_watching(self) -> None:
+        if self._watched:
+            self._watched = False
+            self._loop.unwatch(self._fd)
+
+    def _end(self, why: BaseException) -> None:
+        self._stop_watching()
+        if self._why is None:
+            self._why = why
+        # Handlers at work end their work, unless something is wrong on this side.
+        if not self._over.done() and not (self._in_work and isinstance(why, EndOfStream | PeerLost)):
+            self._over.set_exception(why)
+
+    # ---- requests ----
+
+    def _serve_some(self) -> None:
+        try:
+            if self._polls:
+                self._serve_and_look()
+            else:
+                for _ in range(_TURN):
+                    self._serve(self._take[0])
+                    if not self._watched:
+                        return
+        except RingEmpty:
+            return
+        except RuntimeError as error:
+            if self._in_work:
+                self._stop_watching()  # they hold every slot; the next answer goes on
+            else:
+                self._end(error)
+        except BaseException as error:
+            self._end(error)
+
+    def _serve_and_look(self) -> None:
+        over = time.monotonic() + _LONGEST_TURN
+        while self._watched and poll(self._device._end, lib.RB_DATA):
+            self._serve(self._take[0])
+            if time.monotonic() > over:
+                return
+
+    def _serve(self, request: BlockingRequest) -> None:
+        try:
+            answer: Any = self._handler(request.payload)
+        except Exception as error:
+            text = self._failures.text_of(error)
+        else:
+            if type(answer) is not bytes and isawaitable(answer):
+                self._in_work += 1
+                self._start(self._answer_later, request, answer)
+                return
+            text = self._reply(request, _octets_of(answer))
+            if text is None:
+                return
+        self._reply(request, text.encode(errors="backslashreplace"), ok=False)
+
+    async def _answer_later(self, request: BlockingRequest, answer: Awaitable[Any]) -> None:
+        text: str | None
+        try:
+            octets = _octets_of(await answer)
+        except Exception as error:
+            text = self._failures.text_of(error)
+        else:
+            del answer  # its frame may use the payload
+            text = await self._reply_waiting(request, octets)
+        if text is not None:
+            await self._reply_waiting(request, text.encode(errors="backslashreplace"), ok=False)
+        self._one_less()
+
+    def _one_less(self) -> None:
+        self._in_work -= 1
+        if self._why is None:
+            if self._device._sending.is_free:
+                self._go_on()
+        elif not self._in_work and not self._over.done():
+            self._over.set_exception(self._why)
+
+    # ---- answers ----
+
+    def _reply(self, request: BlockingRequest, answer: Payload, ok: bool = True) -> str | None:
+        """Answer at once, or have a task wait for room; give a text if `answer` is no payload."""
+        if self._device._sending.is_free:
+            try:
+                return self._complete(request, answer, ok, 0)
+            except RingFull:
+                pass
+        self._stop_watching()
+        self._in_work += 1
+        self._start(self._reply_later, request, answer, ok)
+        return None
+
+    async def _reply_later(self, request: BlockingRequest, answer: Payload, ok: bool) -> None:
+        text = await self._reply_waiting(request, answer, ok)
+        if text is not None:
+            await self._reply_waiting(request, text.encode(), ok=False)
+        self._one_less()
+
+    async def _reply_waiting(
+        self, request: BlockingRequest, answer: Payload, ok: bool = True
+    ) -> str | None:
+        try:
+            return await self._device._sending.run(
+                lambda timeout: self._complete(request, answer, ok, timeout), answer
+            )
+        except RingFull:
+            raise
+        except RingbellError:
+            return None  # the next look for a request says so
+
+    def _complete(
+        self, request: BlockingRequest, answer: Payload, ok: bool, timeout: float | None
+    ) -> str | None:
+        try:
+            request.complete(answer, timeout, ok=ok)
+        except TypeError as error:
+            return self._failures.text_of(_explained(error, answer))
+        except BufferError:
+            if ok:
+                raise
+            gc.collect()  # the error may refer to itself, and so to the payload
+            request.complete(answer, timeout, ok=ok)
+        return None
+
+
+def _octets_of(answer: Any) -> Any:  # noqa: ANN401  (whatever a handler returned)
+    """Give a copy: the answer may lie in the request, which is about to end."""
+    if type(answer) is bytes:
+        return answer
+    try:
+        view = memoryview(answer)
+    except TypeError:
+        return answer  # a tensor, or no payload at all
+    return answer if _POINTERS.intersection(view.format) else view.tobytes()
+
+
+def _explained(error: TypeError, answer: object) -> TypeError:
+    """Give the error of an answer that is no payload, without the place that raised it."""
+    try:
+        memoryview(answer)  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(answer).__name__
+        return TypeError(f"the handler returned {kind}; return bytes or another buffer")
+    return error.with_traceback(None)

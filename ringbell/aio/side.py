@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""What all objects of this package share: their loop, fairness, and how their block ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ringbell._ffi import lib
+from ringbell.aio.loop import running_loop
+from ringbell.deadlines import deadline_after, seconds_left
+from ringbell.errors import RingEmpty, RingFull
+
+if TYPE_CHECKING:
+    from ringbell.aio.loop import Loop
+    from ringbell.channel.channel import Channel
+
+_T = TypeVar("_T")
+
+_TURN = 0.001
+"""Seconds. A task whose calls never have to wait gives way to the others so often."""
+
+
+class Closing:
+    """An asynchronous context manager whose block ends as that of the blocking class ends."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Release everything. Closing twice does nothing."""
+        raise NotImplementedError
+
+    def _give_up(self) -> None:
+        """Close because an exception leaves the block."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._give_up()
+
+
+class OfLoop:
+    """An object that belongs to the event loop in which it was made."""
+
+    __slots__ = ("_gave_way", "_loop")
+
+    def __init__(self) -> None:
+        """Belong to the loop that runs."""
+        self._loop: Loop = running_loop()
+        self._gave_way = time.monotonic()
+
+    def _check_loop(self) -> None:
+        if not self._loop.is_running():
+            raise RuntimeError(
+                f"this {type(self).__name__} belongs to another event loop, the one in which it "
+                "was opened; open another one in this loop"
+            )
+
+    async def _give_way(self) -> None:
+        """Let other tasks run, if that is due."""
+        if time.monotonic() - self._gave_way > _TURN:
+            await self._loop.pause()
+            self._gave_way = time.monotonic()
+
+    async def _for(
+        self,
+        timeout: float | None,
+        late: Callable[[], Exception],
+        function: Callable[[], Awaitable[_T]],
+    ) -> _T:
+        """Await `function()` for at most `timeout` seconds, then raise what `late` makes."""
+        seconds = seconds_left(deadline_after(timeout))
+        if seconds is None:
+            return await function()
+        try:
+            return await self._loop.within(seconds, function())
+        except (RingFull, RingEmpty):
+            raise
+        except TimeoutError:
+            raise late() from None
+
+
+def nothing_came() -> RingEmpty:
+    """Make the error of a call that waited for data in vain."""
+    return RingEmpty("nothing arrived within the timeout")
+
+
+def no_room() -> RingFull:
+    """Make the error of a call that waited for room in vain."""
+    return RingFull("the ring stayed full within the timeout: the other side is slower than you")
+
+
+def poll(end: Any, want: int) -> int:  # noqa: ANN401  (an end of any kind)
+    """Look at shared memory within the budget; give whether there is something."""
+    channel: Channel = end._channel
+    found: int = end._guarded(lib.rb_wait_poll, channel.handle, want, -1)
+    return found
+

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""Work that blocks goes into a thread of its own.
+
+A task that is cancelled does not wait for its thread. What the thread gives is delivered in the
+loop all the same, to whoever began the work.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ringbell._ffi import lib
+from ringbell.channel.descriptors import make
+from ringbell.meeting import waits
+
+if TYPE_CHECKING:
+    from ringbell.aio.loop import Future, Loop
+
+_T = TypeVar("_T")
+
+
+class _Opened(Protocol):
+    def close(self) -> None: ...
+
+
+_O = TypeVar("_O", bound=_Opened)
+
+
+def begin(
+    loop: Loop,
+    work: Callable[[], _T],
+    arrived: Callable[[_T], object],
+    failed: Callable[[BaseException], object],
+    late: Callable[[_T], object] | None = None,
+) -> None:
+    """Begin work in a thread, and call `arrived(result)` or `failed(error)` in the loop.
+
+    When the loop has ended meanwhile, calls `late(result)` in the thread.
+    """
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            deliver(failed, error)
+        else:
+            if not deliver(arrived, result) and late is not None:
+                late(result)
+
+    def deliver(callback: Callable[..., object], what: object) -> bool:
+        try:
+            loop.soon(callback, what)
+        except RuntimeError:
+            return False
+        return True
+
+    threading.Thread(target=run, name="ringbell.aio", daemon=True).start()
+
+
+async def meet(
+    loop: Loop,
+    future: Future[_O],
+    opening: Callable[[], _O],
+    arrived: Callable[[_O], object],
+    unwanted: Callable[[_O], object],
+) -> _O:
+    """Run `opening()`, which waits for another process, and give what `future` gets.
+
+    What it has opened goes to `arrived`, which passes it to `future`, or to `unwanted`. When the
+    task is cancelled, or the future has got its result from elsewhere, the wait in the thread ends.
+    """
+    stop = make("an eventfd", lib.rb_owned_eventfd)
+
+    def work() -> _O:
+        with waits.ended_by(stop.fileno()):
+            return opening()
+
+    def failed(error: BaseException) -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    begin(loop, work, arrived, failed, lambda opened: opened.close())
+    try:
+        return await future
+    except BaseException:
+        if (result := late_result(future)) is not None:
+            unwanted(result)
+        raise
+    finally:
+        # The thread refers to `stop` as well, and the last reference closes it.
+        os.eventfd_write(stop.fileno(), 1)
+
+
+def late_result(future: Future[_T]) -> _T | None:
+    """Give the result of a future that came just before its task was cancelled."""
+    if not future.done() or future.cancelled():
+        return None
+    try:
+        future.__await__().send(None)  # one that is done does not wait
+    except StopIteration as result:
+        value: _T = result.value
+        return value
+    except BaseException:
+        return None
+    return None
