@@ -31,7 +31,7 @@ class AsyncioLoop:
         """Make a future."""
         return self._loop.create_future()
 
-    def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+    def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call back whenever the descriptor is readable."""
         self._loop.add_reader(descriptor, callback)
 

@@ -28,9 +28,9 @@ class Device(Closing, Receiving):
 
     __slots__ = ("_device", "_sending")
 
-    def __init__(self, device: BlockingDevice, polls: bool) -> None:
+    def __init__(self, device: BlockingDevice, max_poll: float) -> None:
         """Serve a channel that has been opened; users call `Listener.accept`."""
-        super().__init__(device.doorbell, polls)
+        super().__init__(device.doorbell, max_poll)
         self._device = device
         longest = device.interrupt.max_payload // 2
         self._sending = Sending(self._loop, self._sleep, longest)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ringbell._ffi import lib
 from ringbell.aio.room import Sending, sleep_for
-from ringbell.aio.side import Closing, OfLoop, no_room, nothing_came, poll
+from ringbell.aio.side import Closing, Looks, OfLoop, no_room, nothing_came
 from ringbell.errors import ChannelClosed, RingEmpty, RingFull
 
 if TYPE_CHECKING:
@@ -25,20 +26,20 @@ class Driver(Closing, OfLoop):
     the channel. If an exception leaves the block, the device gets PeerLost.
     """
 
-    __slots__ = ("_driver", "_fd", "_polls", "_sending", "_waiting", "_watched")
+    __slots__ = ("_driver", "_fd", "_looks", "_sending", "_waiting", "_watched")
 
-    def __init__(self, driver: BlockingDriver, polls: bool) -> None:
+    def __init__(self, driver: BlockingDriver, max_poll: float) -> None:
         """Drive a channel that has been opened; users call `connect`."""
         super().__init__()
         self._driver = driver
         self._fd = driver.interrupt.fileno()
-        self._polls = polls
+        self._looks = Looks(max_poll)
         self._watched = False
         self._waiting: dict[int, Future[Completion]] = {}
         longest = driver.max_payload // 2
         self._sending = Sending(self._loop, self._sleep, longest, self._unwatch, self._look)
 
-    async def call(self, payload: Payload, timeout: float | None = None) -> bytes:
+    def call(self, payload: Payload, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
         """Send one request and wait for its answer, at most `timeout` seconds in all.
 
         Any number of tasks may call at once; other tasks run meanwhile. While the ring is full, the
@@ -51,10 +52,14 @@ class Driver(Closing, OfLoop):
         when the payload is no buffer; ChannelClosed after close, also when another task closes
         meanwhile; RuntimeError in another event loop.
         """
-        self._check_loop()
-        if timeout is not None:
-            return await self._for(timeout, self._late, lambda: self._call(payload))
-        return await self._call(payload)
+        if timeout is None:
+            return self._call(payload)
+        sent: list[int] = []
+        return self._for(
+            timeout,
+            lambda: nothing_came() if sent else no_room(),
+            lambda: self._call(payload, sent),
+        )
 
     @property
     def in_flight(self) -> int:
@@ -85,25 +90,36 @@ class Driver(Closing, OfLoop):
 
     # ---- one call ----
 
-    async def _call(self, payload: Payload) -> bytes:
+    async def _call(self, payload: Payload, sent: list[int] | None = None) -> bytes:
+        self._check_loop()
         token = self._submit(payload) if self._sending.is_free else None
         if token is None:
-            token = await self._sending.run(lambda patience: self._attempt(payload, patience), payload)
-        if self._polls and not self._waiting:
-            if poll(self._driver.interrupt, lib.RB_DATA) > 0:
-                with suppress(RingEmpty):
-                    completion = self._driver._reap[0]
-                    if completion.token == token:
-                        await self._give_way()
-                        return completion.result()
-        future: Future[Completion] = self._loop.future()
+            token = await self._sending.run(
+                lambda patience: self._attempt(payload, patience), payload
+            )
+        if sent is not None:
+            sent.append(token)
+        if self._looks.may_look and not self._waiting:
+            completion = self._look_for(token)
+            if completion is not None:
+                await self._give_way()
+                return completion.result()
+        future = self._loop.future()
         self._waiting[token] = future
         self._watch()
         try:
-            completion = await future
+            answer: Completion = await future
         finally:
             del self._waiting[token]
-        return completion.result()
+        return answer.result()
+
+    def _look_for(self, token: int) -> Completion | None:
+        if self._looks.look(self._driver.interrupt) > 0:
+            with suppress(RingEmpty):
+                completion = self._driver._reap[0]
+                if completion.token == token:
+                    return completion
+        return None
 
     def _submit(self, payload: Payload) -> int | None:
         try:
@@ -119,9 +135,6 @@ class Driver(Closing, OfLoop):
                 # Answers that have come wake nobody, so they are taken before a sleep.
                 if not self._take():
                     raise
-
-    def _late(self) -> RingFull | RingEmpty:
-        return nothing_came() if self._sending.is_free else no_room()
 
     def _sleep(self) -> None:
         """Sleep until there is room or an answer, inside of both ends."""

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 class Listener(Closing, OfLoop):
     """Listens under a name; made by `listen`. The end of its `async with` block frees the name."""
 
-    __slots__ = ("_accepted", "_listener", "_polls", "_waiting")
+    __slots__ = ("_accepted", "_listener", "_max_poll", "_waiting")
 
-    def __init__(self, listener: BlockingListener, polls: bool) -> None:
+    def __init__(self, listener: BlockingListener, max_poll: float) -> None:
         """Accept drivers of `listener`; users call `listen`."""
         super().__init__()
         self._listener = listener
-        self._polls = polls
+        self._max_poll = max_poll
         # By calls that were cancelled meanwhile.
         self._accepted: deque[BlockingDevice] = deque()
         self._waiting: deque[Future[BlockingDevice]] = deque()
@@ -42,7 +42,7 @@ class Listener(Closing, OfLoop):
         Waits while none comes; other tasks run meanwhile. Raises what the blocking `accept` raises.
         Cancelling loses no driver: the next `accept` gives one that came meanwhile.
         """
-        return Device(await self._accept(timeout), self._polls)
+        return Device(await self._accept(timeout), self._max_poll)
 
     async def _accept(self, timeout: float | None) -> BlockingDevice:
         self._check_loop()

@@ -47,7 +47,7 @@ class Loop(Protocol):
         """Make a future."""
         ...
 
-    def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+    def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call back whenever the descriptor is readable. The callback raises nothing."""
         ...
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ringbell.aio.consumer import MessageConsumer, RecordConsumer
 from ringbell.aio.driver import Driver
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    class _EitherConsumer(MessageConsumer, RecordConsumer):  # type: ignore[misc]
+    class _EitherConsumer(MessageConsumer, RecordConsumer):
         """For type checkers: only the producer knows which of the two it is."""
 
         _end: Any  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 
 _Opened = TypeVar("_Opened", bound=Closing)
-_O = TypeVar("_O")
 
 LONGEST_POLL = 0.01  # seconds
 """A look holds up all other tasks, so it is short."""
@@ -75,7 +74,7 @@ class Opening(Generic[_Opened]):
         await self._opened.__aexit__(kind, error, traceback)
 
 
-async def _meet(opening: Callable[[], _O], cpu: int | None) -> _O:
+async def _meet(opening: Callable[[], Any], cpu: int | None) -> Any:  # noqa: ANN401
     """Pin the thread of the loop, and meet the other side in another thread."""
     pin(cpu)
     loop = running_loop()
@@ -87,8 +86,7 @@ async def _meet(opening: Callable[[], _O], cpu: int | None) -> _O:
         else:
             future.set_result(opened)
 
-    met: Any = await meet(loop, future, opening, arrived, lambda opened: opened.close())
-    return met
+    return await meet(loop, future, opening, arrived, arrived)
 
 
 def _policy(max_poll: float) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def connect(
             memory=memory,
             **_policy(max_poll),
         )
-        return Driver(await _meet(opening, cpu), max_poll > 0)
+        return Driver(await _meet(opening, cpu), max_poll)
 
     return Opening(open_it)
 
@@ -175,7 +173,7 @@ def listen(
             max_message=max_message,
             **_policy(max_poll),
         )
-        return Listener(await _meet(opening, cpu), max_poll > 0)
+        return Listener(await _meet(opening, cpu), max_poll)
 
     return Opening(open_it)
 
@@ -220,7 +218,7 @@ def produce(
 
     async def open_it() -> Any:  # noqa: ANN401  (one of two)
         opening: Any = partial(
-            streams.produce,
+            cast("Any", streams.produce),
             name,
             dtype,
             ring_size=ring_size,
@@ -283,7 +281,7 @@ def consume(
 
     async def open_it() -> Any:  # noqa: ANN401  (one of two)
         opening: Any = partial(
-            streams.consume,
+            cast("Any", streams.consume),
             name,
             dtype,
             timeout=timeout,
@@ -294,7 +292,7 @@ def consume(
         )
         end: Any = await _meet(opening, cpu)
         if isinstance(end, BlockingMessageConsumer):
-            return MessageConsumer(end, max_poll > 0)
-        return RecordConsumer(end, max_poll > 0)
+            return MessageConsumer(end, max_poll)
+        return RecordConsumer(end, max_poll)
 
     return Opening(open_it)

@@ -44,14 +44,16 @@ class MessageProducer(Producing):
     async def send(self, payload: Payload, token: int = 0, timeout: float | None = None) -> None:
         """Copy one message (any contiguous buffer, of any size) into the ring.
 
-        Waits while the ring is full, at most `timeout` seconds; other tasks run meanwhile. A message
-        of more than half the ring goes in pieces, and is sent to its end even if the task is
-        cancelled. Any other message is sent whole, or not at all.
+        Waits while the ring is full, at most `timeout` seconds; other tasks run meanwhile. If the
+        task is cancelled while it waits, nothing is sent. Only a message of more than half the ring
+        is sent to its end then, because a thread sends its pieces.
 
         Raises RingFull when the time is over, EndOfStream or PeerLost when the consumer is gone,
         TypeError when the payload is no buffer, ChannelClosed after close.
         """
-        await self._sent(lambda patience: self._end.send(payload, token, patience), timeout, payload)
+        await self._sent(
+            lambda patience: self._end.send(payload, token, patience), timeout, payload
+        )
 
     async def send_many(self, payloads: Iterable[Payload], timeout: float | None = None) -> int:
         """Copy many messages into the ring, as many at a time as fit; give how many.
@@ -66,15 +68,7 @@ class MessageProducer(Producing):
         async def send_all() -> None:
             nonlocal sent
             while sent < len(rest):
-                first = rest[sent]
-                # A thread sends the first alone: it is too long to go whole.
-                sent += await self._sending.run(
-                    lambda patience: self._end.send_many(
-                        rest[sent:] if patience == 0 else [first], patience
-                    ),
-                    first,
-                )
-                await self._give_way()
+                sent += await self._send_some(rest[sent:])
 
         self._check_loop()
         try:
@@ -83,6 +77,13 @@ class MessageProducer(Producing):
             if not sent:
                 raise
         return sent
+
+    async def _send_some(self, payloads: list[Payload]) -> int:
+        def attempt(patience: float | None) -> int:
+            # A thread sends the first one alone, which is too long to go whole.
+            return self._end.send_many(payloads if patience == 0 else payloads[:1], patience)
+
+        return await self._sent(attempt, None, payloads[0])
 
     async def reserve(self, size: int, token: int = 0, timeout: float | None = None) -> Frame:
         """Give room for a message of up to `size` bytes, to be written in place.
@@ -135,8 +136,7 @@ class RecordProducer(Producing):
         async def write_all() -> None:
             nonlocal written
             while True:
-                rest = array[written:]
-                written += await self._sent(lambda patience: self._end.write(rest, patience), None)
+                written += await self._write_some(array[written:])
                 if written >= len(array):
                     return
 
@@ -146,6 +146,9 @@ class RecordProducer(Producing):
             if not written:
                 raise
         return written
+
+    async def _write_some(self, rows: NDArray[Any]) -> int:
+        return await self._sent(lambda patience: self._end.write(rows, patience), None)
 
     async def reserve(self, count: int, timeout: float | None = None) -> RecordBlock:
         """Give room for `count` records, to be written in place.

@@ -6,8 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ringbell._ffi import lib
-from ringbell.aio.side import OfLoop, nothing_came, poll
+from ringbell.aio.side import Looks, OfLoop, nothing_came
 from ringbell.errors import RingEmpty
 
 if TYPE_CHECKING:
@@ -20,17 +19,19 @@ _Taken = TypeVar("_Taken")
 class Receiving(OfLoop):
     """One task at a time takes from an end."""
 
-    __slots__ = ("_end", "_fd", "_polls", "_waiter")
+    __slots__ = ("_end", "_fd", "_looks", "_waiter")
 
-    def __init__(self, end: Any, polls: bool) -> None:  # noqa: ANN401  (a consumer of any kind)
+    def __init__(self, end: Any, max_poll: float) -> None:  # noqa: ANN401  (a consumer of any kind)
         """Take from `end`."""
         super().__init__()
         self._end = end
         self._fd: int = end.fileno()
-        self._polls = polls
+        self._looks = Looks(max_poll)
         self._waiter: Future[None] | None = None
 
-    async def _taken(self, taking: Taking[Any, _Taken], key: object, timeout: float | None) -> _Taken:
+    async def _taken(
+        self, taking: Taking[Any, _Taken], key: object, timeout: float | None
+    ) -> _Taken:
         """Give `taking[key]`, which does not wait, as soon as there is something."""
         self._check_loop()
         if self._waiter is not None:
@@ -48,7 +49,7 @@ class Receiving(OfLoop):
 
     async def _wait(self, taking: Taking[Any, _Taken], key: object) -> _Taken:
         while True:
-            if not self._polls or not poll(self._end, lib.RB_DATA):
+            if not self._looks.may_look or not self._looks.look(self._end):
                 await self._readable()
             with suppress(RingEmpty):
                 return taking[key]

@@ -32,7 +32,17 @@ def sleep_for(channel: Channel, want: int) -> None:
 class Sending:
     """The tasks that send through one end."""
 
-    __slots__ = ("_away", "_back", "_busy", "_left", "_lent", "_longest", "_loop", "_sleep", "_turns")
+    __slots__ = (
+        "_away",
+        "_back",
+        "_busy",
+        "_left",
+        "_lent",
+        "_longest",
+        "_loop",
+        "_sleep",
+        "_turns",
+    )
 
     def __init__(
         self,

@@ -11,10 +11,8 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from ringbell._ffi import lib
 from ringbell.aio.loop import running_loop
 from ringbell.aio.opening import listen
-from ringbell.aio.side import poll
 from ringbell.calls.failures import Failures
 from ringbell.calls.serving import check_handler
 from ringbell.channel.descriptors import LACKING
@@ -138,9 +136,9 @@ class _Serving:
         "_fd",
         "_handler",
         "_in_work",
+        "_looks",
         "_loop",
         "_over",
-        "_polls",
         "_start",
         "_take",
         "_watched",
@@ -157,7 +155,7 @@ class _Serving:
         self._start = start
         self._fd = device._fd
         self._take = device._device._take
-        self._polls = device._polls
+        self._looks = device._looks
         self._watched = False
         self._in_work = 0  # requests whose answers are still to come or to be sent
         self._why: BaseException | None = None  # no further request comes
@@ -186,14 +184,16 @@ class _Serving:
         if self._why is None:
             self._why = why
         # Handlers at work end their work, unless something is wrong on this side.
-        if not self._over.done() and not (self._in_work and isinstance(why, EndOfStream | PeerLost)):
+        if not self._over.done() and not (
+            self._in_work and isinstance(why, EndOfStream | PeerLost)
+        ):
             self._over.set_exception(why)
 
     # ---- requests ----
 
     def _serve_some(self) -> None:
         try:
-            if self._polls:
+            if self._looks.may_look:
                 self._serve_and_look()
             else:
                 for _ in range(_TURN):
@@ -212,7 +212,7 @@ class _Serving:
 
     def _serve_and_look(self) -> None:
         over = time.monotonic() + _LONGEST_TURN
-        while self._watched and poll(self._device._end, lib.RB_DATA):
+        while self._watched and self._looks.look(self._device._end):
             self._serve(self._take[0])
             if time.monotonic() > over:
                 return
@@ -221,16 +221,15 @@ class _Serving:
         try:
             answer: Any = self._handler(request.payload)
         except Exception as error:
-            text = self._failures.text_of(error)
+            text: str | None = self._failures.text_of(error)
         else:
             if type(answer) is not bytes and isawaitable(answer):
                 self._in_work += 1
                 self._start(self._answer_later, request, answer)
                 return
             text = self._reply(request, _octets_of(answer))
-            if text is None:
-                return
-        self._reply(request, text.encode(errors="backslashreplace"), ok=False)
+        if text is not None:
+            self._reply(request, text.encode(errors="backslashreplace"), ok=False)
 
     async def _answer_later(self, request: BlockingRequest, answer: Awaitable[Any]) -> None:
         text: str | None

@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 _TURN = 0.001
 """Seconds. A task whose calls never have to wait gives way to the others so often."""
 
+_VAIN_MOST = 6
+
 
 class Closing:
     """An asynchronous context manager whose block ends as that of the blocking class ends."""
@@ -102,9 +104,32 @@ def no_room() -> RingFull:
     return RingFull("the ring stayed full within the timeout: the other side is slower than you")
 
 
-def poll(end: Any, want: int) -> int:  # noqa: ANN401  (an end of any kind)
-    """Look at shared memory within the budget; give whether there is something."""
-    channel: Channel = end._channel
-    found: int = end._guarded(lib.rb_wait_poll, channel.handle, want, -1)
-    return found
+class Looks:
+    """Looks at shared memory for `max_poll` seconds before a task waits.
 
+    A look holds up the loop. So after looks that found nothing, some waits go without one: 1, 3, 7
+    and so on, up to 63 of them. csrc/poller.h does the same; it learns from sleeps as well, and
+    here the loop is what sleeps.
+    """
+
+    __slots__ = ("_in_vain", "_rest", "may_look")
+
+    def __init__(self, max_poll: float) -> None:
+        """Look if `max_poll` is above 0; the channel knows how long."""
+        self.may_look = max_poll > 0
+        self._in_vain = 0
+        self._rest = 0
+
+    def look(self, end: Any) -> int:  # noqa: ANN401  (a consuming end of any kind)
+        """Give whether there is something to take, or an error to be told of."""
+        if self._rest:
+            self._rest -= 1
+            return 0
+        channel: Channel = end._channel
+        found: int = end._guarded(lib.rb_wait_poll, channel.handle, lib.RB_DATA, -1)
+        if found:
+            self._in_vain = 0
+        else:
+            self._rest = (1 << self._in_vain) - 1
+            self._in_vain = min(self._in_vain + 1, _VAIN_MOST)
+        return found

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ringbell._ffi import lib
 from ringbell.aio.receiving import Receiving
 from ringbell.aio.room import Sending, sleep_for
 from ringbell.aio.side import Closing, OfLoop, no_room
-from ringbell._ffi import lib
 from ringbell.errors import EndOfStream, RingFull
 
 if TYPE_CHECKING:

@@ -67,24 +67,25 @@ class TrioLoop:
     def __init__(self) -> None:
         """Be the loop that runs; raises RuntimeError when none does."""
         self._token: Any = trio.lowlevel.current_trio_token()
-        self._watched: dict[int, Callable[[], None]] = {}
+        self._watched: dict[int, Callable[[], object]] = {}
 
     def is_running(self) -> bool:
         """Whether the caller is a task of this loop."""
-        return trio.lowlevel.in_trio_run() and (
-            trio.lowlevel.current_trio_token() is self._token
-        )
+        try:
+            return trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:
+            return False
 
     def future(self) -> _Future:
         """Make a future."""
         return _Future()
 
-    def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+    def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call back whenever the descriptor is readable."""
         self._watched[descriptor] = callback
         trio.lowlevel.spawn_system_task(self._watch, descriptor, callback)
 
-    async def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+    async def _watch(self, descriptor: int, callback: Callable[[], object]) -> None:
         while self._watched.get(descriptor) is callback:
             try:
                 await trio.lowlevel.wait_readable(descriptor)

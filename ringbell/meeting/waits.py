@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ringbell import _ends
 
 
-class GivenUp(BaseException):  # noqa: N818  (never seen by users)
+class GivenUp(BaseException):
     """Nobody wants the channel any longer."""
 
 
