@@ -59,6 +59,11 @@ class AsyncioLoop:
         async with asyncio.TaskGroup() as group:
 
             def start(function: Callable[..., Any], *arguments: Any) -> object:  # noqa: ANN401
-                return group.create_task(function(*arguments))
+                coroutine = function(*arguments)
+                try:
+                    return group.create_task(coroutine)
+                except RuntimeError:  # the group is being cancelled
+                    coroutine.close()
+                    raise
 
             yield start

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,19 +52,14 @@ class Listener(Closing, OfLoop):
         future: Future[BlockingDevice] = self._loop.future()
         self._waiting.append(future)
         try:
-            return await meet(
-                self._loop,
-                future,
-                lambda: self._listener.accept(timeout),
-                self._arrived,
-                self._arrived,
-            )
+            accept = partial(self._listener.accept, timeout)
+            return await meet(self._loop, future, accept, self._keep)
         finally:
             if future in self._waiting:
                 self._waiting.remove(future)
 
-    def _arrived(self, device: BlockingDevice) -> None:
-        """Give the device to the first call that waits, whoever's thread has accepted it."""
+    def _keep(self, device: BlockingDevice) -> None:
+        """Give a device whose call was cancelled to another call, or keep it for the next one."""
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():

@@ -78,15 +78,7 @@ async def _meet(opening: Callable[[], Any], cpu: int | None) -> Any:  # noqa: AN
     """Pin the thread of the loop, and meet the other side in another thread."""
     pin(cpu)
     loop = running_loop()
-    future = loop.future()
-
-    def arrived(opened: Any) -> None:  # noqa: ANN401
-        if future.done():
-            opened.close()
-        else:
-            future.set_result(opened)
-
-    return await meet(loop, future, opening, arrived, arrived)
+    return await meet(loop, loop.future(), opening, lambda opened: opened.close())
 
 
 def _policy(max_poll: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,6 +63,7 @@ class Receiving(OfLoop):
         finally:
             self._loop.unwatch(self._fd)
             self._waiter = None
+        self._gave_way = time.monotonic()
 
     def _wake(self) -> None:
         # It stays readable until the task has taken, so it must not be watched meanwhile.

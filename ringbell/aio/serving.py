@@ -78,15 +78,24 @@ async def serve_on(listener: Listener, handler: Handler) -> None:
     """Serve on an existing listener, for ever; see `serve`."""
     failures = Failures()
     loop = running_loop()
+    # A task that is cancelled before it begins does nothing, so the devices are kept here.
+    served: set[Device] = set()
     try:
         async with loop.tasks() as start:
             while True:
                 device = await _accept(listener)
                 if device is not None:
-                    start(_serve_driver, loop, device, handler, failures, start)
+                    served.add(device)
+                    start(_serve_driver, _Serving(loop, device, handler, failures, start), served)
     except BaseExceptionGroup as group:
         # The groups are those of the tasks, which nobody outside knows of.
         raise _first_of(group) from None
+    finally:
+        for device in served:
+            # A driver that waits for an answer must get PeerLost, not EndOfStream.
+            if device._device._idle():
+                device.close()
+            device._give_up()  # does nothing if it has been closed
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -104,23 +113,16 @@ async def _accept(listener: Listener) -> Device | None:
         return None
 
 
-async def _serve_driver(
-    loop: Loop, device: Device, handler: Handler, failures: Failures, start: Start
-) -> None:
+async def _serve_driver(serving: _Serving, served: set[Device]) -> None:
+    device = serving.device
     try:
-        await _Serving(loop, device, handler, failures, start).run()
+        await serving.run()
     except EndOfStream:
         device.close()
     except (PeerLost, CorruptRing) as error:
         device.close()
         _log.warning("%s", error)
-    except BaseException:
-        # This device ends. A driver that waits for an answer must get PeerLost, not EndOfStream.
-        if device._device._idle():
-            device.close()
-        raise
-    finally:
-        device._give_up()  # does nothing if it has been closed
+    served.discard(device)
 
 
 class _Serving:
@@ -131,7 +133,6 @@ class _Serving:
     """
 
     __slots__ = (
-        "_device",
         "_failures",
         "_fd",
         "_handler",
@@ -143,13 +144,14 @@ class _Serving:
         "_take",
         "_watched",
         "_why",
+        "device",
     )
 
     def __init__(
         self, loop: Loop, device: Device, handler: Handler, failures: Failures, start: Start
     ) -> None:
         self._loop = loop
-        self._device = device
+        self.device = device
         self._handler = handler
         self._failures = failures
         self._start = start
@@ -212,7 +214,7 @@ class _Serving:
 
     def _serve_and_look(self) -> None:
         over = time.monotonic() + _LONGEST_TURN
-        while self._watched and self._looks.look(self._device._end):
+        while self._watched and self._looks.look(self.device._end):
             self._serve(self._take[0])
             if time.monotonic() > over:
                 return
@@ -224,12 +226,16 @@ class _Serving:
             text: str | None = self._failures.text_of(error)
         else:
             if type(answer) is not bytes and isawaitable(answer):
-                self._in_work += 1
-                self._start(self._answer_later, request, answer)
+                self._begin(self._answer_later, request, answer)
                 return
-            text = self._reply(request, _octets_of(answer))
+            answer = _octets_of(answer)
+            text = self._reply(request, answer)
         if text is not None:
             self._reply(request, text.encode(errors="backslashreplace"), ok=False)
+
+    def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:  # noqa: ANN401
+        self._in_work += 1
+        self._start(function, *arguments)
 
     async def _answer_later(self, request: BlockingRequest, answer: Awaitable[Any]) -> None:
         text: str | None
@@ -247,7 +253,7 @@ class _Serving:
     def _one_less(self) -> None:
         self._in_work -= 1
         if self._why is None:
-            if self._device._sending.is_free:
+            if self.device._sending.is_free:
                 self._go_on()
         elif not self._in_work and not self._over.done():
             self._over.set_exception(self._why)
@@ -256,14 +262,13 @@ class _Serving:
 
     def _reply(self, request: BlockingRequest, answer: Payload, ok: bool = True) -> str | None:
         """Answer at once, or have a task wait for room; give a text if `answer` is no payload."""
-        if self._device._sending.is_free:
+        if self.device._sending.is_free:
             try:
                 return self._complete(request, answer, ok, 0)
             except RingFull:
                 pass
         self._stop_watching()
-        self._in_work += 1
-        self._start(self._reply_later, request, answer, ok)
+        self._begin(self._reply_later, request, answer, ok)
         return None
 
     async def _reply_later(self, request: BlockingRequest, answer: Payload, ok: bool) -> None:
@@ -276,7 +281,7 @@ class _Serving:
         self, request: BlockingRequest, answer: Payload, ok: bool = True
     ) -> str | None:
         try:
-            return await self._device._sending.run(
+            return await self.device._sending.run(
                 lambda timeout: self._complete(request, answer, ok, timeout), answer
             )
         except RingFull:

@@ -72,9 +72,11 @@ class OfLoop:
 
     async def _give_way(self) -> None:
         """Let other tasks run, if that is due."""
-        if time.monotonic() - self._gave_way > _TURN:
+        now = time.monotonic()
+        if now - self._gave_way > _TURN:
+            # Noted first: a call that is cancelled in the pause must not pause again the next time.
+            self._gave_way = now
             await self._loop.pause()
-            self._gave_way = time.monotonic()
 
     async def _for(
         self,

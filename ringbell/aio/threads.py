@@ -64,19 +64,24 @@ async def meet(
     loop: Loop,
     future: Future[_O],
     opening: Callable[[], _O],
-    arrived: Callable[[_O], object],
     unwanted: Callable[[_O], object],
 ) -> _O:
-    """Run `opening()`, which waits for another process, and give what `future` gets.
+    """Run `opening()`, which waits for another process; give what it has opened.
 
-    What it has opened goes to `arrived`, which passes it to `future`, or to `unwanted`. When the
-    task is cancelled, or the future has got its result from elsewhere, the wait in the thread ends.
+    When the task is cancelled, or `future` has got its result from elsewhere, the wait in the
+    thread ends, and what it has opened all the same goes to `unwanted`.
     """
     stop = make("an eventfd", lib.rb_owned_eventfd)
 
     def work() -> _O:
         with waits.ended_by(stop.fileno()):
             return opening()
+
+    def arrived(opened: _O) -> None:
+        if future.done():
+            unwanted(opened)
+        else:
+            future.set_result(opened)
 
     def failed(error: BaseException) -> None:
         if not future.done():
