@@ -18,19 +18,20 @@ _T = TypeVar("_T")
 class _Future:
     """A result that is still to come; trio has no such class."""
 
-    __slots__ = ("_error", "_result", "_task", "_there")
+    __slots__ = ("_cancelled", "_error", "_result", "_task", "_there")
 
     def __init__(self) -> None:
         self._there = False
+        self._cancelled = False
         self._result: Any = None
         self._error: BaseException | None = None
         self._task: Any = None
 
     def done(self) -> bool:
-        return self._there
+        return self._there or self._cancelled
 
     def cancelled(self) -> bool:
-        return False
+        return self._cancelled
 
     def set_result(self, result: object, /) -> None:
         self._result = result
@@ -47,6 +48,7 @@ class _Future:
 
     def _forget(self, _raise_cancel: object) -> Any:  # noqa: ANN401
         self._task = None
+        self._cancelled = True
         return trio.lowlevel.Abort.SUCCEEDED
 
     def __await__(self) -> Generator[Any, Any, Any]:
