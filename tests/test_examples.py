@@ -133,3 +133,11 @@ def test_a_folder_is_copied_by_the_pipeline(folder, tmp_path):
         check=True,
     )
     subprocess.run(["diff", "-r", EXAMPLES, tmp_path / "copy"], check=True)
+
+
+def test_requests_come_from_many_tasks(start, folder):
+    device = start("asyncio_requests.py", "device")
+    wait_until_listening(Path(folder) / "ringbell/squares.sock")
+    assert printed(start("asyncio_requests.py", "driver")) == ("1000 answers, the last is 998001\n")
+    device.send_signal(signal.SIGINT)
+    assert printed(device) == ""

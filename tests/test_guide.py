@@ -194,3 +194,80 @@ def test_a_script_starts_the_other_processes(start, expected, tmp_path, path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(expected + "\n", done.stdout)
+
+
+def test_tasks_ask_and_are_answered():
+    device = block("import asyncio\nfrom ringbell import aio\n\n\nasync def upper")
+    ask = block("import asyncio\nfrom ringbell import aio\n\n\nasync def ask")
+    with tempfile.TemporaryDirectory(prefix="rb-") as folder:
+        environment = os.environ | {"XDG_RUNTIME_DIR": folder}
+        serving = subprocess.Popen(
+            [sys.executable, "-c", device], env=environment, stderr=subprocess.DEVNULL
+        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", ask],
+                capture_output=True,
+                text=True,
+                timeout=50,
+                env=environment,
+            )
+        finally:
+            serving.kill()
+            serving.wait()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "[b'ONE', b'TWO']",
+        "its answer is dropped when it comes",
+        "b'FOUR'",
+    ]
+
+
+def test_tasks_of_asyncio_and_of_trio_share_a_stream():
+    pytest.importorskip("trio")
+    send = block("import asyncio\nfrom ringbell import aio\n\n\nasync def send")
+    assert run_both(send, block("import trio")) == f"{sum(range(1000))}\n"
+
+
+IN_A_HUB = {
+    "gevent": """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+def wait(fd):
+    gevent.get_hub().wait(gevent.get_hub().loop.io(fd, 1))
+spawn, wait_for = gevent.spawn, lambda one: one.get()
+""",
+    "eventlet": """
+import eventlet, eventlet.hubs
+def wait(fd):
+    eventlet.hubs.trampoline(fd, read=True)
+spawn, wait_for = eventlet.spawn, lambda one: one.wait()
+""",
+}
+TAKES_IN_A_HUB = """
+def take():
+    taken = []
+    with ringbell.consume("lines") as consumer:
+        while True:
+            wait(consumer.fileno())
+            try:
+                while True:
+                    taken.append(consumer.recv(timeout=0))
+            except ringbell.RingEmpty:
+                continue
+            except ringbell.EndOfStream:
+                return taken
+print(wait_for(spawn(take)))
+"""
+
+
+@pytest.mark.parametrize("library", IN_A_HUB)
+def test_a_hub_waits_for_the_descriptor(library):
+    if not importlib.util.find_spec(library):
+        pytest.skip(f"{library} is not installed")
+    line = next(line for line in GUIDE.splitlines() if line.startswith(f"| {library} |"))
+    assert IN_A_HUB[library].split("def wait(fd):\n    ")[1].split("\n")[0] in line
+    quiet = "import warnings\nwarnings.simplefilter('ignore')\n"
+    producer = 'with ringbell.produce("lines") as lines:\n    lines.send_many([b"1", b"2"])'
+    assert run_both(producer, quiet + IN_A_HUB[library] + TAKES_IN_A_HUB) == "[b'1', b'2']\n"

@@ -151,7 +151,7 @@ class _Serving:
         self, loop: Loop, device: Device, handler: Handler, failures: Failures, start: Start
     ) -> None:
         self._loop = loop
-        self.device = device
+        self.device: Device = device
         self._handler = handler
         self._failures = failures
         self._start = start

@@ -118,7 +118,7 @@ class Looks:
 
     def __init__(self, max_poll: float) -> None:
         """Look if `max_poll` is above 0; the channel knows how long."""
-        self.may_look = max_poll > 0
+        self.may_look: bool = max_poll > 0
         self._in_vain = 0
         self._rest = 0
 
