@@ -26,12 +26,13 @@ class Driver(Closing, OfLoop):
     the channel. If an exception leaves the block, the device gets PeerLost.
     """
 
-    __slots__ = ("_driver", "_fd", "_looks", "_sending", "_waiting", "_watched")
+    __slots__ = ("_driver", "_fd", "_looks", "_sending", "_submit", "_waiting", "_watched")
 
     def __init__(self, driver: BlockingDriver, max_poll: float) -> None:
         """Drive a channel that has been opened; users call `connect`."""
         super().__init__()
         self._driver = driver
+        self._submit = driver.submit
         self._fd = driver.interrupt.fileno()
         self._looks = Looks(max_poll)
         self._watched = False
@@ -92,8 +93,13 @@ class Driver(Closing, OfLoop):
 
     async def _call(self, payload: Payload, sent: list[int] | None = None) -> bytes:
         self._check_loop()
-        token = self._submit(payload) if self._sending.is_free else None
-        if token is None:
+        token = 0  # no request has this one
+        if self._sending.is_free:
+            try:
+                token = self._submit(payload, 0)
+            except RingFull:
+                token = 0
+        if not token:
             token = await self._sending.run(
                 lambda patience: self._attempt(payload, patience), payload
             )
@@ -102,11 +108,13 @@ class Driver(Closing, OfLoop):
         if self._looks.may_look and not self._waiting:
             completion = self._look_for(token)
             if completion is not None:
-                await self._give_way()
+                if self._has_to_pause():
+                    await self._loop.pause()
                 return completion.result()
         future = self._loop.future()
         self._waiting[token] = future
-        self._watch()
+        if not self._watched:
+            self._watch()
         try:
             answer: Completion = await future
         finally:
@@ -121,16 +129,10 @@ class Driver(Closing, OfLoop):
                     return completion
         return None
 
-    def _submit(self, payload: Payload) -> int | None:
-        try:
-            return self._driver.submit(payload, 0)
-        except RingFull:
-            return None
-
     def _attempt(self, payload: Payload, timeout: float | None) -> int:
         while True:
             try:
-                return self._driver.submit(payload, timeout)
+                return self._submit(payload, timeout)
             except RingFull:
                 # Answers that have come wake nobody, so they are taken before a sleep.
                 if not self._take():

@@ -43,8 +43,9 @@ class Loop(Protocol):
         """Whether the caller is a task of this loop."""
         ...
 
-    def future(self) -> Future[Any]:
-        """Make a future."""
+    @property
+    def future(self) -> Callable[[], Future[Any]]:
+        """What makes a future."""
         ...
 
     def watch(self, descriptor: int, callback: Callable[[], object]) -> None:

@@ -51,6 +51,14 @@ class MessageProducer(Producing):
         Raises RingFull when the time is over, EndOfStream or PeerLost when the consumer is gone,
         TypeError when the payload is no buffer, ChannelClosed after close.
         """
+        if self._has_to_pause():
+            await self._loop.pause()
+        if self._sending.is_free:
+            try:
+                self._end.send(payload, token, 0)
+                return
+            except RingFull:
+                pass
         await self._sent(
             lambda patience: self._end.send(payload, token, patience), timeout, payload
         )
@@ -70,7 +78,6 @@ class MessageProducer(Producing):
             while sent < len(rest):
                 sent += await self._send_some(rest[sent:])
 
-        self._check_loop()
         try:
             await self._for(timeout, no_room, send_all)
         except RingFull:

@@ -34,13 +34,13 @@ class Receiving(OfLoop):
         self, taking: Taking[Any, _Taken], key: object, timeout: float | None
     ) -> _Taken:
         """Give `taking[key]`, which does not wait, as soon as there is something."""
-        self._check_loop()
+        if self._has_to_pause():
+            await self._loop.pause()
         if self._waiter is not None:
             raise RuntimeError(
                 f"another task waits in this {type(self).__name__} already; it is for one task at "
                 "a time"
             )
-        await self._give_way()
         try:
             return taking[key]
         except RingEmpty:

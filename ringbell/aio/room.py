@@ -35,13 +35,13 @@ class Sending:
     __slots__ = (
         "_away",
         "_back",
-        "_busy",
         "_left",
         "_lent",
         "_longest",
         "_loop",
         "_sleep",
         "_turns",
+        "is_free",
     )
 
     def __init__(
@@ -62,15 +62,11 @@ class Sending:
         self._longest = longest
         self._lent = lent
         self._back = back
-        self._busy = False  # a task has the turn, or a thread whose task has left
+        self.is_free: bool = True
+        """Whether no task has the turn, and no thread whose task has left."""
         self._away = False  # a thread has the end
         self._left = False
         self._turns: deque[Future[None]] = deque()
-
-    @property
-    def is_free(self) -> bool:
-        """Whether a task may send at once."""
-        return not self._busy
 
     async def run(self, attempt: Callable[[float | None], _T], payload: object = None) -> _T:
         """Call `attempt(timeout)` when it is this task's turn and there is room.
@@ -78,9 +74,9 @@ class Sending:
         `payload` is what it sends, if that may have to go in pieces. A thread sends the pieces; it
         goes on when the task is cancelled.
         """
-        if self._busy:
+        if not self.is_free:
             await self._wait_for_turn()
-        self._busy = True
+        self.is_free = False
         try:
             while True:
                 try:
@@ -114,7 +110,7 @@ class Sending:
             if not turn.done():
                 turn.set_result(None)
                 return
-        self._busy = False
+        self.is_free = True
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         future: Future[_T] = self._loop.future()

@@ -70,13 +70,15 @@ class OfLoop:
                 "was opened; open another one in this loop"
             )
 
-    async def _give_way(self) -> None:
-        """Let other tasks run, if that is due."""
+    def _has_to_pause(self) -> bool:
+        """Whether it is time to let other tasks run. Raises RuntimeError in another loop."""
+        self._check_loop()
         now = time.monotonic()
-        if now - self._gave_way > _TURN:
-            # Noted first: a call that is cancelled in the pause must not pause again the next time.
-            self._gave_way = now
-            await self._loop.pause()
+        if now - self._gave_way <= _TURN:
+            return False
+        # Noted before the pause: a call that is cancelled in it must not pause again the next time.
+        self._gave_way = now
+        return True
 
     async def _for(
         self,

@@ -9,7 +9,7 @@ from ringbell._ffi import lib
 from ringbell.aio.receiving import Receiving
 from ringbell.aio.room import Sending, sleep_for
 from ringbell.aio.side import Closing, OfLoop, no_room
-from ringbell.errors import EndOfStream, RingFull
+from ringbell.errors import EndOfStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,13 +95,8 @@ class Producing(Stream, OfLoop):
         self, attempt: Callable[[float | None], _T], timeout: float | None, payload: object = None
     ) -> _T:
         """Give `attempt(0)` as soon as there is room."""
-        self._check_loop()
-        await self._give_way()
-        if self._sending.is_free:
-            try:
-                return attempt(0)
-            except RingFull:
-                pass
+        if self._has_to_pause():
+            await self._loop.pause()
         return await self._for(timeout, no_room, lambda: self._sending.run(attempt, payload))
 
 
