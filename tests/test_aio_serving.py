@@ -291,13 +291,16 @@ def test_an_accept_that_is_cancelled_loses_no_driver(loop, path, start):
             for _ in range(5):
                 with pytest.raises(TimeoutError):
                     await running_loop().within(0.005, listener.accept())
-            peer = start("driver", wait=False)
-            first, second = await gather(listener.accept(timeout=2) for _ in range(2))
-            if isinstance(first, Exception):
-                first, second = second, first
-            assert isinstance(second, TimeoutError)
-            peer.reply()
-            async with first:
+
+            async def connect():
+                await until(loop, lambda: listener._waiter is not None)
+                with pytest.raises(RuntimeError, match="another task waits"):
+                    await listener.accept()
+                return start("driver", wait=False)
+
+            device, peer = await gather([listener.accept(), connect()])
+            assert peer.reply() == "ready"
+            async with device:
                 pass
 
     run(loop, main)

@@ -77,8 +77,7 @@ class Opening(Generic[_Opened]):
 async def _meet(opening: Callable[[], Any], cpu: int | None) -> Any:  # noqa: ANN401
     """Pin the thread of the loop, and meet the other side in another thread."""
     pin(cpu)
-    loop = running_loop()
-    return await meet(loop, loop.future(), opening, lambda opened: opened.close())
+    return await meet(running_loop(), opening)
 
 
 def _policy(max_poll: float) -> dict[str, Any]:

@@ -30,10 +30,7 @@ class Receiving(OfLoop):
         self._looks = Looks(max_poll)
         self._waiter: Future[None] | None = None
 
-    async def _taken(
-        self, taking: Taking[Any, _Taken], key: object, timeout: float | None
-    ) -> _Taken:
-        """Give `taking[key]`, which does not wait, as soon as there is something."""
+    async def _begin_to_take(self) -> None:
         if self._has_to_pause():
             await self._loop.pause()
         if self._waiter is not None:
@@ -41,12 +38,17 @@ class Receiving(OfLoop):
                 f"another task waits in this {type(self).__name__} already; it is for one task at "
                 "a time"
             )
-        try:
+
+    async def _taken(
+        self, taking: Taking[Any, _Taken], key: object, timeout: float | None
+    ) -> _Taken:
+        """Give `taking[key]`, which does not wait, as soon as there is something."""
+        await self._begin_to_take()
+        with suppress(RingEmpty):
             return taking[key]
-        except RingEmpty:
-            if timeout is None:
-                return await self._wait(taking, key)
-            return await self._for(timeout, nothing_came, lambda: self._wait(taking, key))
+        if timeout is None:
+            return await self._wait(taking, key)
+        return await self._for(timeout, nothing_came, lambda: self._wait(taking, key))
 
     async def _wait(self, taking: Taking[Any, _Taken], key: object) -> _Taken:
         while True:

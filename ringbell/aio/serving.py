@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ringbell.aio.loop import running_loop
 from ringbell.aio.opening import listen
 from ringbell.calls.failures import Failures
-from ringbell.calls.serving import check_handler
+from ringbell.calls.service import check_handler
 from ringbell.channel.descriptors import LACKING
 from ringbell.errors import CorruptRing, EndOfStream, PeerLost, RingbellError, RingEmpty, RingFull
 from ringbell.policy import Kick, Moderation

@@ -60,17 +60,13 @@ def begin(
     threading.Thread(target=run, name="ringbell.aio", daemon=True).start()
 
 
-async def meet(
-    loop: Loop,
-    future: Future[_O],
-    opening: Callable[[], _O],
-    unwanted: Callable[[_O], object],
-) -> _O:
+async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
     """Run `opening()`, which waits for another process; give what it has opened.
 
-    When the task is cancelled, or `future` has got its result from elsewhere, the wait in the
-    thread ends, and what it has opened all the same goes to `unwanted`.
+    When the task is cancelled, the wait in the thread ends, and what it has opened all the same is
+    closed.
     """
+    future: Future[_O] = loop.future()
     stop = make("an eventfd", lib.rb_owned_eventfd)
 
     def work() -> _O:
@@ -79,7 +75,7 @@ async def meet(
 
     def arrived(opened: _O) -> None:
         if future.done():
-            unwanted(opened)
+            opened.close()
         else:
             future.set_result(opened)
 
@@ -91,15 +87,15 @@ async def meet(
     try:
         return await future
     except BaseException:
-        if (result := late_result(future)) is not None:
-            unwanted(result)
+        if (opened := _late_result(future)) is not None:
+            opened.close()
         raise
     finally:
         # The thread refers to `stop` as well, and the last reference closes it.
         os.eventfd_write(stop.fileno(), 1)
 
 
-def late_result(future: Future[_T]) -> _T | None:
+def _late_result(future: Future[_T]) -> _T | None:
     """Give the result of a future that came just before its task was cancelled."""
     if not future.done() or future.cancelled():
         return None
