@@ -17,16 +17,19 @@ _T = TypeVar("_T")
 class AsyncioLoop:
     """See `Loop`."""
 
-    __slots__ = ("_loop", "future")
+    __slots__ = ("_loop",)
 
     def __init__(self) -> None:
         """Be the loop that runs; raises RuntimeError when none does."""
         self._loop = asyncio.get_running_loop()
-        self.future: Callable[[], Future[Any]] = self._loop.create_future
 
     def is_running(self) -> bool:
         """Whether the caller is a task of this loop."""
         return asyncio._get_running_loop() is self._loop
+
+    def future(self) -> Future[Any]:
+        """Make a future."""
+        return self._loop.create_future()
 
     def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call back whenever the descriptor is readable."""

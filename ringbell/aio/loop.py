@@ -43,9 +43,8 @@ class Loop(Protocol):
         """Whether the caller is a task of this loop."""
         ...
 
-    @property
-    def future(self) -> Callable[[], Future[Any]]:
-        """What makes a future."""
+    def future(self) -> Future[Any]:
+        """Make a future."""
         ...
 
     def watch(self, descriptor: int, callback: Callable[[], object]) -> None:

@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 class _Opened(Protocol):
-    def close(self) -> None: ...
+    def _give_up(self) -> None: ...
 
 
 _O = TypeVar("_O", bound=_Opened)
@@ -75,7 +75,7 @@ async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
 
     def arrived(opened: _O) -> None:
         if future.done():
-            opened.close()
+            opened._give_up()
         else:
             future.set_result(opened)
 
@@ -83,12 +83,12 @@ async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
         if not future.done():
             future.set_exception(error)
 
-    begin(loop, work, arrived, failed, lambda opened: opened.close())
+    begin(loop, work, arrived, failed, lambda opened: opened._give_up())
     try:
         return await future
     except BaseException:
         if (opened := _late_result(future)) is not None:
-            opened.close()
+            opened._give_up()
         raise
     finally:
         # The thread refers to `stop` as well, and the last reference closes it.
