@@ -177,8 +177,8 @@ async def measure(folder: str, rounds: int) -> list[Row]:
     peer = "asyncio streams"
     return [
         compare(f"calls a second, {TASKS} tasks", peer, rates, 4),
-        Row("kicks of the device for each request", kicks / asked),
-        Row("kicks of the driver for each answer", hears / asked),
+        Row("kicks sent to the device, for each request", kicks / asked),
+        Row("kicks sent to the driver, for each answer", hears / asked),
         compare("one call at a time, p50 in us", peer, times, 1, less_is_better=True),
         compare("the same, max_poll=50e-6", peer, looking, 2, less_is_better=True),
         below("CPU of the driver while idle, percent", [100 * used / IDLE_SECONDS], 1),
