@@ -46,6 +46,12 @@ def bad(payload):
     if text == b"array":
         import numpy
         return numpy.frombuffer(payload, "u1")[1:]
+    if text == b"pointers":
+        import ctypes
+        class Packed(ctypes.Structure):
+            _pack_ = 1
+            _fields_ = [("text", ctypes.c_char_p)]
+        return Packed(b"abc")
     if text == b"long":
         return bytes(100_000)
     if text == b"exit":
@@ -136,6 +142,8 @@ def test_what_a_handler_does_wrong_reaches_its_driver_alone(serve, path, handler
             driver.call(b"raise")
         with pytest.raises(ringbell.RequestFailed, match="TypeError: the handler returned int"):
             driver.call(b"number")
+        with pytest.raises(ringbell.RequestFailed, match="TypeError: .*pointers"):
+            driver.call(b"pointers")
         assert driver.call(b"abc") == b"cba"
         assert driver.call(b"array") == b"rray"
         assert driver.call(b"long") == bytes(100_000)

@@ -312,7 +312,11 @@ def _octets_of(answer: Any) -> Any:  # noqa: ANN401  (whatever a handler returne
         view = memoryview(answer)
     except TypeError:
         return answer  # a tensor, or no payload at all
-    return answer if _POINTERS.intersection(view.format) else view.tobytes()
+    # What may hold pointers is left as it is, because C looks at the object and refuses it.
+    kinds = type(view.obj).__mro__
+    if _POINTERS.intersection(view.format) or any(kind.__module__ == "_ctypes" for kind in kinds):
+        return answer
+    return view.tobytes()
 
 
 def _explained(error: TypeError, answer: object) -> TypeError:
