@@ -52,12 +52,17 @@ def begin(
 
     def deliver(callback: Callable[..., object], what: object) -> bool:
         try:
-            loop.soon(callback, what)
+            loop.soon(finish, callback, what)
         except RuntimeError:
             return False
         return True
 
-    threading.Thread(target=run, name="ringbell.aio", daemon=True).start()
+    def finish(callback: Callable[..., object], what: object) -> None:
+        thread.join()  # this was the last that it did
+        callback(what)
+
+    thread = threading.Thread(target=run, name="ringbell.aio", daemon=True)
+    thread.start()
 
 
 async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
