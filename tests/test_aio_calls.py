@@ -169,7 +169,7 @@ def test_cancelling_a_call_loses_no_other_answer_and_not_the_channel(loop, path,
                     await running_loop().within(0.01, driver.call(payload))
 
             async def answer():
-                await until(loop, lambda: len(driver._waiting) == 10)
+                await until(loop, lambda: driver.in_flight == 20 and len(driver._waiting) == 10)
                 device.begin("answers(20)")
 
             calls = [driver.call(b"kept %d" % number) for number in range(10)]
