@@ -13,8 +13,6 @@
 #include <sys/wait.h>
 
 #include "pair.h"
-/* For the static functions in it: arm and look. */
-#include "wait.c"
 
 struct turn {
 	alignas(RB_LINE) uint64_t begun; /* the round that may run */
@@ -55,7 +53,7 @@ static void be_consumer(rb_channel *device, uint64_t rounds)
 		await(&turn->begun, round);
 		jitter(round);
 		if (round % 2) {
-			arm(device, RB_DATA, 0);
+			rb_arm(device, RB_DATA, 0);
 			turn->saw = rb_consumer_available(&device->consumer) > 0;
 		} else {
 			uint64_t index = device->consumer.next;
@@ -98,7 +96,7 @@ int main(int argc, char **argv)
 			saw = rb_producer_publish(producer, producer->count, 1);
 		} else {
 			producer->needed = producer->count;
-			arm(pair.driver, RB_SPACE, producer->count);
+			rb_arm(pair.driver, RB_SPACE, producer->count);
 			saw = rb_producer_room(producer, producer->count) > 0;
 		}
 		await(&turn->ended, round);

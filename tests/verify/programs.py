@@ -55,9 +55,8 @@ def check_litmus(folder: Path) -> Iterator[Row]:
     if not cpus:
         yield Row("litmus", "-", "needs two CPUs", False)
         return
-    # litmus.c includes wait.c, for its static functions.
-    bare = build(folder, "bare", "litmus.c", "-O2", "-DRB_LITMUS_WITHOUT_FENCES", without="wait.c")
-    fenced = build(folder, "fenced", "litmus.c", "-O2", without="wait.c")
+    bare = build(folder, "bare", "litmus.c", "-O2", "-DRB_LITMUS_WITHOUT_FENCES")
+    fenced = build(folder, "fenced", "litmus.c", "-O2")
     rounds = LITMUS_ROUNDS
     for program, name in ((bare, "without fences"), (fenced, "with fences")):
         output = run([program, str(rounds), *cpus])
