@@ -56,10 +56,10 @@ static void be_consumer(rb_channel *device, uint64_t rounds)
 			rb_arm(device, RB_DATA, 0);
 			turn->saw = rb_consumer_available(&device->consumer) > 0;
 		} else {
-			uint64_t index = device->consumer.next;
 			rb_consumer_available(&device->consumer);
-			rb_consumer_hold(&device->consumer, device->consumer.count, 0, 0);
-			turn->saw = rb_consumer_release(&device->consumer, index);
+			device->consumer.next += device->consumer.count;
+			turn->saw =
+				rb_consumer_release_to(&device->consumer, device->consumer.next);
 		}
 		__atomic_store_n(&turn->ended, round, __ATOMIC_RELEASE);
 	}
