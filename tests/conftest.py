@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import tempfile
 import threading
@@ -102,6 +103,22 @@ def stream(path: Path) -> Iterator[Callable[..., tuple[Any, Any]]]:
             return producer, guard.enter_context(consumed[0])
 
         yield make_stream
+
+
+@pytest.fixture
+def names(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Names lie in a folder of this test; none is left, and no process."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
+    folder = path.parent / "ringbell"
+    yield folder
+    assert not folder.exists() or list(folder.iterdir()) == []
+    assert multiprocessing.active_children() == []
+
+
+@pytest.fixture(params=["spawn", "fork", "forkserver"])
+def method(request: pytest.FixtureRequest) -> str:
+    """How a new process is started."""
+    return request.param
 
 
 def _descriptors() -> list[str]:

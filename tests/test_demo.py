@@ -103,15 +103,14 @@ def test_a_wrong_argument_of_the_demo_is_one_line_and_exit_code_2(arguments, mes
         (signal.SIGTERM, "while it serves"),
     ],
 )
-def test_a_demo_that_is_killed_leaves_no_device_and_no_name(tmp_path, number, moment):
-    source, names = tmp_path / "source", tmp_path / "ringbell"
+def test_a_demo_that_is_killed_leaves_no_device_and_no_name(tmp_path, names, number, moment):
+    source = tmp_path / "source"
     source.mkdir()
     (source / "file").write_bytes(b"x" * 5_000_000)
     with subprocess.Popen(
         [*RINGBELL, "demo", "--input", source, "--block", "1", "--json"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
     ) as process:
         try:
             wait_until(lambda: spawned_by(process.pid))

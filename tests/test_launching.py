@@ -17,27 +17,16 @@ from processes import has_ended, wait_until
 
 import ringbell
 from ringbell.launching import worker
+from ringbell.launching.device import serve_parent
+from ringbell.launching.parcel import Parcel
 
-METHODS = ["spawn", "fork", "forkserver"]
 TESTS = Path(__file__).parent
 
 # NumPy may have threads; from Python 3.12 on, a fork warns of them.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def names(path, monkeypatch):
-    """Names lie in a folder of this test; none is left, and no process."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
-    folder = path.parent / "ringbell"
-    yield folder
-    assert not folder.exists() or list(folder.iterdir()) == []
-    assert multiprocessing.active_children() == []
-
-
-@pytest.fixture(params=METHODS)
-def method(request):
-    return request.param
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+    pytest.mark.usefixtures("names"),
+]
 
 
 def pid_of(driver):
@@ -493,3 +482,32 @@ def test_a_second_signal_does_not_disturb_the_cleaning_up(tmp_path):
         os.kill(device, signal.SIGTERM)
         assert driver.reap().token == token
     assert not begun.exists()
+
+
+def test_two_threads_end_a_process_at_once(path):
+    """As a pool does: one thread signals its workers while the other parts with them."""
+    errors = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(20):
+            parcel = Parcel("handler", launched.does)
+            where = path.with_name(f"{number}.sock")
+            started = worker.Worker("device", serve_parent, parcel, "fork", path=where, cpu=None)
+            started.wait_until_ready(None)
+
+            def signal_it(started=started):
+                try:
+                    while not started.over:
+                        started.send_signal(signal.SIGTERM)
+                    started.send_signal(signal.SIGTERM)
+                except Exception as error:
+                    errors.append(error)
+
+            thread = threading.Thread(target=signal_it)
+            thread.start()
+            started._give_up()
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []

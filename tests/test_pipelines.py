@@ -3,7 +3,6 @@
 
 import json
 import logging
-import multiprocessing
 import os
 import re
 import signal
@@ -19,26 +18,13 @@ from typer.testing import CliRunner
 import ringbell
 from ringbell.command import cli, options
 
-METHODS = ["spawn", "fork", "forkserver"]
 TESTS = Path(__file__).parent
 
 # NumPy may have threads; from Python 3.12 on, a fork warns of them.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def names(path, monkeypatch):
-    """Names lie in a folder of this test; none is left, and no process."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
-    folder = path.parent / "ringbell"
-    yield folder
-    assert not folder.exists() or list(folder.iterdir()) == []
-    assert multiprocessing.active_children() == []
-
-
-@pytest.fixture(params=METHODS)
-def method(request):
-    return request.param
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+    pytest.mark.usefixtures("names"),
+]
 
 
 def test_records_go_from_one_process_to_another(method):

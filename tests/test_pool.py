@@ -24,14 +24,10 @@ from ringbell.launching import crew, worker
 METHODS = ["spawn", "fork", "forkserver"]
 
 # The thread of a pool, and those that NumPy may have; from Python 3.12 on, a fork warns of them.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-
-from test_launching import names  # noqa: E402, F401  # no name and no process is left
-
-
-@pytest.fixture(params=METHODS)
-def method(request):
-    return request.param
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+    pytest.mark.usefixtures("names"),
+]
 
 
 @pytest.fixture

@@ -91,6 +91,9 @@ class Worker(Closing):
         self._failure: BaseException | None = None
         self._stopped = False
         self._code: int | None = None
+        # `multiprocessing` has its process objects for one thread; a pool signals from another one.
+        # A signal handler may come in between, so the same thread may hold this twice.
+        self._handling = threading.RLock()
         self._owner = os.getpid()
         self._hearing: threading.Thread | None = None
         # A fork has this process's log handlers. Any other new process has none.
@@ -127,6 +130,7 @@ class Worker(Closing):
             life.close()
             reports.close()
         self.pid = self._process.pid
+        self._sentinel: int = self._process.sentinel
 
     @property
     def finished(self) -> bool:
@@ -269,7 +273,7 @@ class Worker(Closing):
             left = seconds_left(deadline)
             if not left:
                 return False
-            wait([self._process.sentinel], min(left, _PAUSE))
+            wait([self._sentinel], min(left, _PAUSE))
         return True
 
     def _hear_rest(self, patience: float) -> None:
@@ -300,35 +304,40 @@ class Worker(Closing):
             self.send_signal(signal.SIGTERM)
             self._wait_for_end(GRACE)
         finally:
-            if self._exit_code() is None:
-                self._process.kill()
-                self._process.join()
+            while self._exit_code() is None:
+                self.send_signal(signal.SIGKILL)
+                wait([self._sentinel], _PAUSE)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send SIGTERM or SIGKILL, and wait for nothing; the end of the process is wanted then.
 
         Does nothing if it has ended already.
         """
-        if self._is_forked() or self._exit_code() is not None or self._process.pid is None:
+        if self._is_forked():
             return
-        self._stopped = True
-        if number == signal.SIGKILL:
-            self._process.kill()
-        else:
-            self._process.terminate()
+        with self._handling:
+            if self._exit_code() is not None or self._process.pid is None:
+                return
+            self._stopped = True
+            if number == signal.SIGKILL:
+                self._process.kill()
+            else:
+                self._process.terminate()
 
     def leave_to_parent(self) -> None:
         """Leave the process to the one that started it; in a forked child."""
+        self._handling = threading.RLock()  # the thread that holds it may not be in the fork
         self._leave()
         # At its end the child would wait for processes that are not its own, and show an error.
         getattr(process, "_children", set()).discard(self._process)
 
     def _exit_code(self) -> int | None:
         """Give the exit code, None while the process lives."""
-        if self._code is None:
-            self._process.is_alive()  # asks the kernel
-            self._code = self._process.exitcode
-        return self._code
+        with self._handling:
+            if self._code is None:
+                self._process.is_alive()  # asks the kernel
+                self._code = self._process.exitcode
+            return self._code
 
     def _is_forked(self) -> bool:
         return os.getpid() != self._owner
@@ -340,8 +349,9 @@ class Worker(Closing):
         self._life.close()
         if not (self._hearing and self._hearing.is_alive()):  # a child of its own may hold the pipe
             self.reports.close()
-        if self._code is not None:
-            self._process.close()
+        with self._handling:
+            if self._code is not None:
+                self._process.close()
 
 
 def _ending(code: int | None) -> str:
