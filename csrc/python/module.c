@@ -111,6 +111,7 @@ static int execute(PyObject *module)
 	if (share_owners() || PyModule_AddFunctions(module, closing_methods) ||
 	    PyModule_AddFunctions(module, loan_methods) ||
 	    PyModule_AddFunctions(module, meeting_methods) ||
+	    PyModule_AddFunctions(module, serving_methods) ||
 	    PyModule_AddIntConstant(module, "MUCH_MEMORY", MUCH_MEMORY))
 		return -1;
 	return find_errors() || find_names() || add_types(module) ? -1 : 0;

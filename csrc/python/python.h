@@ -112,6 +112,10 @@ int sleep_until_signal(rb_channel *core, int want, int64_t left);
 
 extern PyMethodDef meeting_methods[];
 
+/* ---- serving.c ---- */
+
+extern PyMethodDef serving_methods[];
+
 /* ---- payload.c ---- */
 
 /* Bytes. A copy of this size or more lets other threads run meanwhile. */

@@ -82,6 +82,22 @@ static PyObject *text_of_failure(PyObject *failed)
 	return text;
 }
 
+PyDoc_STRVAR(octets_of_doc,
+	     "octets_of(result, /)\n--\n\n"
+	     "Make bytes of what a handler returned, which may lie in the request.\n\n"
+	     "Raises TypeError when it is no payload, and what `send` raises for one.");
+
+static PyObject *octets_of(PyObject *module, PyObject *result)
+{
+	(void)module;
+	return as_bytes(Py_NewRef(result));
+}
+
+PyMethodDef serving_methods[] = {
+	{"octets_of", octets_of, METH_O, octets_of_doc},
+	{NULL, NULL, 0, NULL},
+};
+
 /* The answer of a handler that raised, as bytes; NULL with an exception that ends the serving. */
 static PyObject *answer_of_failure(PyObject *failed)
 {

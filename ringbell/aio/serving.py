@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from ringbell import _ends
 from ringbell.aio.loop import running_loop
 from ringbell.aio.opening import listen
 from ringbell.calls.failures import Failures
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[memoryview], Payload | Awaitable[Payload]]
 
-_POINTERS = frozenset("OPZz&")  # in a buffer's format; such a buffer is no payload
 _log = logging.getLogger("ringbell")
 
 _TURN = 64
@@ -221,34 +221,28 @@ class _Serving:
 
     def _serve(self, request: BlockingRequest) -> None:
         try:
-            answer: Any = self._handler(request.payload)
+            result: Any = self._handler(request.payload)
         except Exception as error:
-            text: str | None = self._failures.text_of(error)
+            answer, ok = self._answer_of_failure(error), False
         else:
-            if type(answer) is not bytes and isawaitable(answer):
-                self._begin(self._answer_later, request, answer)
+            if type(result) is not bytes and isawaitable(result):
+                self._begin(self._answer_later, request, result)
                 return
-            answer = _octets_of(answer)
-            text = self._reply(request, answer)
-        if text is not None:
-            self._reply(request, text.encode(errors="backslashreplace"), ok=False)
+            answer, ok = self._answer_of(result)
+            del result  # it may lie in the payload
+        self._reply(request, answer, ok)
 
     def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:  # noqa: ANN401
         self._in_work += 1
         self._start(function, *arguments)
 
-    async def _answer_later(self, request: BlockingRequest, answer: Awaitable[Any]) -> None:
-        text: str | None
+    async def _answer_later(self, request: BlockingRequest, result: Awaitable[Any]) -> None:
         try:
-            octets = _octets_of(await answer)
+            answer, ok = self._answer_of(await result)
         except Exception as error:
-            text = self._failures.text_of(error)
-        else:
-            del answer  # its frame may use the payload
-            text = await self._reply_waiting(request, octets)
-        if text is not None:
-            await self._reply_waiting(request, text.encode(errors="backslashreplace"), ok=False)
-        self._one_less()
+            answer, ok = self._answer_of_failure(error), False
+        del result  # its frame may use the payload
+        await self._reply_later(request, answer, ok)
 
     def _one_less(self) -> None:
         self._in_work -= 1
@@ -260,70 +254,45 @@ class _Serving:
 
     # ---- answers ----
 
-    def _reply(self, request: BlockingRequest, answer: Payload, ok: bool = True) -> str | None:
-        """Answer at once, or have a task wait for room; give a text if `answer` is no payload."""
+    def _answer_of(self, result: object) -> tuple[bytes, bool]:
+        """Give a copy, as the result may lie in the request; or why it is no answer."""
+        try:
+            return _ends.octets_of(result), True
+        except Exception as error:
+            return self._answer_of_failure(error.with_traceback(None)), False  # nobody's line
+
+    def _answer_of_failure(self, error: Exception) -> bytes:
+        return self._failures.text_of(error).encode(errors="backslashreplace")
+
+    def _reply(self, request: BlockingRequest, answer: bytes, ok: bool) -> None:
+        """Answer at once, or have a task wait for room."""
         if self.device._sending.is_free:
             try:
-                return self._complete(request, answer, ok, 0)
+                _complete(request, answer, ok, 0)
             except RingFull:
                 pass
+            else:
+                return
         self._stop_watching()
         self._begin(self._reply_later, request, answer, ok)
-        return None
 
-    async def _reply_later(self, request: BlockingRequest, answer: Payload, ok: bool) -> None:
-        text = await self._reply_waiting(request, answer, ok)
-        if text is not None:
-            await self._reply_waiting(request, text.encode(), ok=False)
-        self._one_less()
-
-    async def _reply_waiting(
-        self, request: BlockingRequest, answer: Payload, ok: bool = True
-    ) -> str | None:
+    async def _reply_later(self, request: BlockingRequest, answer: bytes, ok: bool) -> None:
         try:
-            return await self.device._sending.run(
-                lambda timeout: self._complete(request, answer, ok, timeout), answer
+            await self.device._sending.run(
+                lambda timeout: _complete(request, answer, ok, timeout), answer
             )
         except RingFull:
             raise
         except RingbellError:
-            return None  # the next look for a request says so
-
-    def _complete(
-        self, request: BlockingRequest, answer: Payload, ok: bool, timeout: float | None
-    ) -> str | None:
-        try:
-            request.complete(answer, timeout, ok=ok)
-        except TypeError as error:
-            return self._failures.text_of(_explained(error, answer))
-        except BufferError:
-            if ok:
-                raise
-            gc.collect()  # the error may refer to itself, and so to the payload
-            request.complete(answer, timeout, ok=ok)
-        return None
+            pass  # the next look for a request says so
+        self._one_less()
 
 
-def _octets_of(answer: Any) -> Any:  # noqa: ANN401  (whatever a handler returned)
-    """Give a copy: the answer may lie in the request, which is about to end."""
-    if type(answer) is bytes:
-        return answer
+def _complete(request: BlockingRequest, answer: bytes, ok: bool, timeout: float | None) -> None:
     try:
-        view = memoryview(answer)
-    except TypeError:
-        return answer  # a tensor, or no payload at all
-    # What may hold pointers is left as it is, because C looks at the object and refuses it.
-    kinds = type(view.obj).__mro__
-    if _POINTERS.intersection(view.format) or any(kind.__module__ == "_ctypes" for kind in kinds):
-        return answer
-    return view.tobytes()
-
-
-def _explained(error: TypeError, answer: object) -> TypeError:
-    """Give the error of an answer that is no payload, without the place that raised it."""
-    try:
-        memoryview(answer)  # type: ignore[arg-type]
-    except TypeError:
-        kind = type(answer).__name__
-        return TypeError(f"the handler returned {kind}; return bytes or another buffer")
-    return error.with_traceback(None)
+        request.complete(answer, timeout, ok=ok)
+    except BufferError:
+        if ok:
+            raise
+        gc.collect()  # the error may refer to itself, and so to the payload
+        request.complete(answer, timeout, ok=ok)
