@@ -82,6 +82,8 @@ uintptr_t rb_owners(void);
 int rb_owned_fd(const rb_owned *owned);
 void rb_owned_close(rb_owned *owned);
 int rb_owned_eventfd(rb_owned *owned);
+void rb_owned_kick(rb_owned *owned);
+void rb_owned_drain(rb_owned *owned);
 int rb_owned_epoll(rb_owned *owned);
 int rb_epoll_watch(int epoll, int fd);
 void rb_epoll_forget(int epoll, int fd);

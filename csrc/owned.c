@@ -150,6 +150,24 @@ int rb_owned_eventfd(rb_owned *owned)
 	return finish(owned, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
+/* Kicks an eventfd that the peer does not have, if it has not been closed. The lock keeps its
+ * number from becoming another descriptor's meanwhile. */
+void rb_owned_kick(rb_owned *owned)
+{
+	rb_owned_begin();
+	if (owned->fd)
+		rb_kick(owned->fd);
+	rb_owned_end();
+}
+
+void rb_owned_drain(rb_owned *owned)
+{
+	rb_owned_begin();
+	if (owned->fd)
+		rb_drain(owned->fd);
+	rb_owned_end();
+}
+
 int rb_owned_timer(rb_owned *owned)
 {
 	rb_owned_begin();

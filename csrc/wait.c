@@ -261,6 +261,21 @@ static uint64_t time_left(uint64_t began, uint64_t timeout_ns)
 	return passed < timeout_ns ? timeout_ns - passed : 0;
 }
 
+/* Sleeps until a kick comes, or the time is over. If nothing but a timer has been passed, there is
+ * no need to look, and the same sleep goes on with the timer. */
+static int sleep_armed(rb_channel *channel, struct rb_sleep *sleep, uint64_t began,
+		       uint64_t timeout_ns, bool for_good_part)
+{
+	int ended;
+
+	do {
+		uint64_t left = time_left(began, timeout_ns);
+		left = sleep_bound(channel, sleep->want, left, for_good_part);
+		ended = rb_sleep_on(channel, sleep, left);
+	} while (ended == RB_TIMER_PASSED);
+	return ended;
+}
+
 /* Sleeps until something of `want` is ready. When signal_fd becomes readable, the sleep ends as if
  * a signal had come; -1 is none. A negative timeout is for ever. */
 int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_fd)
@@ -288,13 +303,7 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 		int ended = RB_TIME_OVER;
 		if (!over) {
 			rb_count(&counters->sleeps, 1);
-			do
-				ended = rb_sleep_on(channel, &sleep,
-						    sleep_bound(channel, want,
-								time_left(began, timeout),
-								needed != enough));
-			while (ended ==
-			       RB_TIMER_PASSED); /* and no kick: there is no need to look */
+			ended = sleep_armed(channel, &sleep, began, timeout, needed != enough);
 		}
 		rb_end_sleep(channel, &sleep);
 		if (over)

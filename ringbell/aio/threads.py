@@ -7,13 +7,11 @@ loop all the same, to whoever began the work.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ringbell._ffi import lib
-from ringbell.channel.descriptors import make
+from ringbell.channel.nudge import Nudge
 from ringbell.meeting import waits
 
 if TYPE_CHECKING:
@@ -72,7 +70,7 @@ async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
     closed.
     """
     future: Future[_O] = loop.future()
-    stop = make("an eventfd", lib.rb_owned_eventfd)
+    stop = Nudge()
 
     def work() -> _O:
         with waits.ended_by(stop.fileno()):
@@ -97,7 +95,7 @@ async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
         raise
     finally:
         # The thread refers to `stop` as well, and the last reference closes it.
-        os.eventfd_write(stop.fileno(), 1)
+        stop.give()
 
 
 def _late_result(future: Future[_T]) -> _T | None:

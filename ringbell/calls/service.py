@@ -4,20 +4,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ringbell._ffi import lib
 from ringbell.arguments import shown
 from ringbell.calls.device import Device
 from ringbell.calls.failures import Failures
 from ringbell.calls.listener import Listener
 from ringbell.channel.closing import Closing
-from ringbell.channel.descriptors import LACKING, Descriptor, make
+from ringbell.channel.descriptors import LACKING
+from ringbell.channel.nudge import Nudge
 from ringbell.deadlines import seconds_left
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
 from ringbell.policy import Policy
@@ -80,10 +79,10 @@ class Service(Closing):
         self._closed = False
         self._stops = False
         policy = policy or (listener._policy if listener else Policy())
-        self._waiter: Waiter[Device | Listener | Descriptor] = Waiter(
+        self._waiter: Waiter[Device | Listener | Nudge] = Waiter(
             polling=policy.polling, max_poll=policy.max_poll, max_share=policy.max_share
         )
-        self._nudge = make("an eventfd", lib.rb_owned_eventfd)
+        self._nudge = Nudge()
         self._waiter.add(self._nudge)
         if listener:
             self._waiter.add(listener)
@@ -107,26 +106,25 @@ class Service(Closing):
     def stop(self) -> None:
         """Have `run` return. Any thread, signal handler or handler may call this."""
         self._stops = True
-        self._wake()
+        self._nudge.give()
 
     def close(self) -> None:
         """Close the channels of all drivers. Those with requests in flight get PeerLost."""
         self._closed = True
-        self._wake()
+        self._nudge.give()
         for device in list(self._drivers):
             _part_from(device)
         self._close_waiter()
 
     # ---- the loop ----
 
-    def _wake(self) -> None:
-        if self._nudge.fileno() >= 0:
-            os.eventfd_write(self._nudge.fileno(), 1)
-
     def _serve_all(self) -> None:
-        while not self._stops or self._closed:
+        while True:
             if self._closed:
                 raise ChannelClosed("this server has been closed; make another one")
+            if self._stops:
+                self._stops = False
+                return
             ready = self._waiter.wait(self._patience())
             if not ready:
                 self._let_in()  # a guest has been silent for too long, and has to go
@@ -136,17 +134,12 @@ class Service(Closing):
                 elif member is self._listener:
                     self._let_in()
                 else:
-                    self._drain_nudge()
+                    self._nudge.take()
                 if self._stops or self._closed:
                     break
-        self._stops = False
 
     def _patience(self) -> float | None:
         return seconds_left(self._listener._silence_over()) if self._listener else None
-
-    def _drain_nudge(self) -> None:
-        if not self._closed:
-            os.eventfd_read(self._nudge.fileno())
 
     def _let_in(self) -> None:
         """Accept all drivers that have come."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import signal
 import threading
 from collections import deque
@@ -16,7 +15,7 @@ from ringbell.calls.driver import Driver
 from ringbell.calls.failures import describe_error
 from ringbell.calls.opening import CONNECT_SECONDS, connect
 from ringbell.channel import forks
-from ringbell.channel.descriptors import Descriptor, make
+from ringbell.channel.nudge import Nudge
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import (
     ChannelClosed,
@@ -67,12 +66,12 @@ class Crew:
         self._members: list[Member] = []
         self._serving: list[Member] = []
         self._of: dict[object, Member] = {}
-        self._waiter: Waiter[Driver | Connection | Descriptor] = Waiter(
+        self._waiter: Waiter[Driver | Connection | Nudge] = Waiter(
             polling=plan.policy["polling"],
             max_poll=plan.policy["max_poll"],
             max_share=plan.policy["max_share"],
         )
-        self._nudge = make("an eventfd", lib.rb_owned_eventfd)
+        self._nudge = Nudge()
         self._thread = threading.Thread(target=self._run, name="ringbell pool", daemon=True)
         forks.watch(self)
         try:
@@ -156,10 +155,10 @@ class Crew:
         return not self._thread.is_alive() or threading.current_thread() is self._thread
 
     def _wake(self) -> None:
-        if (bell := self._nudge.fileno()) >= 0:
-            # No call between these two: a signal handler that raises there would lose the nudge.
-            self._nudged = True
-            os.eventfd_write(bell, 1)
+        kick, nudge = lib.rb_owned_kick, self._nudge.handle  # as Nudge.give does
+        # No call between these two: a signal handler that raises there would lose the nudge.
+        self._nudged = True
+        kick(nudge)
 
     def _refuse_all(self) -> None:
         """Fail what nobody will answer any more."""
@@ -191,7 +190,7 @@ class Crew:
 
     def _look_at(self, ready: object) -> None:
         if ready is self._nudge:
-            os.eventfd_read(self._nudge.fileno())
+            self._nudge.take()
             self._nudged = False  # before the look at what there is to do
             return
         member = self._of.get(ready)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -12,9 +11,9 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from ringbell._ffi import lib
 from ringbell.channel.closing import Closing
-from ringbell.channel.descriptors import LACKING, Descriptor, make
+from ringbell.channel.descriptors import LACKING
+from ringbell.channel.nudge import Nudge
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import (
     ChannelClosed,
@@ -93,10 +92,10 @@ class Gather(Closing, Generic[_Entries]):
         self._lender: GatheredProducer | None = None  # whose turn it is
         self._steps = 0  # that are left of this turn
         policy = meeting.policy
-        self._waiter: Waiter[_Consumer | Reception | Descriptor] = Waiter(
+        self._waiter: Waiter[_Consumer | Reception | Nudge] = Waiter(
             polling=policy.polling, max_poll=policy.max_poll
         )
-        self._nudge = make("an eventfd", lib.rb_owned_eventfd)
+        self._nudge = Nudge()
         self._waiter.add(self._nudge)
         self._reception, channels = meeting.take_name()
         try:
@@ -195,8 +194,7 @@ class Gather(Closing, Generic[_Entries]):
     def _end_all(self, end: Callable[[Any], None]) -> None:
         # A signal handler that raises may end this anywhere, so each step may be done twice.
         self._closed = True
-        if self._nudge.fileno() >= 0:
-            os.eventfd_write(self._nudge.fileno(), 1)
+        self._nudge.give()
         for consumer in list(self._producers):
             end(consumer)
         self._producers.clear()
