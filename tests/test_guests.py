@@ -31,8 +31,9 @@ PARTNER = {"serve": "connect", "producer": "consume", "consumer": "produce"}
 def guest(path, *texts, descriptors=()):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
         control.connect(os.fspath(path))
-        for text in texts:
-            socket.send_fds(control, [text], descriptors)
+        with contextlib.suppress(BrokenPipeError):  # it may have been sent away at once
+            for text in texts:
+                socket.send_fds(control, [text], descriptors)
         yield control
 
 

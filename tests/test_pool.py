@@ -417,6 +417,17 @@ def test_an_exception_ends_busy_workers(tmp_path, request_text, method, monkeypa
         busy.result()
 
 
+def test_a_worker_that_dies_while_the_pool_is_stopped(tmp_path):
+    with ringbell.Pool(launched.does, 2) as pool:
+        busy = pool.submit(f"begin {tmp_path}/begun".encode())
+        wait_until((tmp_path / "begun").exists)
+        free = int(pool.submit(b"pid").result())
+        pool._crew._stops = True  # as `stop` does, before it wakes the pool's thread
+        os.kill((set(pool.pids) - {free}).pop(), signal.SIGKILL)
+        with pytest.raises(ringbell.ChannelClosed, match="this pool has been closed"):
+            busy.result()
+
+
 def test_a_closed_pool_says_so(method):
     pool = ringbell.Pool(launched.does, 2, start_method=method)
     answers = pool.map(b"echo %d" % i for i in range(10**9))

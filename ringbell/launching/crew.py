@@ -173,9 +173,9 @@ class Crew:
 
     def _run(self) -> None:
         try:
-            while True:
+            while not self._stops:
                 self._hand_out()
-                if self._stops or self._is_done():
+                if self._is_done():
                     break
                 for ready in self._waiter.wait():
                     self._look_at(ready)
@@ -330,11 +330,12 @@ class Crew:
         member.flight.clear()
         driver._give_up()
         self._part_from(member)
-        if self._plan.retry or self._stops:  # what is left at the stop is refused
+        if self._plan.retry:
             self._todo.extendleft(reversed(jobs))
-        else:
+        else:  # what has been sent is not kept, so it is never sent again
+            lost = f"the worker died before it answered this request: {why}"
             for job in jobs:
-                job.fail(PeerLost(f"the worker died before it answered this request: {why}"))
+                job.fail(ChannelClosed(_CLOSED) if self._stops else PeerLost(lost))
         self._replace(member, why)
         self._wake()  # this may happen while the requests are handed out
 
