@@ -173,6 +173,7 @@ class Driver(Side):
         """How many requests have no completion yet, or one that `reap` has not handed over."""
     @property
     def _reap(self) -> Taking[float | None, Completion]: ...
+    def _hand_out(self, waiting: dict[int, Any]) -> int: ...
     def submit(self, payload: Payload, timeout: float | None = None) -> int:
         """Copy one request (any contiguous buffer, of any size) into the ring; return its token.
 

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 from loops import LOOPS, run, sleep, until
-from processes import wait_until_listening
+from processes import wait_until, wait_until_listening
 
 import ringbell
 from ringbell import aio
@@ -51,6 +51,11 @@ async def gather(calls):
         for number, call in enumerate(calls):
             start(one, number, call)
     return results
+
+
+def waits_for(driver):
+    """How many tasks wait for an answer."""
+    return sum(not future.done() for future in driver._waiting.values())
 
 
 # ---- many at once ----
@@ -169,7 +174,7 @@ def test_cancelling_a_call_loses_no_other_answer_and_not_the_channel(loop, path,
                     await running_loop().within(0.01, driver.call(payload))
 
             async def answer():
-                await until(loop, lambda: driver.in_flight == 20 and len(driver._waiting) == 10)
+                await until(loop, lambda: driver.in_flight == 20 and waits_for(driver) == 10)
                 device.begin("answers(20)")
 
             calls = [driver.call(b"kept %d" % number) for number in range(10)]
@@ -185,6 +190,27 @@ def test_cancelling_a_call_loses_no_other_answer_and_not_the_channel(loop, path,
             device.reply()
 
     run(loop, main)
+
+
+def test_an_answer_that_comes_before_the_loop_knows_of_the_request(loop, path, start):
+    """A thread sends a request in pieces. The device answers, and only then the loop goes on."""
+    device = start("device")
+
+    async def main():
+        async with aio.connect(path, ring_size=4096) as driver:
+            device.begin("[request.complete(b'%d' % len(request.payload)) for request in device]")
+
+            async def hold_up():
+                while not driver._sending._away:
+                    await sleep(loop, 0)
+                wait_until(lambda: driver.stats().device.producer.entries)
+
+            answers = await gather([driver.call(bytes(100_000)), hold_up()])
+            assert answers == [b"100000", None]
+            assert driver.in_flight == 0
+
+    run(loop, main)
+    device.reply()
 
 
 def test_asyncio_timeout_ends_a_call(path, start):

@@ -50,15 +50,26 @@ static void completion_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
-/* Gives the payload of an answer, or raises RequestFailed with the device's text. */
+/* Makes RequestFailed with the device's text. */
+PyObject *request_failed(PyObject *payload)
+{
+	PyObject *text = PyUnicode_FromEncodedObject(payload, "utf-8", "replace");
+	PyObject *error =
+		text ? PyObject_CallFunctionObjArgs(errors.request_failed, text, NULL) : NULL;
+
+	Py_XDECREF(text);
+	return error;
+}
+
+/* Gives the payload of an answer, or raises RequestFailed. */
 static PyObject *result_of(PyObject *payload, bool ok)
 {
 	if (ok)
 		return Py_NewRef(payload);
-	PyObject *text = PyUnicode_FromEncodedObject(payload, "utf-8", "replace");
-	if (text)
-		PyErr_SetObject(errors.request_failed, text);
-	Py_XDECREF(text);
+	PyObject *error = request_failed(payload);
+	if (error)
+		PyErr_SetObject(errors.request_failed, error);
+	Py_XDECREF(error);
 	return NULL;
 }
 

@@ -236,6 +236,7 @@ static PyMethodDef driver_methods[] = {
 	{"map", (PyCFunction)(void (*)(void))driver_map, METH_FASTCALL | METH_KEYWORDS, map_doc},
 	{"reserve", (PyCFunction)(void (*)(void))driver_reserve, METH_FASTCALL | METH_KEYWORDS,
 	 reserve_doc},
+	{"_hand_out", driver_hand_out, METH_O, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

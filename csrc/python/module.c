@@ -88,7 +88,13 @@ static int find_names(void)
 	names.release = PyObject_GetAttrString((PyObject *)&PyMemoryView_Type, "release");
 	names.dtype = PyUnicode_InternFromString("dtype");
 	names.names = PyUnicode_InternFromString("names");
-	return names.release && names.dtype && names.names ? 0 : -1;
+	names.done = PyUnicode_InternFromString("done");
+	names.set_result = PyUnicode_InternFromString("set_result");
+	names.set_exception = PyUnicode_InternFromString("set_exception");
+	return names.release && names.dtype && names.names && names.done && names.set_result &&
+			       names.set_exception
+		       ? 0
+		       : -1;
 }
 
 /* This module and _ffi have a copy of the core each. */

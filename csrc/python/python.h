@@ -345,12 +345,18 @@ bool driver_set_aside(struct driver *driver);
 bool driver_advance(struct driver *driver, struct patience *patience);
 bool driver_may_take_more(struct driver *driver, struct patience *patience);
 int driver_settle(struct driver *driver);
+bool driver_look_for_end(struct driver *driver);
 bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience);
 
 /* ---- completion.c ---- */
 
 PyObject *driver_result(struct answer *answer);
 PyObject *completion_of(struct answer *answer);
+PyObject *request_failed(PyObject *payload);
+
+/* ---- tasks.c ---- */
+
+PyObject *driver_hand_out(PyObject *driver, PyObject *waiting);
 
 /* ---- map.c ---- */
 
@@ -373,6 +379,7 @@ extern struct errors {
 extern struct names {
 	PyObject *release;       /* memoryview.release */
 	PyObject *dtype, *names; /* of arrays and of dtypes */
+	PyObject *done, *set_result, *set_exception; /* of futures */
 } names;
 
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, producer_spec, consumer_spec,

@@ -122,6 +122,20 @@ int driver_settle(struct driver *driver)
 	return rb_peek(interrupt->end.core, 0);
 }
 
+/* When all that has come was taken: false with an exception if nothing more will come. Otherwise an
+ * event loop's descriptor is no longer readable. */
+bool driver_look_for_end(struct driver *driver)
+{
+	struct end *interrupt = &driver->side.consumer->end;
+	int status = rb_wait_poll(interrupt->core, RB_DATA, 0);
+
+	if (status >= 0)
+		return true;
+	end_fail(interrupt, status);
+	note_unanswered(driver);
+	return false;
+}
+
 /* After a completion that this call does not wait for: whether to take more. */
 bool driver_may_take_more(struct driver *driver, struct patience *patience)
 {

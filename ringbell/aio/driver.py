@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ringbell._ffi import lib
 from ringbell.aio.room import Sending, sleep_for
 from ringbell.aio.side import Closing, Looks, OfLoop, no_room, nothing_came
-from ringbell.errors import ChannelClosed, RingEmpty, RingFull
+from ringbell.errors import ChannelClosed, RingFull
 
 if TYPE_CHECKING:
-    from ringbell._ends import Completion, Payload
+    from ringbell._ends import Payload
     from ringbell.aio.loop import Future
     from ringbell.calls.driver import Driver as BlockingDriver
     from ringbell.stats import Stats
@@ -36,9 +36,9 @@ class Driver(Closing, OfLoop):
         self._fd = driver.interrupt.fileno()
         self._looks = Looks(max_poll)
         self._watched = False
-        self._waiting: dict[int, Future[Completion]] = {}
+        self._waiting: dict[int, Future[bytes]] = {}
         longest = driver.max_payload // 2
-        self._sending = Sending(self._loop, self._sleep, longest, self._unwatch, self._look)
+        self._sending = Sending(self._loop, self._sleep, longest, self._unwatch, self._take_back)
 
     def call(self, payload: Payload, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
         """Send one request and wait for its answer, at most `timeout` seconds in all.
@@ -55,7 +55,7 @@ class Driver(Closing, OfLoop):
         """
         if timeout is None:
             return self._call(payload)
-        sent: list[int] = []
+        sent: list[bool] = []
         return self._for(
             timeout,
             lambda: nothing_came() if sent else no_room(),
@@ -91,48 +91,42 @@ class Driver(Closing, OfLoop):
 
     # ---- one call ----
 
-    async def _call(self, payload: Payload, sent: list[int] | None = None) -> bytes:
-        self._check_loop()
-        token = 0  # no request has this one
+    async def _call(self, payload: Payload, sent: list[bool] | None = None) -> bytes:
+        if not self._is_running():
+            self._refuse_loop()
+        future = self._loop.future()
         if self._sending.is_free:
             try:
-                token = self._submit(payload, 0)
+                self._waiting[self._submit(payload, 0)] = future
             except RingFull:
-                token = 0
-        if not token:
-            token = await self._sending.run(
-                lambda patience: self._attempt(payload, patience), payload
-            )
+                await self._send_later(payload, future)
+        else:
+            await self._send_later(payload, future)
         if sent is not None:
-            sent.append(token)
-        if self._looks.may_look and not self._waiting:
-            completion = self._look_for(token)
-            if completion is not None:
-                if self._has_to_pause():
-                    await self._loop.pause()
-                return completion.result()
-        future = self._loop.future()
-        self._waiting[token] = future
-        if not self._watched:
+            sent.append(True)
+        if self._looks.may_look and len(self._waiting) == 1:
+            self._look()
+            if future.done() and self._has_to_pause():
+                await self._loop.pause()
+        if not self._watched and self._waiting:
             self._watch()
+        return await future
+
+    async def _send_later(self, payload: Payload, future: Future[bytes]) -> None:
         try:
-            answer: Completion = await future
-        finally:
-            del self._waiting[token]
-        return answer.result()
+            await self._sending.run(
+                lambda patience: self._attempt(payload, future, patience), payload
+            )
+        except BaseException:
+            future.cancel()  # a thread may send the request all the same
+            raise
 
-    def _look_for(self, token: int) -> Completion | None:
-        if self._looks.look(self._driver.interrupt) > 0:
-            with suppress(RingEmpty):
-                completion = self._driver._reap[0]
-                if completion.token == token:
-                    return completion
-        return None
-
-    def _attempt(self, payload: Payload, timeout: float | None) -> int:
+    def _attempt(self, payload: Payload, future: Future[bytes], timeout: float | None) -> None:
         while True:
             try:
-                return self._submit(payload, timeout)
+                # A thread does this too, before anybody takes the answer.
+                self._waiting[self._submit(payload, timeout)] = future
+                return
             except RingFull:
                 # Answers that have come wake nobody, so they are taken before a sleep.
                 if not self._take():
@@ -156,33 +150,29 @@ class Driver(Closing, OfLoop):
             self._watched = False
             self._loop.unwatch(self._fd)
 
-    def _look(self) -> None:
+    def _take_back(self) -> None:
+        """Go on after a thread had the driver."""
         self._take()
         if self._waiting:
             self._watch()
 
+    def _look(self) -> None:
+        if self._looks.look(self._driver.interrupt) > 0:
+            self._take()
+
     def _take(self) -> int:
         """Hand out the answers that have come; give how many there were."""
-        waiting, reap = self._waiting, self._driver._reap
-        count = 0
         try:
-            while True:
-                completion = reap[0]
-                count += 1
-                future = waiting.get(completion.token)
-                # Nobody waits for the answer of a call that was cancelled.
-                if future is not None and not future.done():
-                    future.set_result(completion)
-        except RingEmpty:
-            return count
+            return self._driver._hand_out(self._waiting)
         except Exception as error:  # nothing more will come
             self._unwatch()
             self._fail(error)
-            return count
+            return 0
 
     def _fail(self, error: Exception) -> None:
         """Tell all tasks that wait that no answer will come."""
-        for future in self._waiting.values():
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
             if not future.done():
                 # One for each: tracebacks grow as an exception is raised again.
                 mine = type(error)(*error.args)

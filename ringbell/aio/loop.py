@@ -25,6 +25,10 @@ class Future(Protocol[_T]):
         """Whether nobody waits any longer."""
         ...
 
+    def cancel(self) -> object:
+        """Say that nobody waits any longer."""
+        ...
+
     def set_result(self, result: _T, /) -> None:
         """Let the task go on."""
         ...

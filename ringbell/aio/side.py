@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from ringbell._ffi import lib
 from ringbell.aio.loop import running_loop
@@ -56,19 +56,23 @@ class Closing:
 class OfLoop:
     """An object that belongs to the event loop in which it was made."""
 
-    __slots__ = ("_gave_way", "_loop")
+    __slots__ = ("_gave_way", "_is_running", "_loop")
 
     def __init__(self) -> None:
         """Belong to the loop that runs."""
         self._loop: Loop = running_loop()
+        self._is_running = self._loop.is_running
         self._gave_way = time.monotonic()
 
     def _check_loop(self) -> None:
-        if not self._loop.is_running():
-            raise RuntimeError(
-                f"this {type(self).__name__} belongs to another event loop, the one in which it "
-                "was opened; open another one in this loop"
-            )
+        if not self._is_running():
+            self._refuse_loop()
+
+    def _refuse_loop(self) -> NoReturn:
+        raise RuntimeError(
+            f"this {type(self).__name__} belongs to another event loop, the one in which it was "
+            "opened; open another one in this loop"
+        )
 
     def _has_to_pause(self) -> bool:
         """Whether it is time to let other tasks run. Raises RuntimeError in another loop."""

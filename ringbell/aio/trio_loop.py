@@ -33,6 +33,9 @@ class _Future:
     def cancelled(self) -> bool:
         return self._cancelled
 
+    def cancel(self) -> None:
+        self._cancelled = True
+
     def set_result(self, result: object, /) -> None:
         self._result = result
         self._arrive()
