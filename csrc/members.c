@@ -174,6 +174,8 @@ int rb_waiter_add(rb_waiter *waiter, rb_channel *channel, uint64_t key, rb_membe
 	}
 	join(waiter, member, key);
 	rb_member_wake(waiter, member);
+	if (waiter->pollable)
+		rb_kick(waiter->closes.fd); /* it has not armed yet */
 	*added = member;
 	return 0;
 }

@@ -28,6 +28,7 @@ struct rb_waiter {
 	bool found;             /* the last look found something */
 	bool defers;            /* a member has held kicks back at some time */
 	bool timer_lost;        /* of a member, so no sleep may be long */
+	bool pollable;          /* an event loop sleeps on `epoll` */
 	struct rb_poller poller;
 	struct rb_counters counters;
 	uint64_t asked_ns; /* when the kernel was asked last */

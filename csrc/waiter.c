@@ -205,6 +205,17 @@ int rb_waiter_fd(const rb_waiter *waiter)
 	return rb_owned_fd(&waiter->epoll);
 }
 
+/* From now on an event loop sleeps on the descriptor of rb_waiter_fd, which this returns. It is
+ * readable while a member is awake that may have something, and so at first. The loop has to wait
+ * with a patience of 0, until nothing is ready, before it sleeps: then all have armed. */
+int rb_waiter_pollable(rb_waiter *waiter)
+{
+	if (!waiter->pollable)
+		rb_kick(waiter->closes.fd);
+	waiter->pollable = true;
+	return rb_waiter_fd(waiter);
+}
+
 /* How the waiter polls, as rb_channel_policy has it. */
 void rb_waiter_policy(rb_waiter *waiter, int polling, uint64_t max_poll_ns, uint64_t max_share)
 {
@@ -282,6 +293,9 @@ int rb_waiter_poll(rb_waiter *waiter, uint64_t *keys, int most, int64_t patience
 	}
 	if (budget)
 		rb_poller_polled(&waiter->poller, &waiter->counters, now - began, ready > 0);
+	/* The order is that of a sleep: arm, look, ask the kernel. Who asks next is the loop. */
+	if (!ready && waiter->pollable)
+		ready = rb_waiter_sleep(waiter, keys, most, 0, -1);
 	return ready;
 }
 

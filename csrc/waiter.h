@@ -19,6 +19,7 @@ int rb_waiter_add(rb_waiter *waiter, rb_channel *channel, uint64_t key, rb_membe
 int rb_waiter_add_fd(rb_waiter *waiter, int fd, uint64_t key, rb_member **added);
 void rb_waiter_remove(rb_waiter *waiter, rb_member *member);
 int rb_waiter_fd(const rb_waiter *waiter);
+int rb_waiter_pollable(rb_waiter *waiter);
 int rb_waiter_look(rb_waiter *waiter, uint64_t *keys, int most);
 int rb_waiter_poll(rb_waiter *waiter, uint64_t *keys, int most, int64_t patience_ns);
 int rb_waiter_sleep(rb_waiter *waiter, uint64_t *keys, int most, int64_t timeout_ns, int signal_fd);

@@ -369,6 +369,12 @@ class Waiter(Generic[_Waited]):
         """
     def remove(self, what: _Waited, /) -> None:
         """Wait for it no longer. Raises KeyError when the waiter does not wait for it."""
+    def fileno(self) -> int:
+        """Give a descriptor for an event loop: readable when `wait(timeout=0)` may give something.
+
+        Call `wait(timeout=0)` until it gives an empty list before you sleep on it. The waiter owns
+        the descriptor. Raises ChannelClosed after close.
+        """
     def wait(self, timeout: float | None = None) -> list[_Waited]:
         """Wait until something can be taken from a member; give a list of such members.
 

@@ -5,6 +5,7 @@ import errno
 import math
 import os
 import resource
+import selectors
 import signal
 import socket
 import threading
@@ -787,6 +788,61 @@ def test_a_soak_of_sleeps_with_several_producers(start, path):
         for peer in peers:
             peer.reply()
         assert list(counts.values()) == [3000] * 4
+
+
+def test_a_waiter_in_a_selector(start, path):
+    """Its descriptor is readable when a member may be ready, and no kick is lost."""
+    with ringbell.listen(path) as listener:
+        peers, devices = [], []
+        for _ in range(3):
+            peers.append(start("driver", wait=False))
+            devices.append(listener.accept())
+            peers[-1].reply()
+    with ExitStack() as guard:
+        for device in devices:
+            guard.enter_context(device)
+        waiter = guard.enter_context(ringbell.Waiter(devices))
+        selector = guard.enter_context(selectors.DefaultSelector())
+        selector.register(waiter, selectors.EVENT_READ)
+        assert waiter.wait(0) == []
+        assert selector.select(0) == []
+        for number, peer in enumerate(peers):
+            peer.begin(
+                f"for i in range(2000):\n time.sleep(0.001 * (i % 97 == {number}))\n"
+                " driver.submit(b'%d' % i)"
+            )
+        counts = dict.fromkeys(devices, 0)
+        while sum(counts.values()) < 6000:
+            selector.select()
+            while ready := waiter.wait(0):
+                for device in ready:
+                    with suppress(ringbell.RingEmpty):
+                        request = device.take(timeout=0)
+                        assert bytes(request.payload) == b"%d" % counts[device]
+                        request.complete()
+                        counts[device] += 1
+        assert list(counts.values()) == [2000] * 3
+        for peer in peers:
+            peer.reply()
+    with pytest.raises(ringbell.ChannelClosed):
+        waiter.fileno()
+
+
+def test_a_new_member_makes_the_descriptor_readable(pairs):
+    """It has not armed yet, so nobody kicks for what has come already."""
+    (driver, other), (device, another) = pairs(2, **NEVER)
+    with ringbell.Waiter([device]) as waiter, selectors.DefaultSelector() as selector:
+        driver.submit(b"1")
+        selector.register(waiter, selectors.EVENT_READ)
+        assert selector.select(30)
+        assert waiter.wait(0) == [device]
+        device.take(timeout=0).complete()
+        assert waiter.wait(0) == []
+        assert selector.select(0) == []
+        other.submit(b"2")
+        waiter.add(another)
+        assert selector.select(30)
+        assert waiter.wait(0) == [another]
 
 
 def test_max_share_bounds_the_polling_of_a_waiter(pair):

@@ -377,8 +377,8 @@ extern struct errors {
 
 /* What is looked up once. */
 extern struct names {
-	PyObject *release;       /* memoryview.release */
-	PyObject *dtype, *names; /* of arrays and of dtypes */
+	PyObject *release;                           /* memoryview.release */
+	PyObject *dtype, *names;                     /* of arrays and of dtypes */
 	PyObject *done, *set_result, *set_exception; /* of futures */
 } names;
 

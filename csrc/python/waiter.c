@@ -142,6 +142,25 @@ static PyObject *waiter_wait(PyObject *self, PyObject *args, PyObject *keywords)
 	return objects;
 }
 
+PyDoc_STRVAR(fileno_doc, "fileno($self)\n--\n\n"
+			 "Give a descriptor for an event loop: readable when `wait(timeout=0)` may "
+			 "give something.\n\n"
+			 "Call `wait(timeout=0)` until it gives an empty list before you sleep on "
+			 "it. The waiter owns\n"
+			 "the descriptor. Raises ChannelClosed after close.");
+
+static PyObject *waiter_fileno(PyObject *self, PyObject *unused)
+{
+	struct waiter *waiter = (struct waiter *)self;
+
+	(void)unused;
+	if (!enter(waiter))
+		return NULL;
+	int descriptor = rb_waiter_pollable(waiter->core);
+	leave(waiter);
+	return PyLong_FromLong(descriptor);
+}
+
 /* ---- the type ---- */
 
 PyDoc_STRVAR(
@@ -314,6 +333,7 @@ static PyMethodDef waiter_methods[] = {
 	{"remove", waiter_remove, METH_O, remove_doc},
 	{"discard", waiter_discard, METH_O, discard_doc},
 	{"wait", (PyCFunction)(void (*)(void))waiter_wait, METH_VARARGS | METH_KEYWORDS, wait_doc},
+	{"fileno", waiter_fileno, METH_NOARGS, fileno_doc},
 	{"close", waiter_close, METH_NOARGS, close_doc},
 	{"__enter__", waiter_enter, METH_NOARGS, NULL},
 	{"__exit__", (PyCFunction)(void (*)(void))waiter_exit, METH_FASTCALL, NULL},

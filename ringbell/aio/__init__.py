@@ -14,20 +14,25 @@ async with aio.produce("ticks", dtype=tick) as ticks:      # process 1
 async with aio.consume("ticks") as ticks:                  # process 2
     async for rows in ticks: ...
 
+async with aio.gather("ticks") as ticks:                   # from any number of producers
+    async for producer, rows in ticks: ...
+
 Each object belongs to the event loop in which it was opened.
 """
 
 from ringbell.aio.consumer import MessageConsumer, RecordConsumer
 from ringbell.aio.device import Device, Request
 from ringbell.aio.driver import Driver
+from ringbell.aio.gather import Gather
 from ringbell.aio.listener import Listener
-from ringbell.aio.opening import Opening, connect, consume, listen, produce
+from ringbell.aio.opening import Opening, connect, consume, gather, listen, produce
 from ringbell.aio.producer import MessageProducer, RecordProducer
 from ringbell.aio.serving import serve
 
 __all__ = [
     "Device",
     "Driver",
+    "Gather",
     "Listener",
     "MessageConsumer",
     "MessageProducer",
@@ -37,6 +42,7 @@ __all__ = [
     "Request",
     "connect",
     "consume",
+    "gather",
     "listen",
     "produce",
     "serve",

@@ -94,7 +94,7 @@ class Driver(Closing, OfLoop):
     async def _call(self, payload: Payload, sent: list[bool] | None = None) -> bytes:
         if not self._is_running():
             self._refuse_loop()
-        future = self._loop.future()
+        future: Future[bytes] = self._loop.future()
         if self._sending.is_free:
             try:
                 self._waiting[self._submit(payload, 0)] = future

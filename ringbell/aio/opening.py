@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`connect`, `listen`, `produce` and `consume`, as the blocking ones, for tasks."""
+"""`connect`, `listen`, `produce`, `consume` and `gather`, as the blocking ones, for tasks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ringbell.aio.consumer import MessageConsumer, RecordConsumer
 from ringbell.aio.driver import Driver
+from ringbell.aio.gather import Gather
 from ringbell.aio.listener import Listener
 from ringbell.aio.loop import running_loop
 from ringbell.aio.producer import MessageProducer, RecordProducer
@@ -27,7 +28,9 @@ from ringbell.streams.messages import MessageConsumer as BlockingMessageConsumer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from numpy.typing import DTypeLike
+    from numpy.typing import DTypeLike, NDArray
+
+    from ringbell.streams.gathered_producer import GatheredProducer
 
     class _EitherConsumer(MessageConsumer, RecordConsumer):
         """For type checkers: only the producer knows which of the two it is."""
@@ -285,5 +288,72 @@ def consume(
         if isinstance(end, BlockingMessageConsumer):
             return MessageConsumer(end, max_poll)
         return RecordConsumer(end, max_poll)
+
+    return Opening(open_it)
+
+
+@overload
+def gather(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    timeout: float | None = ...,
+    arrived: Callable[[GatheredProducer], object] | None = ...,
+    left: Callable[[GatheredProducer], object] | None = ...,
+    cpu: int | None = ...,
+    moderation: Moderation | None = ...,
+    checked: bool = ...,
+    max_message: int | None = ...,
+) -> Opening[Gather[Any]]: ...
+@overload
+def gather(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike,
+    *,
+    timeout: float | None = ...,
+    arrived: Callable[[GatheredProducer], object] | None = ...,
+    left: Callable[[GatheredProducer], object] | None = ...,
+    cpu: int | None = ...,
+    moderation: Moderation | None = ...,
+    checked: bool = ...,
+    max_message: int | None = ...,
+) -> Opening[Gather[NDArray[Any]]]: ...
+def gather(
+    name: str | os.PathLike[str],
+    dtype: DTypeLike | None = None,
+    *,
+    timeout: float | None = streams.GATHER_SECONDS,
+    arrived: Callable[[GatheredProducer], object] | None = None,
+    left: Callable[[GatheredProducer], object] | None = None,
+    cpu: int | None = None,
+    moderation: Moderation | None = None,
+    checked: bool = False,
+    max_message: int | None = None,
+) -> Opening[Gather[Any]]:
+    """Take the streams of all processes that produce under `name`, who come and go.
+
+    `async with gather("logs") as logs: async for producer, rows in logs: ...`. The options and the
+    errors are those of `ringbell.gather`. `arrived` and `left` are functions; they run in the loop,
+    when the gather is opened and while a task takes.
+    """
+
+    async def open_it() -> Gather[Any]:
+        opening: Any = partial(
+            cast("Any", streams.gather),
+            name,
+            dtype,
+            timeout=timeout,
+            left=left,
+            moderation=moderation,
+            checked=checked,
+            max_message=max_message,
+            polling="never",
+        )
+        opened = await _meet(opening, cpu)
+        try:
+            return Gather(opened, arrived)
+        except BaseException:  # of `arrived`
+            opened.close()
+            raise
 
     return Opening(open_it)

@@ -67,6 +67,7 @@ class Gather(Closing, Generic[_Entries]):
         "_lender",
         "_meeting",
         "_nudge",
+        "_pollable",
         "_producers",
         "_ready",
         "_reception",
@@ -87,6 +88,7 @@ class Gather(Closing, Generic[_Entries]):
         self._arrived = arrived
         self._left = left
         self._closed = False
+        self._pollable = False
         self._producers: dict[_Consumer, GatheredProducer] = {}
         self._ready: deque[object] = deque()  # those whose turn will come
         self._lender: GatheredProducer | None = None  # whose turn it is
@@ -137,7 +139,7 @@ class Gather(Closing, Generic[_Entries]):
         another thread waits in here.
         """
         deadline = deadline_after(timeout)
-        looked = timeout != 0
+        looked = self._pollable or timeout != 0
         while True:
             producer = self._lender if self._steps else None
             try:
@@ -156,6 +158,17 @@ class Gather(Closing, Generic[_Entries]):
                 self._steps = 0
             except (EndOfStream, PeerLost, CorruptRing, ChannelClosed) as error:
                 self._part(producer, error)
+
+    def fileno(self) -> int:
+        """Give a descriptor for an event loop: readable when `take(timeout=0)` may give something.
+
+        Take until RingEmpty before you sleep on it. Call `take` once a second even if it stays
+        unreadable: who connected and says nothing is sent away in there. The gather owns the
+        descriptor.
+        """
+        descriptor = self._waiter.fileno()
+        self._pollable = True
+        return descriptor
 
     def __iter__(self) -> Iterator[tuple[GatheredProducer, _Entries]]:
         return chain.from_iterable(self._turns())
