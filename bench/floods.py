@@ -6,8 +6,8 @@
 One `ringbell.serve` on one CPU answers all. All drivers are on the other CPU: the one that asks, a
 call each millisecond, and the floods, each with 64 requests in flight all the time. So 17 processes
 share that CPU, and mostly the one that asks waits for its turn there. To measure the device's turns
-instead of the kernel's, the one that asks runs before the others where the kernel lets it (SCHED_RR,
-for which it has to be root), alone and beside the floods. The table has both. `--spread` lets the
+and not the kernel's, the one that asks runs before the others if the kernel lets it (SCHED_RR, for
+which it has to be root), alone and beside the floods. The table has both. `--spread` lets the
 floods run on both CPUs.
 """
 

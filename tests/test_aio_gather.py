@@ -47,8 +47,9 @@ def test_each_producer_arrives_in_order_and_the_loop_runs_meanwhile(loop, path, 
         peer.begin(
             f"producer = ringbell.produce(path, ring_size=4096, **{KINDS[kind]!r})\n"
             "for i in range(1000):\n"
-            f" time.sleep(0 if i % 100 else 0.001); {SEND[kind] % 0}\n".replace("b'0'", "b'%d' % i")
-            .replace("[0]", "[i]")
+            f" time.sleep(0 if i % 100 else 0.001); {SEND[kind] % 0}\n".replace(
+                "b'0'", "b'%d' % i"
+            ).replace("[0]", "[i]")
             + "producer.close()"
         )
 
