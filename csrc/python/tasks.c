@@ -50,30 +50,50 @@ static bool hand_over(PyObject *waiting, struct answer *answer)
 	return good;
 }
 
+/* The loop has raised. The answers that are left come first the next time. */
+static void keep_for_later(struct driver *driver, const struct answers *arrived)
+{
+	PyObject *kind, *error, *traceback;
+	struct answers later = driver->ready;
+	struct answer *answer;
+
+	driver->ready = *arrived;
+	while ((answer = answers_pop(&later)))
+		answers_append(&driver->ready, answer);
+	PyErr_Fetch(&kind, &error, &traceback);
+	if (driver_enter(driver))
+		driver_leave(driver); /* so that the loop calls again */
+	PyErr_Clear();
+	PyErr_Restore(kind, error, traceback);
+}
+
 /* `_hand_out(waiting)`: takes all answers that have come, without waiting, and resolves the futures
  * that wait for them, by their tokens; gives how many came. An answer that nobody waits for is
  * dropped. */
 PyObject *driver_hand_out(PyObject *self, PyObject *waiting)
 {
 	struct driver *driver = (struct driver *)self;
+	PyObject *kind, *error, *traceback;
 	struct answer *answer;
 	long count = 0;
 
 	if (!driver_enter(driver))
 		return NULL;
 	bool good = driver_set_aside(driver) && driver_look_for_end(driver);
+	struct answers arrived = driver->ready;
+	driver->ready = (struct answers){NULL};
 	driver_leave(driver);
-	/* The loop may call back in here, so nobody is inside of the driver now. */
-	PyObject *kind, *error, *traceback;
+	/* Those that came before the end are handed over first. The loop may use the driver in here. */
 	PyErr_Fetch(&kind, &error, &traceback);
-	while ((answer = answers_pop(&driver->ready))) {
+	while ((answer = answers_pop(&arrived))) {
 		count++;
-		if (!hand_over(waiting, answer)) {
-			Py_XDECREF(kind);
-			Py_XDECREF(error);
-			Py_XDECREF(traceback);
-			return NULL;
-		}
+		if (hand_over(waiting, answer))
+			continue;
+		keep_for_later(driver, &arrived);
+		Py_XDECREF(kind);
+		Py_XDECREF(error);
+		Py_XDECREF(traceback);
+		return NULL;
 	}
 	PyErr_Restore(kind, error, traceback);
 	return good ? PyLong_FromLong(count) : NULL;
