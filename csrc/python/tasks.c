@@ -83,7 +83,8 @@ PyObject *driver_hand_out(PyObject *self, PyObject *waiting)
 	struct answers arrived = driver->ready;
 	driver->ready = (struct answers){NULL};
 	driver_leave(driver);
-	/* Those that came before the end are handed over first. The loop may use the driver in here. */
+	/* Those that came before the end are handed over first. The loop may use the driver in
+	 * here. */
 	PyErr_Fetch(&kind, &error, &traceback);
 	while ((answer = answers_pop(&arrived))) {
 		count++;
