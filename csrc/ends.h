@@ -29,18 +29,26 @@ typedef struct {
 	uint16_t flags;
 } rb_frame;
 
-/* A message to be sent, or one that was found. */
-struct rb_payload {
+/* Bytes in one place: a message that was found, or a part of one to be sent. */
+struct rb_place {
 	const void *start;
 	uint64_t length;
 };
 
+/* A message to be sent. It may lie in several places. Then `start` is not used, and the parts have
+ * `length` bytes in all. */
+struct rb_payload {
+	const void *start;
+	uint64_t length;
+	const struct rb_place *parts; /* NULL: it lies in one place */
+};
+
 /* message.c: producing */
 uint64_t rb_payload_max(rb_channel *channel);
-int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
+int rb_send(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
 	    int64_t patience_ns);
 int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uint64_t count);
-int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
+int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uint64_t done,
 		      uint64_t token, int kind);
 void rb_send_abandon(rb_channel *channel);
 int64_t rb_reserve(rb_channel *channel, uint64_t length);
@@ -52,8 +60,8 @@ void rb_unreserve(rb_channel *channel, uint64_t reservation);
  * a copy (rb_skip), or to keep it in place (rb_hold). */
 int rb_peek(rb_channel *channel, int64_t patience_ns);
 uint64_t rb_frame_slots(const rb_channel *channel);
-uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most);
-void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t count);
+uint64_t rb_find_arrived(rb_channel *channel, struct rb_place *found, uint64_t most);
+void rb_skip_found(rb_channel *channel, const struct rb_place *found, uint64_t count);
 void rb_skip(rb_channel *channel);
 void rb_give_back(rb_channel *channel);
 void rb_hold(rb_channel *channel);
@@ -61,8 +69,7 @@ int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patie
 int rb_take(rb_channel *channel, int64_t patience_ns);
 bool rb_holds(rb_channel *channel, uint64_t index);
 int rb_release(rb_channel *channel, uint64_t index);
-int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64_t length,
-		int kind);
+int rb_complete(rb_channel *channel, uint64_t index, const struct rb_payload *payload, int kind);
 int rb_all_held(rb_channel *channel);
 
 /* record.c: records on a ring, one in a slot. Records lent and not returned are lent again. */

@@ -61,26 +61,52 @@ static bool may_copy_whole(const struct rb_producer *producer, uint64_t length)
 	return length <= payload_of(producer->count / 2);
 }
 
+static void copy_parts(uint8_t *target, const struct rb_place *part, uint64_t done, uint64_t length)
+{
+	for (; length; part++) {
+		if (done >= part->length) {
+			done -= part->length;
+			continue;
+		}
+		uint64_t some = part->length - done < length ? part->length - done : length;
+		memcpy(target, (const uint8_t *)part->start + done, some);
+		target += some;
+		length -= some;
+		done = 0;
+	}
+}
+
+/* Copies `length` bytes of a payload, from byte `done` on. */
+static inline void copy_payload(uint8_t *target, const struct rb_payload *payload, uint64_t done,
+				uint64_t length)
+{
+	if (payload->parts)
+		copy_parts(target, payload->parts, done, length);
+	else
+		memcpy(target, (const uint8_t *)payload->start + done, length);
+}
+
 /* Copies one whole message into the ring and publishes it. */
-static int send_whole(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
+static int send_whole(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
 		      int kind, int64_t patience_ns)
 {
 	struct rb_producer *producer = &channel->producer;
+	uint64_t length = payload->length;
 	int status = may_copy_whole(producer, length)
 			     ? make_room_for_whole(channel, length, patience_ns)
 			     : -EMSGSIZE;
 
 	if (status)
 		return status;
-	memcpy(next_slot(producer) + RB_HEADER, payload, length);
+	copy_payload(next_slot(producer) + RB_HEADER, payload, 0, length);
 	publish(producer, (struct rb_frame_header){(uint32_t)length, (uint16_t)kind, 0, token});
 	return 0;
 }
 
-int rb_send(rb_channel *channel, const void *payload, uint64_t length, uint64_t token,
+int rb_send(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
 	    int64_t patience_ns)
 {
-	return send_whole(channel, payload, length, token, RB_MESSAGE, patience_ns);
+	return send_whole(channel, payload, token, RB_MESSAGE, patience_ns);
 }
 
 /* Copies as many messages into the ring as fit, and publishes them at once. Returns how many, or
@@ -103,7 +129,7 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 		struct rb_frame_header header = {.length = (uint32_t)length, .kind = RB_MESSAGE};
 		uint8_t *slot = rb_producer_slot(producer, producer->write + slots);
 		memcpy(slot, &header, sizeof(header));
-		memcpy(slot + RB_HEADER, payloads[sent].start, length);
+		copy_payload(slot + RB_HEADER, &payloads[sent], 0, length);
 		slots += more;
 		bytes += length;
 	}
@@ -114,10 +140,11 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 /* Sends the next piece of a message that is longer than half of the ring. `done` bytes have been
  * sent before; returns the bytes sent in all. Pieces are a quarter of the ring, so that both sides
  * copy at the same time. */
-int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length, uint64_t done,
+int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uint64_t done,
 		      uint64_t token, int kind)
 {
 	struct rb_producer *producer = &channel->producer;
+	uint64_t length = payload->length;
 	int status = rb_may_produce(channel);
 
 	if (status)
@@ -133,7 +160,7 @@ int64_t rb_send_piece(rb_channel *channel, const void *payload, uint64_t length,
 	int flags = done ? RB_FLAG_CONTINUED : 0;
 	if (done + piece < length)
 		flags |= RB_FLAG_MORE;
-	memcpy(next_slot(producer) + RB_HEADER, (const uint8_t *)payload + done, piece);
+	copy_payload(next_slot(producer) + RB_HEADER, payload, done, piece);
 	/* The first of several pieces has the length of the whole in the place of the token. So the
 	 * consumer knows how much memory the message takes, and may refuse it. All other pieces
 	 * have the token. */
@@ -336,7 +363,7 @@ int rb_take(rb_channel *channel, int64_t patience_ns)
 
 /* Finds whole messages that have arrived, from the frame that rb_peek found on, and takes none of
  * them. Stops after `most`, or at the first frame that is anything else. Returns how many. */
-uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t most)
+uint64_t rb_find_arrived(rb_channel *channel, struct rb_place *found, uint64_t most)
 {
 	const struct rb_consumer *consumer = &channel->consumer;
 	uint64_t next = consumer->next, left = consumer->write_seen - next, count = 0;
@@ -349,7 +376,7 @@ uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t
 		uint64_t slots = slots_of(header.length);
 		if (slots > left || !is_plain(consumer, &header))
 			break;
-		found[count] = (struct rb_payload){slot + RB_HEADER, header.length};
+		found[count] = (struct rb_place){slot + RB_HEADER, header.length};
 		next += slots;
 		left -= slots;
 		if (left > consumer->ahead)
@@ -360,7 +387,7 @@ uint64_t rb_find_arrived(rb_channel *channel, struct rb_payload *found, uint64_t
 
 /* The caller is done with the first `count` messages that rb_find_arrived found: rb_skip for
  * each. */
-void rb_skip_found(rb_channel *channel, const struct rb_payload *found, uint64_t count)
+void rb_skip_found(rb_channel *channel, const struct rb_place *found, uint64_t count)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 	uint64_t slots = 0, bytes = 0;
@@ -408,7 +435,7 @@ int rb_release(rb_channel *channel, uint64_t index)
 
 /* Answers a held request: publishes the completion, then releases the request. If the device is
  * killed between the two, the request is still in the ring and could be delivered again. */
-int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64_t length, int kind)
+int rb_complete(rb_channel *channel, uint64_t index, const struct rb_payload *payload, int kind)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 
@@ -418,7 +445,7 @@ int rb_complete(rb_channel *channel, uint64_t index, const void *payload, uint64
 	if (!hold)
 		return -EALREADY;
 	/* A message without a token wants no completion. */
-	int status = hold->token ? send_whole(channel, payload, length, hold->token, kind, 0) : 0;
+	int status = hold->token ? send_whole(channel, payload, hold->token, kind, 0) : 0;
 	if (status)
 		return status;
 	rb_kick_producer_if(consumer, rb_consumer_release(consumer, hold));

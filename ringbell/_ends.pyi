@@ -22,6 +22,7 @@ MUCH_MEMORY: int
 
 def memory_at(keeper: object, address: int, size: int, read_only: bool, /) -> memoryview: ...
 def octets_of(result: object, /) -> bytes: ...
+def writable(octets: bytes, /) -> memoryview: ...
 def wait_readable(descriptors: list[int], timeout: float | None, /) -> list[int]: ...
 
 @final
@@ -291,6 +292,11 @@ class Coalescing:
     ) -> None: ...
 
 @final
+class Parts:
+    """Buffers that are sent as one payload, one after the other."""
+    def __new__(cls, buffers: list[Payload], /) -> Self: ...
+    def __len__(self) -> int: ...
+
 class Completion:
     """A device's answer to one request."""
     def __new__(cls, token: int, payload: bytes, ok: bool) -> Self: ...
@@ -306,7 +312,6 @@ class Completion:
     def result(self) -> bytes:
         """Give the payload, or raise RequestFailed with the device's text."""
 
-@final
 class Request:
     """A request that a device has taken and has to complete or fail, in any order.
 
@@ -321,7 +326,8 @@ class Request:
         """Read-only view of the request's bytes in shared memory.
 
         Valid until the request is completed; using it after that raises ValueError. A request
-        larger than half the ring lies in private memory instead.
+        larger than half the ring lies in private memory instead. If the channel has a codec,
+        this is the object, which the request's receiver owns; it raises what the codec raises.
         """
     def complete(
         self, payload: Payload = b"", timeout: float | None = None, *, ok: bool = True

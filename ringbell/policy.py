@@ -9,6 +9,7 @@ from typing import Literal
 
 from ringbell._ffi import lib
 from ringbell.arguments import real_number, shown, whole_number
+from ringbell.codecs import Codec
 
 _LONGEST = 1.0  # seconds
 
@@ -64,7 +65,7 @@ _POLLING = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How one side of a channel waits and kicks, and how long a message it takes.
+    """How one side of a channel waits and kicks, how long a message it takes, and its codec.
 
     These are the options of the functions that open a channel, checked.
     """
@@ -75,6 +76,7 @@ class Policy:
     kick: Kick = "asleep"
     moderation: Moderation | None = None
     max_message: int | None = None
+    codec: Codec | None = None
 
     def __post_init__(self) -> None:
         _one_of(_POLLING, self.polling, f"polling is one of {', '.join(_POLLING)}")

@@ -82,10 +82,16 @@ def run(code, names):
 
 def main():
     role, path, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    segment.FIRST_INDEX = options.pop("indices_from", 0)
     names = {"ringbell": ringbell, "time": time, "path": path, "options": options}
+    segment.FIRST_INDEX = options.pop("indices_from", 0)
+    if "codec" in options:
+        import coded  # loads NumPy
+
+        options["codec"] = coded.CODECS.get(options["codec"], options["codec"])
+        names["coded"] = coded
     if role == "serve":
-        handler = globals()[options.pop("handler")]
+        name = options.pop("handler")
+        handler = globals()[name] if name in globals() else getattr(names["coded"], name)
         with ringbell.listen(path, **options) as listener:
             say(value="ready")
             ringbell.calls.serving.serve_on(listener, handler)

@@ -26,6 +26,7 @@ static void answer_all(rb_channel *device)
 {
 	struct rb_consumer *consumer = &device->consumer;
 	uint8_t payload[PAYLOAD];
+	const struct rb_payload answer = {payload, PAYLOAD, NULL};
 	int status;
 
 	calibrate_work();
@@ -44,8 +45,7 @@ static void answer_all(rb_channel *device)
 			break;
 		memcpy(payload, consumer->slots + frame.start, PAYLOAD);
 		work_for(work_ns);
-		while ((status = rb_complete(device, frame.index, payload, PAYLOAD, RB_MESSAGE)) ==
-		       -EAGAIN)
+		while ((status = rb_complete(device, frame.index, &answer, RB_MESSAGE)) == -EAGAIN)
 			wait_for(device, RB_SPACE, polling);
 		if (status)
 			fail("rb_complete failed");
@@ -56,10 +56,11 @@ static void answer_all(rb_channel *device)
 static void request(rb_channel *driver, uint64_t token)
 {
 	uint8_t payload[PAYLOAD] = {0};
+	const struct rb_payload request = {payload, PAYLOAD, NULL};
 	int status;
 
 	stamps[token % DEPTH_MAX] = clock_ns();
-	while ((status = rb_send(driver, payload, PAYLOAD, token, 0)) == -EAGAIN)
+	while ((status = rb_send(driver, &request, token, 0)) == -EAGAIN)
 		wait_for(driver, RB_SPACE, polling);
 	if (status)
 		fail("rb_send failed");

@@ -35,7 +35,7 @@ static void share_block(struct pair *pair)
 static int64_t take(rb_channel *device)
 {
 	uint8_t message[PAYLOAD];
-	struct rb_payload found[BATCH_MAX];
+	struct rb_place found[BATCH_MAX];
 
 	if (batch == 1)
 		return rb_recv(device, message, sizeof(message), -1) < 0 ? 0 : 1;
@@ -69,10 +69,10 @@ static uint64_t send_until(rb_channel *driver, uint64_t over)
 	uint64_t sent = 0;
 
 	for (int i = 0; i < BATCH_MAX; i++)
-		messages[i] = (struct rb_payload){payloads + i * PAYLOAD, PAYLOAD};
+		messages[i] = (struct rb_payload){payloads + i * PAYLOAD, PAYLOAD, NULL};
 	while (clock_ns() < over) {
 		for (uint64_t i = 0; i < BATCH_MAX; i += batch) {
-			int64_t more = batch == 1 ? rb_send(driver, payloads, PAYLOAD, 1, -1) + 1
+			int64_t more = batch == 1 ? rb_send(driver, messages, 1, -1) + 1
 						  : rb_send_many(driver, messages, batch);
 			if (more > 0)
 				sent += (uint64_t)more;

@@ -21,7 +21,7 @@ static uint64_t payload[RB_SLOT / 8];
 static bool send_message(uint64_t number)
 {
 	payload[0] = number;
-	return !rb_send(pair.driver, payload, size, number, -1);
+	return !rb_send(pair.driver, &(struct rb_payload){payload, size, NULL}, number, -1);
 }
 
 static bool send_record(uint64_t number)

@@ -86,11 +86,12 @@ static void send_one(rb_channel *driver, uint64_t due, uint64_t token)
 {
 	struct rb_producer *producer = &driver->producer;
 	uint8_t payload[PAYLOAD] = {0};
+	const struct rb_payload message = {payload, sizeof(payload), NULL};
 	int status;
 
 	memcpy(payload, &due, sizeof(due));
 	uint64_t old = producer->write;
-	while ((status = rb_send(driver, payload, sizeof(payload), token, 0)) == -EAGAIN)
+	while ((status = rb_send(driver, &message, token, 0)) == -EAGAIN)
 		wait_for(driver, RB_SPACE, polling);
 	if (status)
 		fail("rb_send failed");

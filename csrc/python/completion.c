@@ -2,11 +2,12 @@
  *
  * A device's answer to one request, as `reap` gives it.
  */
-#include "python.h"
+#include "codec.h"
 
 struct completion {
 	PyObject_HEAD uint64_t token;
 	PyObject *payload;
+	PyObject *decode; /* what makes an object of the payload; NULL: nothing, or it is one */
 	char ok;
 };
 
@@ -23,9 +24,14 @@ static PyObject *make(PyTypeObject *type, uint64_t token, PyObject *payload, boo
 	return (PyObject *)completion;
 }
 
-PyObject *completion_of(struct answer *answer)
+PyObject *completion_of(struct answer *answer, PyObject *decode)
 {
-	return make(completion_type, answer->token, answer->payload, answer->ok);
+	if (!decode || !answer->ok) /* a failure is a text */
+		return make(completion_type, answer->token, answer->payload, answer->ok);
+	PyObject *made = make(object_completion_type, answer->token, answer->payload, answer->ok);
+	if (made)
+		((struct completion *)made)->decode = Py_NewRef(decode);
+	return made;
 }
 
 static PyObject *completion_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -35,8 +41,12 @@ static PyObject *completion_new(PyTypeObject *type, PyObject *args, PyObject *ke
 	PyObject *payload;
 	int ok;
 
-	if (!PyArg_ParseTupleAndKeywords(args, keywords, "KSp", names, &token, &payload, &ok))
+	if (!PyArg_ParseTupleAndKeywords(args, keywords, "KOp", names, &token, &payload, &ok))
 		return NULL;
+	if (!ok && !PyBytes_Check(payload)) {
+		PyErr_SetString(PyExc_TypeError, "the payload of a failure is its text, as bytes");
+		return NULL;
+	}
 	return make(type, token, payload, ok);
 }
 
@@ -46,6 +56,7 @@ static void completion_dealloc(PyObject *self)
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
 	Py_CLEAR(((struct completion *)self)->payload);
+	Py_CLEAR(((struct completion *)self)->decode);
 	release(self);
 	Py_DECREF(type);
 }
@@ -83,12 +94,34 @@ PyObject *driver_result(struct answer *answer)
 	return result;
 }
 
+/* Decoded when it is first asked for, so that taking a completion raises nothing of a codec's. */
+static PyObject *completion_payload(PyObject *self, void *unused)
+{
+	struct completion *completion = (struct completion *)self;
+
+	(void)unused;
+	if (completion->decode) {
+		/* References, because another thread may do the same meanwhile. */
+		PyObject *decode = Py_NewRef(completion->decode);
+		PyObject *object = decoded(decode, Py_NewRef(completion->payload));
+		Py_DECREF(decode);
+		if (!object)
+			return NULL;
+		PyObject *before = completion->payload;
+		completion->payload = object;
+		Py_CLEAR(completion->decode);
+		Py_DECREF(before);
+	}
+	return Py_NewRef(completion->payload);
+}
+
 static PyObject *completion_result(PyObject *self, PyObject *unused)
 {
 	struct completion *completion = (struct completion *)self;
 
 	(void)unused;
-	return result_of(completion->payload, completion->ok);
+	return completion->ok ? completion_payload(self, NULL)
+			      : result_of(completion->payload, false);
 }
 
 static PyObject *completion_repr(PyObject *self)
@@ -106,8 +139,11 @@ static PyObject *completion_reduce(PyObject *self, PyObject *unused)
 	struct completion *completion = (struct completion *)self;
 
 	(void)unused;
-	return Py_BuildValue("O(KOO)", (PyObject *)Py_TYPE(self),
-			     (unsigned long long)completion->token, completion->payload,
+	PyObject *payload = completion_payload(self, NULL);
+	if (!payload)
+		return NULL;
+	return Py_BuildValue("O(KNO)", (PyObject *)completion_type,
+			     (unsigned long long)completion->token, payload,
 			     completion->ok ? Py_True : Py_False);
 }
 
@@ -142,6 +178,27 @@ static PyType_Slot completion_slots[] = {
 PyType_Spec completion_spec = {
 	.name = "ringbell.Completion",
 	.basicsize = sizeof(struct completion),
-	.flags = Py_TPFLAGS_DEFAULT,
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
 	.slots = completion_slots,
+};
+
+/* ---- with a codec ---- */
+
+/* A type of its own, because the interpreter reads a member several times as fast as this. */
+static PyGetSetDef object_completion_attributes[] = {
+	{"payload", completion_payload, NULL, NULL, NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot object_completion_slots[] = {
+	{Py_tp_dealloc, completion_dealloc},
+	{Py_tp_getset, object_completion_attributes},
+	{0, NULL},
+};
+
+PyType_Spec object_completion_spec = {
+	.name = "ringbell.Completion",
+	.basicsize = sizeof(struct completion),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = object_completion_slots,
 };

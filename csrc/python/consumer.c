@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "python.h"
+#include "codec.h"
 
 /* The most messages that recv_many takes. */
 #define MANY 1024
@@ -14,16 +14,6 @@
 enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW };
 
 /* ---- one message ---- */
-
-static PyObject *bytes_of(const uint8_t *start, uint64_t length)
-{
-	if (length < MUCH)
-		return PyBytes_FromStringAndSize((const char *)start, (Py_ssize_t)length);
-	PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
-	if (bytes)
-		copy_bytes(PyBytes_AsString(bytes), start, length);
-	return bytes;
-}
 
 /* Raises MessageTooLong, once for each message. Its other pieces are skipped when they come. */
 static bool tell_of_refusal(struct consumer *consumer)
@@ -86,7 +76,7 @@ bool consumer_goes_on(struct consumer *consumer, struct patience *patience)
 }
 
 /* Takes the next message as bytes; blocks while there is none. */
-static PyObject *take_bytes(struct consumer *consumer, struct patience *patience)
+PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patience)
 {
 	struct message message;
 
@@ -161,7 +151,7 @@ static PyObject *lend_frame(struct consumer *consumer)
 }
 
 /* Lends a message that lies in private memory. A view that stays alive does no harm there. */
-static PyObject *lend_bytes(struct consumer *consumer, PyObject *bytes)
+PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes)
 {
 	PyObject *view = PyMemoryView_FromObject(bytes);
 
@@ -169,7 +159,7 @@ static PyObject *lend_bytes(struct consumer *consumer, PyObject *bytes)
 	return view ? lend(consumer, view, false) : NULL;
 }
 
-static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
+PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience)
 {
 	rb_channel *core = consumer->end.core;
 	struct message message;
@@ -187,7 +177,7 @@ static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
 			return end_fail(&consumer->end, status);
 		enum took took = consumer_take_piece(consumer, &message, false);
 		if (took == TOOK_MESSAGE)
-			return lend_bytes(consumer, message.payload);
+			return consumer_lend_bytes(consumer, message.payload);
 		if (took == TOOK_FAILED || (took == TOOK_REFUSED && tell_of_refusal(consumer)))
 			return NULL;
 		if (!consumer_goes_on(consumer, patience))
@@ -199,7 +189,7 @@ static PyObject *lend_next(struct consumer *consumer, struct patience *patience)
 
 /* Copies the found messages into the list, from `filled` on; returns how many: fewer when memory
  * ran out. */
-static uint64_t fill_list(PyObject *list, Py_ssize_t filled, const struct rb_payload *found,
+static uint64_t fill_list(PyObject *list, Py_ssize_t filled, const struct rb_place *found,
 			  uint64_t count)
 {
 	for (uint64_t i = 0; i < count; i++) {
@@ -217,7 +207,7 @@ static uint64_t fill_list(PyObject *list, Py_ssize_t filled, const struct rb_pay
 static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 {
 	rb_channel *core = consumer->end.core;
-	struct rb_payload found[AT_ONCE];
+	struct rb_place found[AT_ONCE];
 	/* A message takes a slot at least. */
 	uint64_t slots = core->consumer.write_seen - core->consumer.next;
 	Py_ssize_t size = (Py_ssize_t)(slots < most ? slots : most), taken = 0;
@@ -245,7 +235,7 @@ static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 /* Takes a message that comes in pieces, as a list of one. */
 static PyObject *take_alone(struct consumer *consumer, struct patience *patience)
 {
-	PyObject *message = take_bytes(consumer, patience);
+	PyObject *message = consumer_take_bytes(consumer, patience);
 	PyObject *list = message ? PyList_New(1) : NULL;
 
 	if (list)
@@ -255,7 +245,7 @@ static PyObject *take_alone(struct consumer *consumer, struct patience *patience
 	return list;
 }
 
-static PyObject *take_many(struct consumer *consumer, uint64_t most, struct patience *patience)
+PyObject *consumer_take_many(struct consumer *consumer, uint64_t most, struct patience *patience)
 {
 	rb_channel *core = consumer->end.core;
 	int status = rb_peek(core, 0);
@@ -280,7 +270,8 @@ static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
 	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
 		return NULL;
 	if (consumer_end_loan(consumer))
-		message = take_bytes(consumer, &patience);
+		message = consumer->end.decode ? object_recv(consumer, &patience)
+					       : consumer_take_bytes(consumer, &patience);
 	end_leave(&consumer->end);
 	return message;
 }
@@ -310,7 +301,8 @@ static PyObject *subscribe_recv_many(PyObject *self, PyObject *key)
 	    !patience_from(&patience, timeout) || !end_enter(&consumer->end))
 		return NULL;
 	if (consumer_end_loan(consumer))
-		messages = take_many(consumer, most, &patience);
+		messages = consumer->end.decode ? objects_recv(consumer, most, &patience)
+						: consumer_take_many(consumer, most, &patience);
 	end_leave(&consumer->end);
 	return messages;
 }
@@ -324,7 +316,8 @@ static PyObject *subscribe_borrow(PyObject *self, PyObject *timeout)
 	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
 		return NULL;
 	if (consumer_end_loan(consumer))
-		view = lend_next(consumer, &patience);
+		view = consumer->end.decode ? object_borrow(consumer, &patience)
+					    : consumer_lend_next(consumer, &patience);
 	end_leave(&consumer->end);
 	return view;
 }
@@ -332,6 +325,11 @@ static PyObject *subscribe_borrow(PyObject *self, PyObject *timeout)
 static PyObject *borrow_for_ever(PyObject *self)
 {
 	return subscribe_borrow(self, Py_None);
+}
+
+static PyObject *recv_for_ever(PyObject *self)
+{
+	return subscribe_recv(self, Py_None);
 }
 
 /* Lends the next message if it has arrived whole, and one is lent now. Otherwise it ends the
@@ -387,6 +385,7 @@ static void consumer_dealloc(PyObject *self)
 		taking_forget(&consumer->takings[i]);
 	Py_CLEAR(consumer->lent);
 	Py_CLEAR(consumer->pieces);
+	Py_CLEAR(consumer->kept);
 	if (consumer->loan)
 		loan_drop(&consumer->loan);
 	end_clear(&consumer->end);
@@ -394,7 +393,10 @@ static void consumer_dealloc(PyObject *self)
 
 static PyObject *consumer_iter(PyObject *self)
 {
-	return iterator_new(self, borrow_for_ever);
+	/* The loop's own variable would keep what is lent with an object. */
+	bool objects = ((struct consumer *)self)->end.decode;
+
+	return iterator_new(self, objects ? recv_for_ever : borrow_for_ever);
 }
 
 static PyMemberDef consumer_members[] = {

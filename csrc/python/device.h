@@ -10,7 +10,7 @@
 /* An answer that waits for room; serving.c has the rules. */
 struct set_aside {
 	struct request *request; /* NULL: nothing is set aside */
-	PyObject *answer;        /* bytes */
+	PyObject *answer;        /* bytes, or parts that have not been sent at all */
 	int kind;                /* RB_MESSAGE or RB_FAILURE */
 	uint64_t done;           /* bytes that have been sent in pieces */
 };

@@ -2,13 +2,13 @@
  *
  * The side that sends requests and takes the answers: submit, reserve, reap, call, map.
  */
-#include "python.h"
+#include "codec.h"
 
 /* Tells an event loop of answers that a later call would give at once. */
 static void tell_of_what_is_in_hand(struct driver *driver)
 {
 	rb_channel *core = driver->side.consumer->end.core;
-	bool in_hand = driver->ready.count || driver->maps_ready;
+	bool in_hand = driver->ready.count || driver->maps_ready || driver->side.consumer->kept;
 
 	if (in_hand != rb_load_relaxed_bool(&core->consumer.in_hand))
 		rb_in_hand(core, in_hand);
@@ -49,12 +49,18 @@ static PyObject *driver_submit(PyObject *self, PyObject *const *args, Py_ssize_t
 	struct patience patience;
 
 	if (!arguments_read(&submit_signature, args, nargs, kwnames, values) ||
-	    !patience_from(&patience, values[1]) || !driver_enter(driver))
+	    !patience_from(&patience, values[1]))
 		return NULL;
+	PyObject *octets = end_encoded(&driver->side.producer->end, values[0]);
+	if (!octets || !driver_enter(driver)) {
+		Py_XDECREF(octets);
+		return NULL;
+	}
 	struct answer *answer = driver_request(driver, FOR_REAP);
 	uint64_t token = answer ? answer->token : 0;
-	bool sent = driver_send(driver, answer, values[0], &patience);
+	bool sent = driver_send(driver, answer, octets, &patience);
 	driver_leave(driver);
+	Py_DECREF(octets);
 	return sent ? PyLong_FromUnsignedLongLong(token) : NULL;
 }
 
@@ -105,17 +111,23 @@ static PyObject *driver_call(PyObject *self, PyObject *const *args, Py_ssize_t n
 	struct patience patience;
 
 	if (!arguments_read(&call_signature, args, nargs, kwnames, values) ||
-	    !patience_from(&patience, values[1]) || !driver_enter(driver))
+	    !patience_from(&patience, values[1]))
 		return NULL;
+	PyObject *octets = end_encoded(&driver->side.producer->end, values[0]);
+	if (!octets || !driver_enter(driver)) {
+		Py_XDECREF(octets);
+		return NULL;
+	}
 	struct answer *answer = driver_request(driver, FOR_CALL);
-	if (driver_send(driver, answer, values[0], &patience)) {
+	if (driver_send(driver, answer, octets, &patience)) {
 		if (driver_await(driver, answer, &patience))
 			result = driver_result(answer);
 		else
 			driver_give_up(answer);
 	}
 	driver_leave(driver);
-	return result;
+	Py_DECREF(octets);
+	return decoded(driver->side.consumer->end.decode, result);
 }
 
 static const struct signature map_signature = {"map", 1, 3, {"payloads", "depth", "timeout"}};
@@ -165,7 +177,8 @@ static PyObject *reap(struct driver *driver, struct patience *patience)
 		if (!driver->ready.count && !driver_may_take_more(driver, patience))
 			return NULL;
 	}
-	PyObject *completion = completion_of(driver->ready.first);
+	PyObject *completion =
+		completion_of(driver->ready.first, driver->side.consumer->end.decode);
 	if (completion) {
 		struct answer *answer = answers_pop(&driver->ready);
 		Py_DECREF(answer->payload);

@@ -123,6 +123,16 @@ bool end_wait_for_data(struct end *end, struct patience *patience)
 
 /* ---- the type ---- */
 
+/* `codec` has the two functions, or is None. */
+static bool take_codec(struct end *end, PyObject *codec)
+{
+	if (codec == Py_None)
+		return true;
+	end->encode = PyObject_GetAttrString(codec, "encode");
+	end->decode = PyObject_GetAttrString(codec, "decode");
+	return end->encode && end->decode;
+}
+
 static PyObject *end_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
 	static char *names[] = {"channel", NULL};
@@ -136,8 +146,12 @@ static PyObject *end_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 	void *core = PyLong_AsVoidPtr(address);
 	Py_DECREF(address);
 	PyObject *memory = core ? PyObject_GetAttrString(channel, "mapping") : NULL;
+	PyObject *codec = memory ? PyObject_GetAttrString(channel, "codec") : NULL;
 	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-	struct end *end = memory ? (struct end *)allocate(type, 0) : NULL;
+	struct end *end = codec ? (struct end *)allocate(type, 0) : NULL;
+	if (end && !take_codec(end, codec))
+		Py_CLEAR(end);
+	Py_XDECREF(codec);
 	if (!end) {
 		Py_XDECREF(memory);
 		return NULL;
@@ -157,6 +171,8 @@ void end_clear(struct end *end)
 
 	Py_CLEAR(end->channel);
 	Py_CLEAR(end->memory);
+	Py_CLEAR(end->encode);
+	Py_CLEAR(end->decode);
 	release(end);
 	Py_DECREF(type);
 }

@@ -2,7 +2,7 @@
  *
  * Many requests in flight, and their answers in order: the iterator of Driver.map.
  */
-#include "python.h"
+#include "codec.h"
 
 struct map {
 	PyObject_HEAD struct driver *driver;
@@ -56,10 +56,16 @@ static bool draw(struct map *map)
 		return true;
 	/* A reference, because that code may end this map. */
 	PyObject *payloads = Py_NewRef(map->payloads);
-	map->payload = PyIter_Next(payloads);
+	PyObject *payload = PyIter_Next(payloads);
 	Py_DECREF(payloads);
-	if (!map->payload && !PyErr_Occurred())
+	if (payload) {
+		const struct end *doorbell = &map->driver->side.producer->end;
+		map->payload = doorbell->encode ? codec_encode_for_later(doorbell, payload)
+						: Py_NewRef(payload);
+		Py_DECREF(payload);
+	} else if (!PyErr_Occurred()) {
 		Py_CLEAR(map->payloads);
+	}
 	return !PyErr_Occurred();
 }
 
@@ -105,7 +111,7 @@ static PyObject *next_answer(struct map *map)
 	if (driver_await(map->driver, map->in_order.first, &patience))
 		result = driver_result(pop(map));
 	driver_leave(map->driver);
-	return result;
+	return decoded(map->driver->side.consumer->end.decode, result);
 }
 
 /* The next answer; NULL with an exception, or at the end without one. */

@@ -3,11 +3,11 @@
  * The module ringbell._ends: the types of the ends, and the errors that they raise.
  */
 #include "../owned.h"
-#include "python.h"
+#include "codec.h"
 
 PyTypeObject *side_type, *record_consumer_type, *end_type, *taking_type, *iterator_type, *loan_type,
 	*producer_type, *consumer_type, *frame_type, *map_type, *completion_type, *request_type,
-	*block_type;
+	*block_type, *parts_type, *object_completion_type, *object_request_type;
 struct errors errors;
 struct names names;
 
@@ -33,8 +33,11 @@ static const struct {
 	{&frame_spec, NULL, &frame_type, "Frame"},
 	{&block_spec, NULL, &block_type, "RecordBlock"},
 	{&coalescing_spec, NULL, NULL, "Coalescing"},
+	{&parts_spec, NULL, &parts_type, "Parts"},
 	{&completion_spec, NULL, &completion_type, "Completion"},
+	{&object_completion_spec, &completion_type, &object_completion_type, NULL},
 	{&request_spec, NULL, &request_type, "Request"},
+	{&object_request_spec, &request_type, &object_request_type, NULL},
 	{&waiter_spec, NULL, NULL, "Waiter"},
 };
 
@@ -118,6 +121,7 @@ static int execute(PyObject *module)
 	    PyModule_AddFunctions(module, loan_methods) ||
 	    PyModule_AddFunctions(module, meeting_methods) ||
 	    PyModule_AddFunctions(module, serving_methods) ||
+	    PyModule_AddFunctions(module, codec_methods) ||
 	    PyModule_AddIntConstant(module, "MUCH_MEMORY", MUCH_MEMORY))
 		return -1;
 	return find_errors() || find_names() || add_types(module) ? -1 : 0;

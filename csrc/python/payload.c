@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "python.h"
+#include "codec.h"
 
 static bool not_contiguous(PyObject *object)
 {
@@ -181,8 +181,8 @@ static bool is_scattered(PyObject *object)
 static bool view_of(struct payload *payload, PyObject *object, PyObject *named)
 {
 	if (!PyObject_GetBuffer(object, &payload->view, PyBUF_SIMPLE)) {
-		payload->start = payload->view.buf;
-		payload->length = (uint64_t)payload->view.len;
+		payload->whole.start = payload->view.buf;
+		payload->whole.length = (uint64_t)payload->view.len;
 		payload->viewed = true;
 		return true;
 	}
@@ -194,6 +194,10 @@ static bool view_of(struct payload *payload, PyObject *object, PyObject *named)
 
 static bool open_slowly(struct payload *payload, PyObject *object)
 {
+	if (is_parts(object)) {
+		payload->whole = *parts_of(object);
+		return true;
+	}
 	if (PyByteArray_CheckExact(object))
 		return view_of(payload, object, object);
 	if (!may_go_out(object))
@@ -216,10 +220,11 @@ static bool open_slowly(struct payload *payload, PyObject *object)
 bool payload_open(struct payload *payload, PyObject *object)
 {
 	payload->viewed = false;
+	payload->whole.parts = NULL;
 	if (!PyBytes_CheckExact(object))
 		return open_slowly(payload, object);
-	payload->start = PyBytes_AsString(object);
-	payload->length = (uint64_t)PyBytes_Size(object);
+	payload->whole.start = PyBytes_AsString(object);
+	payload->whole.length = (uint64_t)PyBytes_Size(object);
 	return true;
 }
 

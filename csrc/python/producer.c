@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "python.h"
+#include "codec.h"
 
 /* How many messages send_many offers to the ring at a time. */
 #define BATCH 1024
@@ -33,10 +33,10 @@ int producer_send_once(struct producer *producer, const struct payload *payload,
 	rb_channel *core = producer->end.core;
 	int status;
 
-	if (payload->length < MUCH)
-		return rb_send(core, payload->start, payload->length, token, 0);
+	if (payload->whole.length < MUCH)
+		return rb_send(core, &payload->whole, token, 0);
 	Py_BEGIN_ALLOW_THREADS
-	status = rb_send(core, payload->start, payload->length, token, 0);
+	status = rb_send(core, &payload->whole, token, 0);
 	Py_END_ALLOW_THREADS
 	return status;
 }
@@ -47,7 +47,7 @@ static int64_t send_piece(rb_channel *core, const struct payload *payload, uint6
 	int64_t sent;
 
 	Py_BEGIN_ALLOW_THREADS
-	sent = rb_send_piece(core, payload->start, payload->length, done, token, kind);
+	sent = rb_send_piece(core, &payload->whole, done, token, kind);
 	Py_END_ALLOW_THREADS
 	return sent;
 }
@@ -73,11 +73,11 @@ bool producer_send_in_pieces(struct producer *producer, const struct payload *pa
 	rb_channel *core = producer->end.core;
 	uint64_t done = 0, most = UINT64_MAX;
 
-	while (done < payload->length) {
+	while (done < payload->whole.length) {
 		int64_t sent = send_piece(core, payload, done, token, kind);
 		if (sent >= 0)
 			done = (uint64_t)sent;
-		if (done == payload->length)
+		if (done == payload->whole.length)
 			break;
 		if (sent < 0 && sent != -EAGAIN)
 			end_fail(&producer->end, sent);
@@ -131,10 +131,13 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
 	uint64_t token = 0;
 
 	if (!arguments_read(&send_signature, args, nargs, kwnames, values) ||
-	    !patience_from(&patience, values[2]) || (values[1] && !token_from(values[1], &token)) ||
-	    !payload_open(&payload, values[0]))
+	    !patience_from(&patience, values[2]) || (values[1] && !token_from(values[1], &token)))
 		return NULL;
-	bool sent = end_enter(&producer->end);
+	PyObject *octets = end_encoded(&producer->end, values[0]);
+	if (!octets)
+		return NULL;
+	bool opened = payload_open(&payload, octets);
+	bool sent = opened && end_enter(&producer->end);
 	if (sent) {
 		int status = producer_send_once(producer, &payload, token);
 		if (status)
@@ -143,11 +146,28 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
 						(struct room){producer_wait, self, NULL});
 		end_leave(&producer->end);
 	}
-	payload_close(&payload);
+	if (opened)
+		payload_close(&payload);
+	Py_DECREF(octets);
 	return sent ? Py_NewRef(Py_None) : NULL;
 }
 
 /* ---- many ---- */
+
+/* Makes the list of what is sent: a copy, so that nobody changes it meanwhile. */
+static PyObject *list_encoded(struct producer *producer, PyObject *payloads)
+{
+	PyObject *list = PySequence_List(payloads);
+
+	for (Py_ssize_t i = 0; list && producer->end.encode && i < PyList_Size(list); i++) {
+		PyObject *octets = codec_encode_for_later(&producer->end, PyList_GetItem(list, i));
+		if (octets)
+			PyList_SetItem(list, i, octets);
+		else
+			Py_CLEAR(list);
+	}
+	return list;
+}
 
 /* The part of a list that is offered to the ring at a time. */
 struct batch {
@@ -171,7 +191,9 @@ static bool batch_open(struct batch *batch, PyObject *list, Py_ssize_t first, Py
 			batch_close(batch);
 			return false;
 		}
-		batch->offered[batch->count] = (struct rb_payload){payload->start, payload->length};
+		/* Word by word: a copy of all at once would wait for the stores just before it. */
+		batch->offered[batch->count] = (struct rb_payload){
+			payload->whole.start, payload->whole.length, payload->whole.parts};
 	}
 	return true;
 }
@@ -246,8 +268,7 @@ static PyObject *producer_send_many(PyObject *self, PyObject *const *args, Py_ss
 	if (!arguments_read(&send_many_signature, args, nargs, kwnames, values) ||
 	    !patience_from(&patience, values[1]))
 		return NULL;
-	/* A copy of the list, so that nobody changes it meanwhile. */
-	PyObject *list = PySequence_List(values[0]);
+	PyObject *list = list_encoded(producer, values[0]);
 	if (!list)
 		return NULL;
 	Py_ssize_t size = PyList_Size(list);

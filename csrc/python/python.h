@@ -68,7 +68,8 @@ struct end {
 	PyObject_HEAD PyObject *channel; /* the Channel of Python, which owns the descriptors */
 	PyObject *memory;                /* keeps the mapping alive, even after a close */
 	rb_channel *core;
-	uint64_t *inside; /* in the core: the thread that is in one of its methods */
+	uint64_t *inside;          /* in the core: the thread that is in one of its methods */
+	PyObject *encode, *decode; /* of the channel's codec; NULL: it carries bytes */
 };
 
 bool end_enter(struct end *end);
@@ -121,10 +122,9 @@ extern PyMethodDef serving_methods[];
 /* Bytes. A copy of this size or more lets other threads run meanwhile. */
 #define MUCH (128U << 10)
 
-/* The caller's buffer, during a call. */
+/* The caller's buffer, or parts, during a call. */
 struct payload {
-	const void *start;
-	uint64_t length;
+	struct rb_payload whole;
 	Py_buffer view;
 	bool viewed;
 };
@@ -218,6 +218,7 @@ struct consumer {
 	enum { NOT_REFUSED, OVER_LIMIT, OVER_MEMORY, OUT_OF_MEMORY } refusal;
 	uint64_t most;
 	bool told;            /* the user has been told of the refusal */
+	PyObject *kept;       /* a list of messages that are to be decoded again; or NULL */
 	PyObject *takings[3]; /* recv, recv_many, borrow */
 };
 
@@ -256,7 +257,21 @@ static inline void message_describe(struct message *message, const rb_frame *fra
 	message->ok = frame->kind == RB_MESSAGE;
 }
 
+static inline PyObject *bytes_of(const void *start, uint64_t length)
+{
+	if (length < MUCH)
+		return PyBytes_FromStringAndSize((const char *)start, (Py_ssize_t)length);
+	PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+	if (bytes)
+		copy_bytes(PyBytes_AsString(bytes), start, length);
+	return bytes;
+}
+
 enum took consumer_take(struct consumer *consumer, struct message *message);
+PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patience);
+PyObject *consumer_take_many(struct consumer *consumer, uint64_t most, struct patience *patience);
+PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes);
+PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience);
 bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
 bool consumer_end_loan(struct consumer *consumer);
 bool how_many(PyObject *max, uint64_t most, uint64_t *count);
@@ -351,7 +366,7 @@ bool driver_await(struct driver *driver, struct answer *answer, struct patience 
 /* ---- completion.c ---- */
 
 PyObject *driver_result(struct answer *answer);
-PyObject *completion_of(struct answer *answer);
+PyObject *completion_of(struct answer *answer, PyObject *decode);
 PyObject *request_failed(PyObject *payload);
 
 /* ---- tasks.c ---- */
@@ -367,7 +382,7 @@ void map_answer_arrived(struct map *map, struct answer *answer);
 
 extern PyTypeObject *side_type, *record_consumer_type, *end_type, *taking_type, *iterator_type,
 	*loan_type, *producer_type, *consumer_type, *frame_type, *map_type, *completion_type,
-	*request_type, *block_type;
+	*request_type, *block_type, *parts_type;
 
 /* The classes of ringbell.errors. */
 extern struct errors {
@@ -384,6 +399,7 @@ extern struct names {
 
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, producer_spec, consumer_spec,
 	frame_spec, coalescing_spec, side_spec, driver_spec, map_spec, completion_spec, device_spec,
-	request_spec, record_producer_spec, record_consumer_spec, block_spec, waiter_spec;
+	request_spec, record_producer_spec, record_consumer_spec, block_spec, waiter_spec,
+	parts_spec;
 
 #endif

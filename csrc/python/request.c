@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "codec.h"
 #include "request.h"
 
 static bool wait_for_room(PyObject *who, struct patience *patience)
@@ -13,11 +14,13 @@ static bool wait_for_room(PyObject *who, struct patience *patience)
 
 /* ---- the payload ---- */
 
-/* Makes a request of a payload that lies in `memory`. */
+/* Makes a request of a payload that lies in `memory`: its own bytes, or the memory of a ring. */
 static struct request *request_new(struct side *device, uint64_t index, uint64_t token,
 				   PyObject *memory, const void *start, uint64_t length)
 {
-	struct request *request = PyObject_New(struct request, request_type);
+	bool encoded = device->consumer->end.decode;
+	struct request *request =
+		PyObject_New(struct request, encoded ? object_request_type : request_type);
 
 	if (!request)
 		return NULL;
@@ -25,13 +28,35 @@ static struct request *request_new(struct side *device, uint64_t index, uint64_t
 	request->index = index;
 	request->token = token;
 	request->payload = NULL;
-	request->loan = loan_new(memory);
+	request->encoded = encoded;
+	request->loan = request->encoded ? NULL : loan_new(memory);
 	if (request->loan)
 		request->payload = loan_lend(request->loan, (void *)(uintptr_t)start, length, true);
+	else if (request->encoded)
+		request->payload =
+			PyBytes_CheckExact(memory) ? Py_NewRef(memory) : bytes_of(start, length);
 	if (request->payload)
 		return request;
 	Py_DECREF(request);
 	return NULL;
+}
+
+/* The view of the bytes, or the object in them, as a new reference. It is decoded when it is first
+ * asked for, so that a request whose payload cannot be decoded can be failed. */
+PyObject *request_payload(struct request *request)
+{
+	if (request->encoded) {
+		/* A reference, because another thread may do the same meanwhile. */
+		PyObject *object =
+			decoded(request->device->consumer->end.decode, Py_NewRef(request->payload));
+		if (!object)
+			return NULL;
+		PyObject *before = request->payload;
+		request->payload = object;
+		request->encoded = false;
+		Py_DECREF(before);
+	}
+	return Py_NewRef(request->payload);
 }
 
 /* Of the frame that was peeked at. */
@@ -62,7 +87,7 @@ bool request_take_back(struct request *request)
 {
 	char what[40];
 
-	if (loan_end(request->loan, request->payload))
+	if (!request->loan || loan_end(request->loan, request->payload))
 		return true;
 	snprintf(what, sizeof(what), "request %llu", (unsigned long long)request->token);
 	still_in_use(what);
@@ -77,10 +102,10 @@ static int complete_once(struct request *request, const struct payload *answer, 
 	rb_channel *core = request->device->consumer->end.core;
 	int status;
 
-	if (answer->length < MUCH)
-		return rb_complete(core, request->index, answer->start, answer->length, kind);
+	if (answer->whole.length < MUCH)
+		return rb_complete(core, request->index, &answer->whole, kind);
 	Py_BEGIN_ALLOW_THREADS
-	status = rb_complete(core, request->index, answer->start, answer->length, kind);
+	status = rb_complete(core, request->index, &answer->whole, kind);
 	Py_END_ALLOW_THREADS
 	return status;
 }
@@ -137,7 +162,7 @@ static bool complete_with(struct request *request, PyObject *object, int kind,
 	if (good) {
 		int status = complete_once(request, &answer, kind);
 		good = !status || complete_on(request, status, &answer, kind, patience);
-		if (!good && rb_holds(core, request->index))
+		if (!good && request->loan && rb_holds(core, request->index))
 			loan_lend_again(request->loan, &request->payload);
 	}
 	payload_close(&answer);
@@ -147,7 +172,7 @@ static bool complete_with(struct request *request, PyObject *object, int kind,
 /* If the answer is a slice of the request, copies it and releases the slice. */
 static PyObject *own_copy(struct request *request, PyObject *payload)
 {
-	if (!loan_is_of(request->loan, payload))
+	if (!request->loan || !loan_is_of(request->loan, payload))
 		return Py_NewRef(payload);
 	PyObject *copy = PyObject_Bytes(payload);
 	if (copy && payload != request->payload && !view_release(payload)) {
@@ -159,19 +184,33 @@ static PyObject *own_copy(struct request *request, PyObject *payload)
 	return copy;
 }
 
+/* What is sent as an answer, as a new reference. A failure is a text, which has no codec. */
+static PyObject *answer_of(struct request *request, PyObject *payload, int kind)
+{
+	const struct end *end = &request->device->producer->end;
+	PyObject *given = payload ? Py_NewRef(payload) : PyBytes_FromStringAndSize(NULL, 0);
+
+	if (!given || !end->encode || kind != RB_MESSAGE)
+		return given;
+	PyObject *encoded = codec_encode(end, given);
+	Py_DECREF(given);
+	return encoded;
+}
+
 bool request_complete(struct request *request, PyObject *payload, int kind,
 		      struct patience *patience)
 {
+	PyObject *given = answer_of(request, payload, kind), *answer = NULL;
 	bool good = false;
 
-	if (!side_enter(request->device))
-		return false;
-	PyObject *answer =
-		payload ? own_copy(request, payload) : PyBytes_FromStringAndSize(NULL, 0);
-	if (answer)
-		good = complete_with(request, answer, kind, patience);
-	side_leave(request->device);
+	if (given && side_enter(request->device)) {
+		answer = own_copy(request, given);
+		if (answer)
+			good = complete_with(request, answer, kind, patience);
+		side_leave(request->device);
+	}
 	Py_XDECREF(answer);
+	Py_XDECREF(given);
 	return good;
 }
 
@@ -271,7 +310,8 @@ static PyMemberDef request_members[] = {
 	{"payload", T_OBJECT_EX, offsetof(struct request, payload), READONLY,
 	 "Read-only view of the request's bytes in shared memory.\n\n"
 	 "Valid until the request is completed; using it after that raises ValueError. A request\n"
-	 "larger than half the ring lies in private memory instead."},
+	 "larger than half the ring lies in private memory instead. If the channel has a codec,\n"
+	 "this is the object, which the request's receiver owns; it raises what the codec raises."},
 	{NULL, 0, 0, 0, NULL},
 };
 
@@ -290,6 +330,33 @@ static PyType_Slot request_slots[] = {
 PyType_Spec request_spec = {
 	.name = "ringbell.Request",
 	.basicsize = sizeof(struct request),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
 	.slots = request_slots,
+};
+
+/* ---- with a codec ---- */
+
+/* A type of its own, because the interpreter reads a member several times as fast as this. */
+static PyObject *request_get_payload(PyObject *self, void *unused)
+{
+	(void)unused;
+	return request_payload((struct request *)self);
+}
+
+static PyGetSetDef object_request_attributes[] = {
+	{"payload", request_get_payload, NULL, NULL, NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot object_request_slots[] = {
+	{Py_tp_dealloc, request_dealloc},
+	{Py_tp_getset, object_request_attributes},
+	{0, NULL},
+};
+
+PyType_Spec object_request_spec = {
+	.name = "ringbell.Request",
+	.basicsize = sizeof(struct request),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = object_request_slots,
 };

@@ -11,12 +11,15 @@ struct request {
 	PyObject_HEAD struct side *device;
 	uint64_t index; /* of its last frame */
 	uint64_t token;
-	struct loan *loan;
-	PyObject *payload; /* the view that the loan lends */
+	struct loan *loan; /* NULL if the channel has a codec: then the payload is a copy */
+	PyObject
+		*payload; /* the view that the loan lends; or bytes, and later the object in them */
+	bool encoded;     /* it is bytes that the codec has to decode */
 };
 
 struct request *request_in_ring(struct side *device);
 bool request_take_back(struct request *request);
+PyObject *request_payload(struct request *request);
 struct request *request_in_pieces(struct side *device, const struct message *message);
 bool request_complete(struct request *request, PyObject *payload, int kind,
 		      struct patience *patience);

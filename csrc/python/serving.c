@@ -6,6 +6,7 @@
  * If the ring has no room for an answer, the answer is put aside: it goes out, perhaps in pieces,
  * in later calls. Until then the device takes no other request.
  */
+#include "codec.h"
 #include "device.h"
 
 #include "../life.h"
@@ -50,8 +51,11 @@ static PyObject *as_bytes(PyObject *result)
 
 	if (!result || PyBytes_CheckExact(result))
 		return result;
-	if (payload_open(&payload, result)) {
-		bytes = PyBytes_FromStringAndSize(payload.start, (Py_ssize_t)payload.length);
+	if (is_parts(result)) {
+		bytes = parts_join(result);
+	} else if (payload_open(&payload, result)) {
+		bytes = PyBytes_FromStringAndSize(payload.whole.start,
+						  (Py_ssize_t)payload.whole.length);
 		payload_close(&payload);
 	} else if (PyErr_ExceptionMatches(PyExc_ValueError)) {
 		bytes = copy_scattered(result);
@@ -122,14 +126,14 @@ enum sent { FAILED = -1, NO_ROOM = 0, SENT = 1 };
 
 /* Sends as many pieces as there is room for. 0 when all have been sent, else what the core
  * returned. */
-static int64_t send_pieces(rb_channel *core, struct set_aside *aside, const char *start,
-			   uint64_t length)
+static int64_t send_pieces(rb_channel *core, struct set_aside *aside,
+			   const struct rb_payload *answer)
 {
 	int64_t status = 0;
 
 	Py_BEGIN_ALLOW_THREADS
-	while (status >= 0 && aside->done < length) {
-		status = rb_send_piece(core, start, length, aside->done, aside->request->token,
+	while (status >= 0 && aside->done < answer->length) {
+		status = rb_send_piece(core, answer, aside->done, aside->request->token,
 				       aside->kind);
 		if (status > 0)
 			aside->done = (uint64_t)status;
@@ -138,15 +142,15 @@ static int64_t send_pieces(rb_channel *core, struct set_aside *aside, const char
 	return status < 0 ? status : 0;
 }
 
-static int complete_whole(rb_channel *core, uint64_t index, const char *start, uint64_t length,
+static int complete_whole(rb_channel *core, uint64_t index, const struct rb_payload *answer,
 			  int kind)
 {
 	int status;
 
-	if (length < MUCH)
-		return rb_complete(core, index, start, length, kind);
+	if (answer->length < MUCH)
+		return rb_complete(core, index, answer, kind);
 	Py_BEGIN_ALLOW_THREADS
-	status = rb_complete(core, index, start, length, kind);
+	status = rb_complete(core, index, answer, kind);
 	Py_END_ALLOW_THREADS
 	return status;
 }
@@ -155,18 +159,34 @@ static int64_t try_to_send(struct device *device)
 {
 	struct set_aside *aside = &device->aside;
 	rb_channel *core = device->side.consumer->end.core;
-	const char *start = PyBytes_AsString(aside->answer);
-	uint64_t length = (uint64_t)PyBytes_Size(aside->answer), index = aside->request->index;
+	uint64_t index = aside->request->index;
+	struct payload answer;
 
+	if (!payload_open(&answer,
+			  aside->answer)) /* opens without a view, so nothing is to close */
+		return -ENOMEM;
 	if (!aside->done) {
-		int status = complete_whole(core, index, start, length, aside->kind);
+		int status = complete_whole(core, index, &answer.whole, aside->kind);
 		if (status != -EMSGSIZE)
 			return status;
 	}
-	int64_t status = send_pieces(core, aside, start, length);
+	int64_t status = send_pieces(core, aside, &answer.whole);
 	if (!status)
 		rb_release(core, index);
 	return status;
+}
+
+/* Copies an answer that has to wait: what it is made of may change meanwhile. */
+static bool own_answer(struct set_aside *aside)
+{
+	if (!is_parts(aside->answer))
+		return true;
+	PyObject *joined = parts_join(aside->answer);
+	if (!joined)
+		return false;
+	Py_DECREF(aside->answer);
+	aside->answer = joined;
+	return true;
 }
 
 /* If the driver has closed, it wants no answer, and the request is only released. */
@@ -185,7 +205,7 @@ static enum sent send_set_aside(struct device *device)
 	core->asleep.waits_for = status == -EAGAIN ? RB_SPACE : RB_DATA;
 	side_leave(&device->side);
 	if (status == -EAGAIN)
-		return NO_ROOM;
+		return own_answer(aside) ? NO_ROOM : FAILED;
 	set_aside_clear(aside);
 	if (!status || status == -EPIPE)
 		return SENT;
@@ -229,12 +249,27 @@ static bool take_back_payload(struct request *request, bool failed)
 	return request_take_back(request);
 }
 
+/* What the handler answers; bytes, or parts. NULL with an exception. */
+static PyObject *answer_with(struct device *device, struct request *request, PyObject *handler)
+{
+	const struct end *interrupt = &device->side.producer->end;
+	PyObject *payload = request_payload(request);
+	PyObject *result = payload ? PyObject_CallFunctionObjArgs(handler, payload, NULL) : NULL;
+
+	Py_XDECREF(payload);
+	if (!result || !interrupt->encode)
+		return as_bytes(result);
+	PyObject *encoded = codec_encode(interrupt, result);
+	Py_DECREF(result);
+	return encoded && is_parts(encoded) ? encoded : as_bytes(encoded);
+}
+
 /* Answers one request, or sets the answer aside. */
 static enum sent serve_one(struct device *device, struct request *request, PyObject *handler,
 			   PyObject *failed)
 {
 	struct set_aside *aside = &device->aside;
-	PyObject *answer = as_bytes(PyObject_CallFunctionObjArgs(handler, request->payload, NULL));
+	PyObject *answer = answer_with(device, request, handler);
 
 	aside->kind = answer ? RB_MESSAGE : RB_FAILURE;
 	if (!answer)

@@ -63,7 +63,9 @@ class MessageConsumer(Consuming):
         return self
 
     async def __anext__(self) -> memoryview:
-        view: memoryview = await self._next(self._end._borrow, 0)
+        # An object that was borrowed could not be taken back from the caller's loop.
+        end = self._end
+        view: memoryview = await self._next(end._recv if end._channel.codec else end._borrow, 0)
         return view
 
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ringbell._ffi import lib
 from ringbell.aio.receiving import Receiving
 from ringbell.aio.room import Sending, sleep_for
 from ringbell.aio.side import Closing, no_room
+from ringbell.codecs import prepared
 from ringbell.errors import EndOfStream
 
 if TYPE_CHECKING:
@@ -62,9 +63,15 @@ class Device(Closing, Receiving):
         interrupt._guarded(sleep_for, interrupt._channel, lib.RB_SPACE)
 
     async def _complete(
-        self, request: BlockingRequest, payload: Payload, timeout: float | None, ok: bool
+        self,
+        request: BlockingRequest,
+        payload: Any,  # noqa: ANN401  (with a codec it may be anything)
+        timeout: float | None,
+        ok: bool,
     ) -> None:
         self._check_loop()
+        if ok:
+            payload = prepared(self._device._channel.codec, payload)
 
         def attempt(patience: float | None) -> None:
             request.complete(payload, patience, ok=ok)

@@ -26,13 +26,23 @@ class Driver(Closing, OfLoop):
     the channel. If an exception leaves the block, the device gets PeerLost.
     """
 
-    __slots__ = ("_driver", "_fd", "_looks", "_sending", "_submit", "_waiting", "_watched")
+    __slots__ = (
+        "_codec",
+        "_driver",
+        "_fd",
+        "_looks",
+        "_sending",
+        "_submit",
+        "_waiting",
+        "_watched",
+    )
 
     def __init__(self, driver: BlockingDriver, max_poll: float) -> None:
         """Drive a channel that has been opened; users call `connect`."""
         super().__init__()
         self._driver = driver
         self._submit = driver.submit
+        self._codec = driver._channel.codec
         self._fd = driver.interrupt.fileno()
         self._looks = Looks(max_poll)
         self._watched = False
@@ -91,9 +101,11 @@ class Driver(Closing, OfLoop):
 
     # ---- one call ----
 
-    async def _call(self, payload: Payload, sent: list[bool] | None = None) -> bytes:
+    async def _call(self, payload: Any, sent: list[bool] | None = None) -> Any:  # noqa: ANN401
         if not self._is_running():
             self._refuse_loop()
+        if self._codec:
+            payload = self._codec.prepared(payload)
         future: Future[bytes] = self._loop.future()
         if self._sending.is_free:
             try:
@@ -110,7 +122,8 @@ class Driver(Closing, OfLoop):
                 await self._loop.pause()
         if not self._watched and self._waiting:
             self._watch()
-        return await future
+        octets = await future
+        return self._codec.decode(octets) if self._codec else octets
 
     async def _send_later(self, payload: Payload, future: Future[bytes]) -> None:
         try:

@@ -27,9 +27,12 @@ from ringbell.streams.messages import MessageConsumer as BlockingMessageConsumer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import Literal, Unpack
 
     from numpy.typing import DTypeLike, NDArray
 
+    from ringbell._types import AnyCodec, ObjectCodec
+    from ringbell.aio._types import ConnectOptions, ConsumeOptions, ListenOptions, ProduceOptions
     from ringbell.streams.gathered_producer import GatheredProducer
 
     class _EitherConsumer(MessageConsumer, RecordConsumer):
@@ -97,6 +100,20 @@ def _policy(max_poll: float) -> dict[str, Any]:
     return {"polling": "adaptive", "max_poll": 2 * max_poll}
 
 
+@overload
+def connect(
+    name: str | os.PathLike[str],
+    *,
+    codec: Literal["bytes"] = ...,
+    **options: Unpack[ConnectOptions],
+) -> Opening[Driver]: ...
+@overload
+def connect(
+    name: str | os.PathLike[str],
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[ConnectOptions],
+) -> Opening[Any]: ...
 def connect(
     name: str | os.PathLike[str],
     *,
@@ -109,6 +126,7 @@ def connect(
     moderation: Moderation | None = None,
     max_message: int | None = None,
     memory: segment.Memory | None = None,
+    codec: AnyCodec = "bytes",
 ) -> Opening[Driver]:
     """Open a channel to the device that listens under `name`, and drive it.
 
@@ -125,8 +143,8 @@ def connect(
     """
 
     async def open_it() -> Driver:
-        opening = partial(
-            calls.connect,
+        opening: Any = partial(
+            cast("Any", calls.connect),
             name,
             ring_size=ring_size,
             timeout=timeout,
@@ -135,6 +153,7 @@ def connect(
             moderation=moderation,
             max_message=max_message,
             memory=memory,
+            codec=codec,
             **_policy(max_poll),
         )
         return Driver(await _meet(opening, cpu), max_poll)
@@ -142,6 +161,20 @@ def connect(
     return Opening(open_it)
 
 
+@overload
+def listen(
+    name: str | os.PathLike[str],
+    *,
+    codec: Literal["bytes"] = ...,
+    **options: Unpack[ListenOptions],
+) -> Opening[Listener]: ...
+@overload
+def listen(
+    name: str | os.PathLike[str],
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[ListenOptions],
+) -> Opening[Any]: ...
 def listen(
     name: str | os.PathLike[str],
     *,
@@ -150,6 +183,7 @@ def listen(
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
 ) -> Opening[Listener]:
     """Listen for drivers under `name`; a name with a slash is the path of the Unix socket.
 
@@ -159,12 +193,13 @@ def listen(
     """
 
     async def open_it() -> Listener:
-        opening = partial(
-            calls.listen,
+        opening: Any = partial(
+            cast("Any", calls.listen),
             name,
             kick=kick,
             moderation=moderation,
             max_message=max_message,
+            codec=codec,
             **_policy(max_poll),
         )
         return Listener(await _meet(opening, cpu), max_poll)
@@ -182,6 +217,7 @@ def produce(
     cpu: int | None = ...,
     kick: Kick = ...,
     memory: segment.Memory | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> Opening[MessageProducer]: ...
 @overload
 def produce(
@@ -193,7 +229,16 @@ def produce(
     cpu: int | None = ...,
     kick: Kick = ...,
     memory: segment.Memory | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> Opening[RecordProducer]: ...
+@overload
+def produce(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[ProduceOptions],
+) -> Opening[Any]: ...
 def produce(
     name: str | os.PathLike[str],
     dtype: DTypeLike | None = None,
@@ -203,6 +248,7 @@ def produce(
     cpu: int | None = None,
     kick: Kick = "asleep",
     memory: segment.Memory | None = None,
+    codec: AnyCodec = "bytes",
 ) -> Opening[MessageProducer] | Opening[RecordProducer]:
     """Begin a one-way stream to the process that consumes it under `name`.
 
@@ -220,6 +266,7 @@ def produce(
             polling="never",
             kick=kick,
             memory=memory,
+            codec=codec,
         )
         end: Any = await _meet(opening, cpu)
         return MessageProducer(end) if dtype is None else RecordProducer(end)
@@ -238,6 +285,7 @@ def consume(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> Opening[_EitherConsumer]: ...
 @overload
 def consume(
@@ -250,7 +298,16 @@ def consume(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> Opening[RecordConsumer]: ...
+@overload
+def consume(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[ConsumeOptions],
+) -> Opening[Any]: ...
 def consume(
     name: str | os.PathLike[str],
     dtype: DTypeLike | None = None,
@@ -261,6 +318,7 @@ def consume(
     moderation: Moderation | None = None,
     checked: bool = False,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
 ) -> Any:
     """Take the stream that another process produces under `name`.
 
@@ -282,6 +340,7 @@ def consume(
             moderation=moderation,
             checked=checked,
             max_message=max_message,
+            codec=codec,
             **_policy(max_poll),
         )
         end: Any = await _meet(opening, cpu)
@@ -304,6 +363,7 @@ def gather(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: AnyCodec = ...,
 ) -> Opening[Gather[Any]]: ...
 @overload
 def gather(
@@ -317,6 +377,7 @@ def gather(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> Opening[Gather[NDArray[Any]]]: ...
 def gather(
     name: str | os.PathLike[str],
@@ -329,6 +390,7 @@ def gather(
     moderation: Moderation | None = None,
     checked: bool = False,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
 ) -> Opening[Gather[Any]]:
     """Take the streams of all processes that produce under `name`, who come and go.
 
@@ -347,6 +409,7 @@ def gather(
             moderation=moderation,
             checked=checked,
             max_message=max_message,
+            codec=codec,
             polling="never",
         )
         opened = await _meet(opening, cpu)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ringbell.aio.side import no_room
 from ringbell.aio.stream import Producing
+from ringbell.codecs import prepared
 from ringbell.errors import RingFull
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class MessageProducer(Producing):
         """
         if self._has_to_pause():
             await self._loop.pause()
+        payload = prepared(self._end._channel.codec, payload)
         if self._sending.is_free:
             try:
                 self._end.send(payload, token, 0)
@@ -70,7 +72,8 @@ class MessageProducer(Producing):
         RingFull when none was sent, and what `send` raises. Messages sent before an exception do
         arrive.
         """
-        rest = list(payloads)
+        codec = self._end._channel.codec
+        rest = [prepared(codec, payload) for payload in payloads] if codec else list(payloads)
         sent = 0
 
         async def send_all() -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ringbell._ends import Parts
 from ringbell._ffi import lib
 from ringbell.aio import threads
 from ringbell.errors import RingFull
@@ -140,6 +141,8 @@ class Sending:
             self._pass_on()
 
     def _is_long(self, payload: Any) -> bool:  # noqa: ANN401
+        if isinstance(payload, Parts):
+            return len(payload) > self._longest
         try:
             return memoryview(payload).nbytes > self._longest
         except TypeError:  # a tensor: a thread can send any payload

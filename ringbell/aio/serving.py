@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from ringbell import _ends
 from ringbell.aio.loop import running_loop
@@ -21,13 +21,19 @@ from ringbell.errors import CorruptRing, EndOfStream, PeerLost, RingbellError, R
 from ringbell.policy import Kick, Moderation
 
 if TYPE_CHECKING:
+    from typing import Literal, Unpack
+
     from ringbell._ends import Payload
     from ringbell._ends import Request as BlockingRequest
+    from ringbell._types import AnyCodec, ObjectHandler
+    from ringbell.aio._types import ListenOptions
     from ringbell.aio.device import Device
     from ringbell.aio.listener import Listener
     from ringbell.aio.loop import Future, Loop, Start
+    from ringbell.aio.opening import Opening
 
     Handler = Callable[[memoryview], Payload | Awaitable[Payload]]
+    _Answer = Any  # bytes, or Parts that the codec made
 
 _log = logging.getLogger("ringbell")
 
@@ -37,15 +43,32 @@ _LONGEST_TURN = 0.001
 """Seconds that a device with `max_poll` goes on to answer one driver, if it has to look for it."""
 
 
+@overload
 async def serve(
     name: str | os.PathLike[str],
     handler: Handler,
+    *,
+    codec: Literal["bytes"] = ...,
+    **options: Unpack[ListenOptions],
+) -> None: ...
+@overload
+async def serve(
+    name: str | os.PathLike[str],
+    handler: ObjectHandler,
+    *,
+    codec: AnyCodec,
+    **options: Unpack[ListenOptions],
+) -> None: ...
+async def serve(
+    name: str | os.PathLike[str],
+    handler: ObjectHandler,
     *,
     cpu: int | None = None,
     max_poll: float = 0.0,
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
@@ -62,19 +85,21 @@ async def serve(
     errors are those of `listen`. Also raises TypeError when the handler cannot be called,
     BufferError when the handler kept a view of its payload.
     """
-    check_handler(handler)  # type: ignore[arg-type]
-    async with listen(
+    check_handler(handler)
+    opening: Opening[Listener] = cast("Any", listen)(
         name,
         cpu=cpu,
         max_poll=max_poll,
         kick=kick,
         moderation=moderation,
         max_message=max_message,
-    ) as listener:
+        codec=codec,
+    )
+    async with opening as listener:
         await serve_on(listener, handler)
 
 
-async def serve_on(listener: Listener, handler: Handler) -> None:
+async def serve_on(listener: Listener, handler: ObjectHandler) -> None:
     """Serve on an existing listener, for ever; see `serve`."""
     failures = Failures()
     loop = running_loop()
@@ -133,6 +158,7 @@ class _Serving:
     """
 
     __slots__ = (
+        "_codec",
         "_failures",
         "_fd",
         "_handler",
@@ -148,12 +174,13 @@ class _Serving:
     )
 
     def __init__(
-        self, loop: Loop, device: Device, handler: Handler, failures: Failures, start: Start
+        self, loop: Loop, device: Device, handler: ObjectHandler, failures: Failures, start: Start
     ) -> None:
         self._loop = loop
         self.device: Device = device
         self._handler = handler
         self._failures = failures
+        self._codec = device._device._channel.codec
         self._start = start
         self._fd = device._fd
         self._take = device._device._take
@@ -254,9 +281,11 @@ class _Serving:
 
     # ---- answers ----
 
-    def _answer_of(self, result: object) -> tuple[bytes, bool]:
+    def _answer_of(self, result: object) -> tuple[_Answer, bool]:
         """Give a copy, as the result may lie in the request; or why it is no answer."""
         try:
+            if self._codec:
+                return self._codec.prepared(result), True
             return _ends.octets_of(result), True
         except Exception as error:
             return self._answer_of_failure(error.with_traceback(None)), False  # nobody's line
@@ -264,7 +293,7 @@ class _Serving:
     def _answer_of_failure(self, error: Exception) -> bytes:
         return self._failures.text_of(error).encode(errors="backslashreplace")
 
-    def _reply(self, request: BlockingRequest, answer: bytes, ok: bool) -> None:
+    def _reply(self, request: BlockingRequest, answer: _Answer, ok: bool) -> None:
         """Answer at once, or have a task wait for room."""
         if self.device._sending.is_free:
             try:
@@ -276,7 +305,10 @@ class _Serving:
         self._stop_watching()
         self._begin(self._reply_later, request, answer, ok)
 
-    async def _reply_later(self, request: BlockingRequest, answer: bytes, ok: bool) -> None:
+    async def _reply_later(self, request: BlockingRequest, answer: _Answer, ok: bool) -> None:
+        if isinstance(answer, _ends.Parts):
+            # What it is made of may change while it waits.
+            answer = _ends.Parts([_ends.octets_of(answer)])
         try:
             await self.device._sending.run(
                 lambda timeout: _complete(request, answer, ok, timeout), answer
@@ -288,7 +320,7 @@ class _Serving:
         self._one_less()
 
 
-def _complete(request: BlockingRequest, answer: bytes, ok: bool, timeout: float | None) -> None:
+def _complete(request: BlockingRequest, answer: _Answer, ok: bool, timeout: float | None) -> None:
     try:
         request.complete(answer, timeout, ok=ok)
     except BufferError:

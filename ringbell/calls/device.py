@@ -20,6 +20,9 @@ class Device(Side, _ends.Device):
     become free in the order of arrival. For one thread at a time: a second thread gets
     RuntimeError. A context manager: the end of the block closes the channel. If an exception leaves
     the block, the driver gets PeerLost.
+
+    If the channel has a codec, `request.payload` is the object, and `request.complete` takes one.
+    The first use of `request.payload` raises what the codec raises; such a request can be failed.
     """
 
     __slots__ = ()

@@ -21,6 +21,10 @@ class Driver(Side, _ends.Driver):
     If a signal handler raises in the middle of a call (Ctrl-C), the channel stays usable. Answers
     to an interrupted `call` or `map` are dropped when they arrive. If `submit` was interrupted
     after it had sent the request, `reap` gives the completion.
+
+    If the channel has a codec, requests and answers are objects. What cannot be encoded raises what
+    the codec raises, and is not sent. So does the answer that cannot be decoded, in `call`, in the
+    step of `map`, or in `Completion.result`.
     """
 
     __slots__ = ()

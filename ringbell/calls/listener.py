@@ -90,11 +90,11 @@ class _Host:
     role: handshake.Role = "device"
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+        self.policy: Policy = policy
 
     def meet(self, guest: Guest) -> Channel:
         header = handshake.check_memory(guest, _check_messages)
-        channel = handshake.take_over(guest, header, self._policy)
+        channel = handshake.take_over(guest, header, self.policy)
         return handshake.welcome(channel, guest.control)
 
     def go_on(self, _guest: Guest, text: bytes, /) -> Channel | None:

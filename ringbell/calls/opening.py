@@ -7,16 +7,30 @@ import errno
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 from ringbell.calls.driver import Driver, drive
 from ringbell.calls.listener import Listener
 from ringbell.channel.descriptors import Descriptor, Descriptors
+from ringbell.codecs import codec_from
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.meeting import handshake, segment, waits
 from ringbell.meeting.address import check_folder, hint_about, prepare_folder, socket_path
 from ringbell.meeting.control_socket import connect_socket
 from ringbell.pinning import pin
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+
+if TYPE_CHECKING:
+    from typing import Literal, Unpack
+
+    from ringbell._types import (
+        AnyCodec,
+        ConnectOptions,
+        ListenOptions,
+        ObjectCodec,
+        ObjectDriver,
+        ObjectListener,
+    )
 
 CONNECT_SECONDS = 10.0
 """How long `connect` waits by default for the device to accept."""
@@ -29,6 +43,20 @@ _LONGEST_PAUSE = 0.05
 _log = logging.getLogger("ringbell")
 
 
+@overload
+def connect(
+    name: str | os.PathLike[str],
+    *,
+    codec: Literal["bytes"] = ...,
+    **options: Unpack[ConnectOptions],
+) -> Driver: ...
+@overload
+def connect(
+    name: str | os.PathLike[str],
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[ConnectOptions],
+) -> ObjectDriver: ...
 def connect(
     name: str | os.PathLike[str],
     *,
@@ -42,6 +70,7 @@ def connect(
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
     memory: segment.Memory | None = None,
 ) -> Driver:
     """Open a channel to the device that listens under `name`, and drive it.
@@ -65,6 +94,12 @@ def connect(
     - `max_message`: bytes of the longest message that this side takes. None is the memory that the
       machine has available when the message comes. A longer request or answer fails with
       RequestFailed; any other longer message raises MessageTooLong from the call that takes it.
+    - `codec`: what the channel carries. `"bytes"` is any buffer, which arrives as bytes. `"pickle"`
+      is any object that can be pickled; what lies in arrays is copied into the ring, and once more
+      out of it, and nowhere else. A pickle can run any code, so both sides must be programs that
+      you trust. A tuple of two functions, `(encode, decode)`, is a codec of your own: `encode`
+      makes a buffer of an object, `decode` an object of bytes. Both sides give the same codec. The
+      names of its functions tell, or a third element of the tuple, a name of its own.
     - `memory`: `"memfd"` is memory outside the file system, sealed so that nobody can shorten it.
       `"posix"` is a file on /dev/shm, and the size of /dev/shm bounds it. None takes a memfd, and
       /dev/shm only where the system has no memfd. `stats().memory` says which it is.
@@ -72,11 +107,11 @@ def connect(
     Raises ConnectionRefusedError when nobody listens (with `wait`: TimeoutError when nobody did in
     time), or when the device has no file descriptor left; TimeoutError when the device did not
     accept in time; PeerLost when the device went away meanwhile; PermissionError when the device is
-    another user's; LayoutMismatch when it is of another version; OSError (ENOSPC) when there is too
-    little memory, (EMFILE, ENFILE) when there is no file descriptor left; TypeError or ValueError
-    for bad options.
+    another user's; LayoutMismatch when it is of another version or has another codec; OSError
+    (ENOSPC) when there is too little memory, (EMFILE, ENFILE) when there is no file descriptor
+    left; TypeError or ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, kick, moderation, max_message)
+    policy = Policy(polling, max_poll, max_share, kick, moderation, max_message, codec_from(codec))
     path = socket_path(name)
     deadline = deadline_after(timeout)
     check_folder(path)
@@ -128,6 +163,20 @@ def _wait_for(path: Path, deadline: float | None) -> Descriptor:
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
+@overload
+def listen(
+    name: str | os.PathLike[str],
+    *,
+    codec: Literal["bytes"] = ...,
+    **options: Unpack[ListenOptions],
+) -> Listener: ...
+@overload
+def listen(
+    name: str | os.PathLike[str],
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[ListenOptions],
+) -> ObjectListener: ...
 def listen(
     name: str | os.PathLike[str],
     *,
@@ -138,6 +187,7 @@ def listen(
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
 ) -> Listener:
     """Listen for drivers under `name`; a name with a slash is the path of the Unix socket.
 
@@ -147,7 +197,7 @@ def listen(
     Raises OSError (EADDRINUSE) when another process listens there, PermissionError when the socket
     folder is not this user's alone, TypeError or ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, kick, moderation, max_message)
+    policy = Policy(polling, max_poll, max_share, kick, moderation, max_message, codec_from(codec))
     path = socket_path(name)
     prepare_folder(path)
     pin(cpu)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 
 from ringbell.calls.opening import listen
 from ringbell.calls.service import ServedDriver, Service, check_handler
@@ -14,7 +14,10 @@ from ringbell.channel.closing import Closing
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
-    from ringbell.calls.service import Handler
+    from typing import Literal, Unpack
+
+    from ringbell._types import AnyCodec, Handler, ObjectHandler, ServerOptions
+    from ringbell.calls.listener import Listener
 
 
 class Server(Closing):
@@ -31,10 +34,28 @@ class Server(Closing):
 
     __slots__ = ("_listener", "_service")
 
+    @overload
     def __init__(
         self,
         name: str | os.PathLike[str],
         handler: Handler,
+        *,
+        codec: Literal["bytes"] = ...,
+        **options: Unpack[ServerOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        handler: ObjectHandler,
+        *,
+        codec: AnyCodec,
+        **options: Unpack[ServerOptions],
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        handler: ObjectHandler,
         *,
         arrived: Callable[[ServedDriver], object] | None = None,
         left: Callable[[ServedDriver], object] | None = None,
@@ -45,6 +66,7 @@ class Server(Closing):
         kick: Kick = "asleep",
         moderation: Moderation | None = None,
         max_message: int | None = None,
+        codec: AnyCodec = "bytes",
     ) -> None:
         """Listen under `name`; `serve_forever` answers.
 
@@ -54,7 +76,7 @@ class Server(Closing):
         `listen` raises, and TypeError when the handler cannot be called.
         """
         check_handler(handler)
-        listener = listen(
+        listener: Listener = cast("Any", listen)(
             name,
             cpu=cpu,
             polling=polling,
@@ -63,6 +85,7 @@ class Server(Closing):
             kick=kick,
             moderation=moderation,
             max_message=max_message,
+            codec=codec,
         )
         self._listener = listener
         try:

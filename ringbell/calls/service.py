@@ -23,9 +23,7 @@ from ringbell.policy import Policy
 from ringbell.waiting import Waiter
 
 if TYPE_CHECKING:
-    from ringbell._ends import Payload
-
-    Handler = Callable[[memoryview], Payload]
+    from ringbell._types import ObjectHandler
 
 _log = logging.getLogger("ringbell")
 
@@ -47,7 +45,7 @@ class ServedDriver:
     """How many of its requests the handler has been called for."""
 
 
-def check_handler(handler: Handler) -> None:
+def check_handler(handler: ObjectHandler) -> None:
     """Raise TypeError if the handler cannot be called, before any driver connects."""
     if not callable(handler):
         raise TypeError(
@@ -62,7 +60,7 @@ class Service(Closing):
     def __init__(
         self,
         listener: Listener | None,
-        handler: Handler,
+        handler: ObjectHandler,
         arrived: Callable[[ServedDriver], object] | None = None,
         left: Callable[[ServedDriver], object] | None = None,
         policy: Policy | None = None,
@@ -221,7 +219,7 @@ class Service(Closing):
             self._running.release()
 
 
-def serve_driver(device: Device, handler: Handler, policy: Policy) -> None:
+def serve_driver(device: Device, handler: ObjectHandler, policy: Policy) -> None:
     """Answer one driver until it closes or dies."""
     service = Service(None, handler, left=lambda _: service.stop(), policy=policy)
     with service:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from ringbell.calls.listener import Listener
 from ringbell.calls.server import Server
@@ -12,12 +12,30 @@ from ringbell.calls.service import Service
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
-    from ringbell.calls.service import Handler
+    from typing import Literal, Unpack
+
+    from ringbell._types import AnyCodec, Handler, ListenOptions, ObjectHandler
 
 
+@overload
 def serve(
     name: str | os.PathLike[str],
     handler: Handler,
+    *,
+    codec: Literal["bytes"] = ...,
+    **options: Unpack[ListenOptions],
+) -> None: ...
+@overload
+def serve(
+    name: str | os.PathLike[str],
+    handler: ObjectHandler,
+    *,
+    codec: AnyCodec,
+    **options: Unpack[ListenOptions],
+) -> None: ...
+def serve(
+    name: str | os.PathLike[str],
+    handler: ObjectHandler,
     *,
     cpu: int | None = None,
     polling: Polling = "adaptive",
@@ -26,6 +44,7 @@ def serve(
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
@@ -35,6 +54,10 @@ def serve(
     logger "ringbell" gets a warning with the traceback of the first exception from each line of
     code, and then one for the 10th, the 100th, the 1,000th and so on. The device serves all drivers
     that connect, in turn; `Server` says how.
+
+    With a codec the handler gets and returns objects. What it gets is its own: it may keep it and
+    change it. A request that cannot be decoded, or an answer that cannot be encoded, counts as an
+    exception of the handler.
 
     Blocks until an exception ends it, such as KeyboardInterrupt (Ctrl-C) or SystemExit, which the
     handler may raise as well. Then a driver with requests in flight gets PeerLost, and any other
@@ -51,11 +74,12 @@ def serve(
         kick=kick,
         moderation=moderation,
         max_message=max_message,
+        codec=codec,
     ) as server:
         server.serve_forever()
 
 
-def serve_on(listener: Listener, handler: Handler) -> None:
+def serve_on(listener: Listener, handler: ObjectHandler) -> None:
     """Serve on an existing listener, for ever; see `serve`."""
     with Service(listener, handler) as service:
         service.run()

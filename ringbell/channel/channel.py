@@ -20,6 +20,7 @@ from ringbell.process import describe
 
 if TYPE_CHECKING:
     from ringbell._ffi import CData
+    from ringbell.codecs import Codec
 
 _PATIENCE_NS = 1_000_000_000  # of close, for other threads
 _log = logging.getLogger("ringbell")
@@ -39,6 +40,7 @@ class Channel:
         "_memory",
         "_owned",
         "address",
+        "codec",
         "handle",
         "mapping",
         "moderation",
@@ -75,6 +77,8 @@ class Channel:
         if policy.max_message is not None:
             lib.rb_channel_limit(self.handle, policy.max_message)
         self.moderate(policy.moderation)
+        self.codec: Codec | None = policy.codec
+        """What makes messages of objects; None: the ends carry bytes."""
         self.peer_pid: int = peer_pid
         sealed = lib.rb_memory_kind(segment) == lib.RB_MEMORY_MEMFD
         self._memory: str = "memfd" if sealed else "posix"

@@ -6,18 +6,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import RingEmpty
 from ringbell.launching.jobs import Job
 
 if TYPE_CHECKING:
-    from ringbell._ends import Payload
+    from ringbell.codecs import Codec
     from ringbell.launching.crew import Crew
 
 
-class Answers(Iterator[bytes]):
+class Answers(Iterator[Any]):
     """Gives the answers to many requests; made by `Pool.map` and `Pool.imap_unordered`.
 
     A step that raises RequestFailed, PeerLost or RingEmpty does not end it: the next step gives
@@ -29,9 +29,10 @@ class Answers(Iterator[bytes]):
     def __init__(
         self,
         crew: Crew,
-        payloads: Iterable[Payload],
+        payloads: Iterable[Any],
         window: int,
         timeout: float | None,
+        codec: Codec | None,
         *,
         ordered: bool,
     ) -> None:
@@ -41,9 +42,9 @@ class Answers(Iterator[bytes]):
         # Whether an exception, such as Ctrl-C, left a step, which may have lost an answer.
         self._broken: bool = False
         order = _InOrder() if ordered else _AsTheyCome()
-        self._jobs: Generator[Job | None] = _jobs(order, crew, source, window, timeout)
+        self._jobs: Generator[Job | None] = _jobs(order, crew, source, window, timeout, codec)
 
-    def __next__(self) -> bytes:
+    def __next__(self) -> Any:  # noqa: ANN401
         if self._broken:
             self._jobs.close()
         self._broken = True
@@ -54,10 +55,13 @@ class Answers(Iterator[bytes]):
             error = job.error
         else:
             assert job.completion is not None, "it has been answered"
-            answer = job.completion.payload
-            # No call from here on, so no signal handler can raise before the caller has this.
-            self._broken = False
-            return answer
+            try:
+                answer = job.completion.payload
+                # No call from here on, so no signal handler can raise before the caller has this.
+                self._broken = False
+                return answer
+            except Exception as of_codec:
+                error = of_codec
         self._broken = False
         raise error
 
@@ -123,9 +127,10 @@ class _InOrder(_AsTheyCome):
 def _jobs(
     order: _AsTheyCome,
     crew: Crew,
-    source: Iterator[Payload] | None,
+    source: Iterator[Any] | None,
     window: int,
     timeout: float | None,
+    codec: Codec | None,
 ) -> Generator[Job | None]:
     """Give the requests that have been answered or have failed; None when the time was over.
 
@@ -147,6 +152,12 @@ def _jobs(
                         break
                     job = Job(payload, order)
                     order.add(job)
+                    if codec:
+                        try:
+                            job.payload = codec.prepared(payload)
+                        except Exception as error:
+                            job.fail(error)
+                            continue
                     crew.put(job)
             if not order.count:
                 if refused:

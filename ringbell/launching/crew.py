@@ -26,7 +26,7 @@ from ringbell.errors import (
     RingEmpty,
     RingFull,
 )
-from ringbell.launching.device import serve_parent
+from ringbell.launching.device import for_child, serve_parent
 from ringbell.launching.jobs import Job
 from ringbell.launching.member import Member
 from ringbell.launching.names import private_path
@@ -274,7 +274,7 @@ class Crew:
             plan.start_method,
             path=path,
             cpu=cpu,
-            **plan.policy,
+            **for_child(plan.policy),
         )
         try:
             self._waiter.add(process.reports)

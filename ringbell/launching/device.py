@@ -7,11 +7,11 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from ringbell.calls.driver import Driver
 from ringbell.calls.opening import connect, listen
 from ringbell.calls.service import check_handler, serve_driver
+from ringbell.codecs import codec_from
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import EndOfStream, PeerLost
 from ringbell.launching.inside import Inside
@@ -22,14 +22,38 @@ from ringbell.meeting.segment import RING_SIZE, Memory
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
 
 if TYPE_CHECKING:
-    from ringbell.calls.service import Handler
+    from typing import Literal, Unpack
+
+    from ringbell._types import (
+        AnyCodec,
+        Handler,
+        LaunchOptions,
+        ObjectCodec,
+        ObjectDriver,
+        ObjectHandler,
+    )
+    from ringbell.calls.driver import Driver
 
 _log = logging.getLogger("ringbell")
 
 
-@contextlib.contextmanager
+@overload
 def launch(
     handler: Handler | str,
+    *,
+    codec: Literal["bytes"] = ...,
+    **options: Unpack[LaunchOptions],
+) -> contextlib.AbstractContextManager[Driver]: ...
+@overload
+def launch(
+    handler: ObjectHandler | str,
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[LaunchOptions],
+) -> contextlib.AbstractContextManager[ObjectDriver]: ...
+@contextlib.contextmanager
+def launch(
+    handler: ObjectHandler | str,
     *,
     cpu: int | None = None,
     start_method: StartMethod = "spawn",
@@ -42,7 +66,8 @@ def launch(
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
     max_message: int | None = None,
-) -> Iterator[Driver]:
+    codec: AnyCodec = "bytes",
+) -> Iterator[Any]:
     """Start a process that answers requests with `handler`, and give a driver for it.
 
     `with ringbell.launch(handler, cpu=1) as driver: driver.call(b"...")`. The handler is called as
@@ -62,7 +87,8 @@ def launch(
     - `start_method`: `"spawn"`, `"fork"` or `"forkserver"`, as in `multiprocessing`. With `"fork"`
       the handler may be any function, such as a lambda. Do not fork a process that has threads.
     - `timeout`: seconds to wait until the device is there, None for ever.
-    - the others are those of `connect`, for both sides.
+    - the others are those of `connect`, for both sides. The functions of a `codec` have to be ones
+      that a new process can import, except with `"fork"`.
 
     Raises TypeError when the handler cannot be sent to a new process, ValueError when it cannot be
     imported there, and for bad options; RuntimeError when the process ended before it was ready;
@@ -76,12 +102,13 @@ def launch(
         "kick": kick,
         "moderation": moderation,
         "max_message": max_message,
+        "codec": codec_from(codec),
     }
     Policy(**policy)  # raises if they are wrong, before there is a process
     deadline = deadline_after(timeout)
     path, parcel = private_path("device"), Parcel("handler", handler)
     with Worker(
-        "device", serve_parent, parcel, start_method, path=path, cpu=cpu, **policy
+        "device", serve_parent, parcel, start_method, path=path, cpu=cpu, **for_child(policy)
     ) as device:
         device.wait_until_ready(deadline)
         device.hear_on()
@@ -98,15 +125,22 @@ def launch(
         _log.warning("%s", why)
 
 
+def for_child(policy: dict[str, Any]) -> dict[str, Any]:
+    """Give the options of `serve_parent` for what are those of `connect` on this side."""
+    return {**policy, "codec": Parcel("codec", policy["codec"])}
+
+
 def serve_parent(
     inside: Inside,
     handler: Callable[..., Any],
     path: Path,
+    codec: Parcel | None = None,
     **options: Any,  # noqa: ANN401
 ) -> None:
     """Serve one driver; in the new process."""
     check_handler(handler)
-    with listen(path, **options) as listener:
+    opened: Any = codec.open() if codec else None
+    with listen(path, codec=opened, **options) as listener:
         inside.ready()
         device = listener.accept()
     inside.has_met()

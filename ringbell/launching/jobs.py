@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ringbell.errors import RequestFailed
 
 if TYPE_CHECKING:
-    from ringbell._ends import Completion, Payload
+    from ringbell._ends import Completion
 
 
 class Owner(Protocol):
@@ -28,9 +28,9 @@ class Job:
 
     __slots__ = ("completion", "error", "owner", "payload", "taken")
 
-    def __init__(self, payload: Payload, owner: Owner) -> None:
+    def __init__(self, payload: Any, owner: Owner) -> None:  # noqa: ANN401
         """Hold a payload that somebody wants to have answered."""
-        self.payload: Payload | None = payload
+        self.payload: Any = payload
         self.owner: Owner = owner
         self.completion: Completion | None = None
         self.error: Exception | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a function gets into a new process."""
+"""How a function, or a codec, gets into a new process."""
 
 from __future__ import annotations
 
@@ -8,36 +8,41 @@ from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from ringbell.codecs import Codec
 from ringbell.launching.functions import check_function, load_function
 
 
 class Parcel:
-    """A function for a new process, which opens the parcel itself.
+    """A function for a new process, which opens the parcel itself; or a codec, with two of them.
 
     multiprocessing would unpack the function before any code of ours runs there, and a failure
     would be a traceback on stderr. Here it is an error that can be reported.
     """
 
-    def __init__(self, what: str, function: Callable[..., Any] | str) -> None:
-        """Take the function, or its name; raises TypeError or ValueError if it is neither."""
-        check_function(what, function)
+    def __init__(self, what: str, content: Callable[..., Any] | str | Codec | None) -> None:
+        """Take a function, or its name, or a codec.
+
+        Raises TypeError or ValueError if it is none of these; None stands for no codec.
+        """
+        if content is not None and not isinstance(content, Codec):
+            check_function(what, content)
         self._what = what
-        self._content: Any = function
+        self._content: Any = content
         self._packed = False
 
-    def open(self) -> Callable[..., Any]:
-        """Give the function, in the new process. Raises ValueError when it is not there."""
-        function = self._content
+    def open(self) -> Any:  # noqa: ANN401
+        """Give what is in it, in the new process. Raises ValueError when that is not there."""
+        content = self._content
         if self._packed:
             try:
-                function = pickle.loads(self._content)
+                content = pickle.loads(self._content)
             except Exception as error:  # whatever the code of its module raises
                 raise ValueError(
                     f"the {self._what} cannot be loaded in the new process: "
                     f"{type(error).__name__}: {error}; define it in a module or "
                     "a script file, or use start_method='fork'"
                 ) from error
-        return load_function(self._what, function) if isinstance(function, str) else function
+        return load_function(self._what, content) if isinstance(content, str) else content
 
     def __getstate__(self) -> tuple[str, bytes]:
         try:

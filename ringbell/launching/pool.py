@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from ringbell.arguments import shown, whole_number
 from ringbell.channel.closing import Closing
+from ringbell.codecs import Codec, codec_from, prepared
 from ringbell.deadlines import deadline_after
 from ringbell.launching.answers import Answers
 from ringbell.launching.crew import Crew
@@ -22,8 +23,23 @@ from ringbell.meeting.segment import RING_SIZE, Memory
 from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
 
 if TYPE_CHECKING:
-    from ringbell._ends import Payload
-    from ringbell.calls.service import Handler
+    from typing import Literal, Unpack
+
+    import typing_extensions  # which type checkers know
+
+    from ringbell._types import (
+        AnyCodec,
+        Handler,
+        ObjectCodec,
+        ObjectHandler,
+        Payload,
+        PoolOptions,
+    )
+
+    _Given = typing_extensions.TypeVar("_Given", default=Payload)
+    _Answer = typing_extensions.TypeVar("_Answer", default=bytes)
+else:
+    _Given, _Answer = TypeVar("_Given"), TypeVar("_Answer")
 
 DEPTH = 128
 """Requests that a worker has at most, answered one after the other."""
@@ -31,7 +47,7 @@ DEPTH = 128
 RESTARTS = 10
 
 
-class Pool(Closing):
+class Pool(Closing, Generic[_Given, _Answer]):
     """Worker processes that answer requests with one handler; a context manager.
 
     with ringbell.Pool(handler, workers=4) as pool:
@@ -45,11 +61,29 @@ class Pool(Closing):
     is there. If a worker dies, another one is started.
     """
 
-    __slots__ = ("_crew", "_window")
+    __slots__ = ("_codec", "_crew", "_window")
 
+    @overload
+    def __init__(
+        self: Pool[Payload, bytes],
+        handler: Handler | str,
+        workers: int | None = None,
+        *,
+        codec: Literal["bytes"] = ...,
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Pool[Any, Any],
+        handler: ObjectHandler | str,
+        workers: int | None = None,
+        *,
+        codec: ObjectCodec,
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
     def __init__(
         self,
-        handler: Handler | str,
+        handler: ObjectHandler | str,
         workers: int | None = None,
         *,
         cpus: Iterable[int] | None = None,
@@ -66,6 +100,7 @@ class Pool(Closing):
         kick: Kick = "asleep",
         moderation: Moderation | None = None,
         max_message: int | None = None,
+        codec: AnyCodec = "bytes",
     ) -> None:
         """Start the workers; blocks until all of them are there.
 
@@ -94,15 +129,16 @@ class Pool(Closing):
         complaint = "restarts is how many workers may be started again, at least 0"
         restarts = whole_number(restarts, 0, 2**63 - 1, complaint)
         deadline_after(timeout)
-        policy = {
+        policy: dict[str, Any] = {
             "polling": polling,
             "max_poll": max_poll,
             "max_share": max_share,
             "kick": kick,
             "moderation": moderation,
             "max_message": max_message,
+            "codec": codec_from(codec),
         }
-        Policy(polling, max_poll, max_share, kick, moderation, max_message)
+        Policy(**policy)
         plan = Plan(
             parcel,
             _cpu_of_each(cpus, workers),
@@ -113,6 +149,7 @@ class Pool(Closing):
             policy,
             {"ring_size": ring_size, "memory": memory},
         )
+        self._codec: Codec | None = policy["codec"]
         self._window = 2 * depth * workers
         self._crew = Crew(plan, timeout)
 
@@ -121,21 +158,22 @@ class Pool(Closing):
         """The process ids of the workers that answer now."""
         return self._crew.pids
 
-    def submit(self, payload: Payload) -> Future[bytes]:
+    def submit(self, payload: _Given) -> Future[_Answer]:
         """Have one payload answered; returns at once, with a future.
 
         The result of the future is the answer. Its exception is what `map` raises in the place of
         an answer. A future can be cancelled until its request is sent. Its callbacks run in the
         thread of the pool: they must not block.
 
-        Raises ChannelClosed after `close`, PeerLost when no worker is left.
+        Raises ChannelClosed after `close`, PeerLost when no worker is left, and what the codec
+        raises. The thread of the pool decodes the answer.
         """
         self._check()
         promise = Promise()
-        self._crew.put(Job(payload, promise))
+        self._crew.put(Job(prepared(self._codec, payload), promise))
         return promise.future
 
-    def map(self, payloads: Iterable[Payload], timeout: float | None = None) -> Iterator[bytes]:
+    def map(self, payloads: Iterable[_Given], timeout: float | None = None) -> Iterator[_Answer]:
         """Have each payload answered by one of the workers; gives the answers in the same order.
 
         Takes at most 2 * `depth` * `workers` payloads more than it has given answers, so the
@@ -143,21 +181,22 @@ class Pool(Closing):
         answer is there, at most `timeout` seconds.
 
         In the place of an answer, a step raises RequestFailed when the handler raised, PeerLost
-        when the worker died, TypeError when the payload is no buffer. It raises RingEmpty when the
+        when the worker died, TypeError when the payload is no buffer, and what a codec raises for
+        this payload or this answer. It raises RingEmpty when the
         time is over. After these, the next step gives the next answer; a `for` loop ends with the
         first exception. What the iterable raises, and any other exception, ends the iterator, and
         what is in flight is dropped when it arrives. The last step raises ChannelClosed when the
         pool was closed, PeerLost when no worker is left.
         """
         self._check()
-        return Answers(self._crew, payloads, self._window, timeout, ordered=True)
+        return Answers(self._crew, payloads, self._window, timeout, self._codec, ordered=True)
 
     def imap_unordered(
-        self, payloads: Iterable[Payload], timeout: float | None = None
-    ) -> Iterator[bytes]:
+        self, payloads: Iterable[_Given], timeout: float | None = None
+    ) -> Iterator[_Answer]:
         """Like `map`, but gives the answers as they come, in any order."""
         self._check()
-        return Answers(self._crew, payloads, self._window, timeout, ordered=False)
+        return Answers(self._crew, payloads, self._window, timeout, self._codec, ordered=False)
 
     def close(self) -> None:
         """Wait until all requests have been answered and the workers have ended.

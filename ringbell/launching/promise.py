@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future
+from typing import Any
 
 from ringbell.launching.jobs import Job
 
@@ -18,7 +19,7 @@ class Promise:
 
     def __init__(self) -> None:
         """Make the future."""
-        self.future: Future[bytes] = Future()
+        self.future: Future[Any] = Future()
 
     @property
     def wanted(self) -> bool:
@@ -32,7 +33,12 @@ class Promise:
                 return
             if job.completion is None:
                 self.future.set_exception(job.error)
+                return
+            try:
+                answer = job.completion.payload
+            except Exception as error:  # of the codec
+                self.future.set_exception(error)
             else:
-                self.future.set_result(job.completion.payload)
+                self.future.set_result(answer)
         except BaseException:  # such as SystemExit of a callback: it must not end the thread
             _log.exception("a callback of a future of the pool failed")

@@ -11,6 +11,9 @@
                                 OTHER RECORDS and why   nothing; both are right, the dtypes differ
                                 FAILED, errno and why   nothing; the refusing side has a problem
 
+A side with a codec adds its name to the HELLO. The other side refuses it if its own has another
+name.
+
 The side that connects speaks first. The driver or the producer made the memory. The descriptors are
 the segment, the eventfd that wakes its own side, and the eventfd that wakes the other side.
 
@@ -42,6 +45,7 @@ from ringbell.channel.descriptors import (
     make,
     os_error,
 )
+from ringbell.codecs import Codec, name_of
 from ringbell.deadlines import seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
 from ringbell.meeting import segment, waits
@@ -61,6 +65,7 @@ _HELLOS: dict[bytes, Role] = {
     b"ringbell producer 4": "producer",
     b"ringbell consumer 4": "consumer",
 }
+_CODEC = b" codec "  # between the hello and the name of a codec
 WELCOME = b"ringbell welcome"
 YOURS = b"ringbell yours"
 _REFUSED = b"ringbell refused"
@@ -278,7 +283,7 @@ def offer(
     # Opened first: the other side may look at our indices as soon as it has the segment.
     channel = open_channel(owned, made, policy)
     try:
-        say_hello(owned.control, role, [made.descriptor, *wake_fds])
+        say_hello(owned.control, role, [made.descriptor, *wake_fds], policy.codec)
         receive_welcome(owned.control, PARTNERS[role], deadline, path)
     except BaseException as error:
         # No goodbye to a consumer: it may have the memory, and would take it for an empty stream.
@@ -302,13 +307,20 @@ def open_channel(owned: Descriptors, made: segment.Segment, policy: Policy) -> C
     )
 
 
-def say_hello(control: HasDescriptor, role: Role, descriptors: Sequence[int] = ()) -> None:
-    """Say the role of this side, and pass the descriptors.
+def say_hello(
+    control: HasDescriptor,
+    role: Role,
+    descriptors: Sequence[int] = (),
+    codec: Codec | None = None,
+) -> None:
+    """Say the role of this side and the name of its codec, and pass the descriptors.
 
     Raises nothing when the other side has gone: the caller hears next, and finds the reason if the
     other side has said one.
     """
     (hello,) = (hello for hello, says in _HELLOS.items() if says == role)
+    if codec:
+        hello += _CODEC + codec.name.encode()
     with suppress(PeerLost):
         say(control, hello, descriptors)
 
@@ -329,14 +341,16 @@ def receive_welcome(
 # ---- the other side ----
 
 
-def check_hello(text: bytes, owned: Descriptors, mine: Role) -> None:
+def check_hello(text: bytes, owned: Descriptors, mine: Role, codec: Codec | None) -> None:
     """Check the first text of the other side, and the descriptors that came with it.
 
-    `mine` is the role of this side. Raises LayoutMismatch when this version does not know the text,
-    or the number of descriptors is wrong; SameRole when the other side has the role `mine`;
-    WrongPartner when it has another role that cannot meet `mine`.
+    `mine` is the role of this side, `codec` its codec. Raises LayoutMismatch when this version does
+    not know the text, the number of descriptors is wrong, or the other side has another codec;
+    SameRole when the other side has the role `mine`; WrongPartner when it has another role that
+    cannot meet `mine`.
     """
-    role = _HELLOS.get(text)
+    hello, has_codec, name = text.partition(_CODEC)
+    role = _HELLOS.get(hello)
     if role is None:
         raise unknown(text)
     received = len(owned.wake_fds)
@@ -350,6 +364,14 @@ def check_hello(text: bytes, owned: Descriptors, mine: Role) -> None:
         raise WrongPartner(
             f"{_DOES[mine]} under this name, and a {role} cannot meet a {mine}; use "
             f"{_MEET_BY[mine]}, or another name"
+        )
+    theirs, ours = name.decode(errors="replace") if has_codec else "bytes", name_of(codec)
+    if theirs != ours:
+        # A device goes on listening for other drivers. The sides of a stream came for each other.
+        error = LayoutMismatch if role == "driver" else OtherRecords
+        raise error(
+            f"the {role}'s codec is {theirs!r}, and the {mine}'s is {ours!r}; give both sides the "
+            "same codec="
         )
     if received:
         # In one step, so that each descriptor has exactly one owner at any time.

@@ -22,6 +22,7 @@ from ringbell.deadlines import seconds_left
 from ringbell.errors import ChannelClosed, LayoutMismatch, PeerLost
 from ringbell.meeting import handshake, waits
 from ringbell.meeting.control_socket import ListeningSocket
+from ringbell.policy import Policy
 
 _log = logging.getLogger("ringbell")
 
@@ -56,6 +57,7 @@ class Host(Protocol):
     """A side that waits for a partner, and answers guests."""
 
     role: handshake.Role
+    policy: Policy
 
     def meet(self, guest: Guest) -> Channel | None:
         """Open the channel with a guest of the right role, or answer and wait for its next words.
@@ -281,7 +283,7 @@ class Reception(Closing):
             return host.go_on(guest, text)
         if not text:
             raise PeerLost("the guest said nothing")
-        handshake.check_hello(text, guest, host.role)
+        handshake.check_hello(text, guest, host.role, host.policy.codec)
         return host.meet(guest)
 
     def _turn_away(self, guest: Guest, error: Exception) -> None:

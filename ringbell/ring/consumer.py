@@ -13,6 +13,10 @@ class Consumer(ConsumingEnd, MessageConsumer):
     `for view in consumer` borrows one message after the other until the other side closes. It
     raises PeerLost when the other side dies. For one thread at a time: a second thread gets
     RuntimeError.
+
+    If the channel has a codec, these methods give objects, and the loop gives those of `recv`. They
+    raise what the codec raises: the message is gone then, and the next call takes the next one. A
+    signal handler that raises meanwhile (Ctrl-C) loses nothing.
     """
 
     # Each method is a subscript, not a call, so that no message is lost on its way to the caller
@@ -49,5 +53,8 @@ class Consumer(ConsumingEnd, MessageConsumer):
         raises ValueError. A message larger than half the ring lies in private memory instead.
         Blocks while there is none. Raises BufferError, and lends nothing, while a slice of the
         view lent before, or an array made from it, is alive. Raises what `recv` raises.
+
+        With a codec the decoder gets the view. With `codec="pickle"` the large arrays of the object
+        are read-only views of the ring, and the next call raises BufferError while one is alive.
         """
         return self._borrow[timeout]

@@ -38,7 +38,11 @@ class GatheredProducer:
         self._key: Any = 0  # the timeout
         self._more: Any = None  # the messages that have arrived behind the one that is lent
         if isinstance(consumer, MessageConsumer):
-            self._more = consumer._arrived()
+            if consumer._channel.codec:
+                # An object that was borrowed could not be taken back from the caller's loop.
+                self._take = consumer._recv
+            else:
+                self._more = consumer._arrived()
         else:
             self._key = max(_TURN // consumer.dtype.itemsize, 1), 0
         self.pid: int = consumer.peer_pid

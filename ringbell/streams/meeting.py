@@ -42,7 +42,7 @@ class Meeting:
         self, name: str | os.PathLike[str], path: Path, policy: Policy, timeout: float | None
     ) -> None:
         """Prepare to find a partner at `path` within `timeout` seconds from now."""
-        self.policy = policy
+        self.policy: Policy = policy
         self.deadline: float | None = deadline_after(timeout)
         self._waits: bool = timeout != 0
         self._name = str(name)
@@ -218,7 +218,7 @@ class ProducerMeeting(Meeting):
         if not self._offered.wake_fds:
             handshake.make_wake_fds(self._offered)
         descriptors = [self._made.descriptor, *self._offered.numbers()]
-        handshake.say_hello(guest.control, self.role, descriptors)
+        handshake.say_hello(guest.control, self.role, descriptors, self.policy.codec)
         guest.answered()
 
     def go_on(self, guest: Guest, text: bytes, /) -> Channel:
@@ -282,10 +282,10 @@ class ConsumerMeeting(Meeting):
     def approach(self, owned: Descriptors) -> Channel | None:
         """Take the memory that a producer offers, once the producer has said that it is ours."""
         handshake.peer_of(owned.control)
-        handshake.say_hello(owned.control, self.role)
+        handshake.say_hello(owned.control, self.role, codec=self.policy.codec)
         text = handshake.wait_to_hear(owned, self.deadline, self._path)
         handshake.check_answer(text, "producer")
-        handshake.check_hello(text, owned, self.role)
+        handshake.check_hello(text, owned, self.role, self.policy.codec)
         header = handshake.check_memory(owned, self._check)
         handshake.say(owned.control, handshake.WELCOME)
         text = handshake.wait_to_hear(owned, self.deadline, self._path)

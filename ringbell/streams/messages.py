@@ -29,6 +29,7 @@ class MessageProducer(ProducingStream, Producer):
         also closes a file that an exception dropped. The producer's `close`, or the end of its
         `with` block, ends the stream, and then the consumer's file ends.
         """
+        _refuse_objects(self)
         return write_file(self)
 
 
@@ -47,4 +48,13 @@ class MessageConsumer(Stream, Consumer):
         file reads ahead. If a signal interrupts `read`, the bytes that it had gathered are lost, as
         in any buffered file. Closing the file does not close this end.
         """
+        _refuse_objects(self)
         return read_file(self)
+
+
+def _refuse_objects(end: Stream) -> None:
+    if codec := end._channel.codec:
+        raise TypeError(
+            f"a file has bytes, and this stream has objects of the codec {codec.name!r}; open it "
+            "without a codec"
+        )

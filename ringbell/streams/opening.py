@@ -7,6 +7,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, overload
 
+from ringbell.codecs import Codec, codec_from
 from ringbell.meeting import segment
 from ringbell.meeting.address import prepare_folder, socket_path
 from ringbell.pinning import pin
@@ -19,10 +20,19 @@ from ringbell.streams.messages import MessageConsumer, MessageProducer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, Literal, Unpack
 
     from numpy.typing import DTypeLike, NDArray
 
+    from ringbell._types import (
+        AnyCodec,
+        ConsumeOptions,
+        GatherOptions,
+        ObjectCodec,
+        ObjectMessageConsumer,
+        ObjectMessageProducer,
+        ProduceOptions,
+    )
     from ringbell.streams.gathered_producer import GatheredProducer
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
@@ -55,6 +65,7 @@ def produce(
     max_share: float = ...,
     kick: Kick = ...,
     memory: segment.Memory | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> MessageProducer: ...
 @overload
 def produce(
@@ -69,7 +80,16 @@ def produce(
     max_share: float = ...,
     kick: Kick = ...,
     memory: segment.Memory | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> RecordProducer: ...
+@overload
+def produce(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[ProduceOptions],
+) -> ObjectMessageProducer: ...
 def produce(
     name: str | os.PathLike[str],
     dtype: DTypeLike | None = None,
@@ -82,14 +102,16 @@ def produce(
     max_share: float = MAX_SHARE,
     kick: Kick = "asleep",
     memory: segment.Memory | None = None,
+    codec: AnyCodec = "bytes",
 ) -> MessageProducer | RecordProducer:
     """Begin a one-way stream to the process that consumes it under `name`.
 
-    Without a `dtype` the stream carries messages. With one it carries records of that dtype, which
-    go in and out as NumPy arrays. The dtype may be structured, nested and have sub-arrays, but no
-    objects. Either side may start first: it waits `timeout` seconds for the other, None for ever.
-    If other producers wait under this name, this one waits behind them. Once the two have met, the
-    name is free for the next two; a consumer that called `gather` keeps it, and takes all.
+    Without a `dtype` the stream carries messages, or objects with a `codec`. With one it carries
+    records of that dtype, which go in and out as NumPy arrays. The dtype may be structured, nested
+    and have sub-arrays, but no objects. Either side may start first: it waits `timeout` seconds for
+    the other, None for ever. If other producers wait under this name, this one waits behind them.
+    Once the two have met, the name is free for the next two; a consumer that called `gather` keeps
+    it, and takes all.
 
     Makes the shared memory: a ring of `ring_size` bytes, a power of two. The number of records in
     the ring is a power of two, as many as fit; and they fill whole pages, so a ring of records with
@@ -101,7 +123,7 @@ def produce(
     left; TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options.
     Warns (UserWarning) when the ring has room for one record only.
     """
-    policy = Policy(polling, max_poll, max_share, kick)
+    policy = Policy(polling, max_poll, max_share, kick, codec=_codec_of_messages(codec, dtype))
     path = socket_path(name)
     records, description = None, b""
     if dtype is None:
@@ -123,6 +145,17 @@ def produce(
     from ringbell.streams.record_producer import RecordProducer
 
     return RecordProducer(channel, records, description)
+
+
+def _codec_of_messages(codec: AnyCodec, dtype: object) -> Codec | None:
+    """Read the option `codec`; raises ValueError if there are records."""
+    read = codec_from(codec)
+    if read and dtype is not None:
+        raise ValueError(
+            f"a stream has records of a dtype, or objects of the codec {read.name!r}, not both; "
+            "leave one of the two out"
+        )
+    return read
 
 
 def _warn_of_one_record(ring_size: int, record_size: int) -> None:
@@ -152,6 +185,7 @@ def consume(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> _EitherConsumer: ...
 @overload
 def consume(
@@ -166,7 +200,16 @@ def consume(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> RecordConsumer: ...
+@overload
+def consume(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[ConsumeOptions],
+) -> ObjectMessageConsumer: ...
 def consume(
     name: str | os.PathLike[str],
     dtype: DTypeLike | None = None,
@@ -179,11 +222,13 @@ def consume(
     moderation: Moderation | None = None,
     checked: bool = False,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
 ) -> MessageConsumer | RecordConsumer:
     """Take the stream that another process produces under `name`.
 
     The producer decides what the stream carries: messages, or records of some dtype. With a
-    `dtype` this side checks that; without one it takes any stream. Either side may start first: it
+    `dtype` this side checks that; without one it takes any stream. Objects need the producer's
+    `codec` here, too. Either side may start first: it
     waits `timeout` seconds for the other, None for ever. The other options are those of `connect`.
 
     `checked=True` is for tests and development. Then borrowed arrays of records are copies. They
@@ -198,7 +243,14 @@ def consume(
     consumer waits under this name, (EMFILE, ENFILE) when there is no file descriptor left;
     TypeError or ValueError for a bad `dtype` and for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, moderation=moderation, max_message=max_message)
+    policy = Policy(
+        polling,
+        max_poll,
+        max_share,
+        moderation=moderation,
+        max_message=max_message,
+        codec=_codec_of_messages(codec, dtype),
+    )
     path = socket_path(name)
     wanted = None
     if dtype is not None:
@@ -226,6 +278,7 @@ def gather(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> Gather[Any]: ...
 @overload
 def gather(
@@ -241,7 +294,16 @@ def gather(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
 ) -> Gather[NDArray[Any]]: ...
+@overload
+def gather(
+    name: str | os.PathLike[str],
+    dtype: None = None,
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[GatherOptions],
+) -> Gather[Any]: ...
 def gather(
     name: str | os.PathLike[str],
     dtype: DTypeLike | None = None,
@@ -255,6 +317,7 @@ def gather(
     moderation: Moderation | None = None,
     checked: bool = False,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
 ) -> Gather[Any]:
     """Take the streams of all processes that produce under `name`, who come and go.
 
@@ -262,7 +325,8 @@ def gather(
     `for producer, payload in logs`. Keeps the name until it is closed. Does not wait for producers:
     the loop does, and lets them in. The producers call `produce`, and may start before or after
     this. All carry messages, or records of one dtype: `dtype`, or what the first of them carries.
-    A producer with anything else gets LayoutMismatch, the log a warning, and the gather goes on.
+    With a `codec` all carry its objects, and the loop gives them as `recv` does. A producer with
+    anything else gets LayoutMismatch, the log a warning, and the gather goes on.
 
     Calls `arrived` with each producer that has come, and `left` when it has gone and all that it
     sent has been taken. If it died or gave up, `producer.lost` is true by then, and the log gets a
@@ -276,7 +340,13 @@ def gather(
     producer has it, or one of another version; OSError (EMFILE, ENFILE) when there is no file
     descriptor left; TypeError or ValueError for a bad `dtype` and for bad options.
     """
-    policy = Policy(polling, max_poll, moderation=moderation, max_message=max_message)
+    policy = Policy(
+        polling,
+        max_poll,
+        moderation=moderation,
+        max_message=max_message,
+        codec=_codec_of_messages(codec, dtype),
+    )
     path = socket_path(name)
     wanted = None
     if dtype is not None:

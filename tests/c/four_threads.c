@@ -98,7 +98,7 @@ static int send_one(struct end *end, const uint64_t *payload, uint64_t length, b
 	rb_channel *channel = end->channel;
 
 	if (!in_place)
-		return rb_send(channel, payload, length, 0, 0);
+		return rb_send(channel, &(struct rb_payload){payload, length, NULL}, 0, 0);
 	int64_t start = rb_reserve(channel, length);
 	if (start < 0)
 		return (int)start;

@@ -103,7 +103,8 @@ int main(int argc, char **argv)
 	pair = open_pair(65536, UINT64_MAX - 20);
 	consumer = &pair.device->consumer;
 	for (uint64_t token = 1; token <= FRAMES; token++)
-		check(!rb_send(pair.driver, &token, 1, token, 0), "a frame is sent");
+		check(!rb_send(pair.driver, &(struct rb_payload){&token, 1, NULL}, token, 0),
+		      "a frame is sent");
 	if (argc == 2 && !strcmp(argv[1], "memory"))
 		memory();
 	else

@@ -214,7 +214,7 @@ static void take_answers(struct side *side, struct answers *answers)
 static int64_t send_frame(rb_channel *channel, const uint8_t *payload, uint64_t size,
 			  uint64_t token)
 {
-	int status = rb_send(channel, payload, size, token, 0);
+	int status = rb_send(channel, &(struct rb_payload){payload, size, NULL}, token, 0);
 
 	if (status != -EMSGSIZE || size > rb_payload_max(channel))
 		return status;
@@ -229,13 +229,14 @@ static void send_request(struct side *side, struct answers *answers, const uint8
 			 uint64_t size, uint64_t token)
 {
 	rb_channel *channel = side->channel;
+	const struct rb_payload whole = {payload, size, NULL};
 	int64_t status = send_frame(channel, payload, size, token);
 	int64_t done = 0;
 
 	while (status == -EAGAIN || (status == -EMSGSIZE && done < (int64_t)size)) {
 		if (status == -EMSGSIZE) {
-			int64_t sent = rb_send_piece(channel, payload, size, (uint64_t)done, token,
-						     RB_MESSAGE);
+			int64_t sent =
+				rb_send_piece(channel, &whole, (uint64_t)done, token, RB_MESSAGE);
 			if (sent >= 0) {
 				done = sent;
 				continue;
@@ -300,12 +301,13 @@ static void answer(struct side *side, const struct held *held)
 	rb_channel *channel = side->channel;
 	uint64_t size = 8 + held->size % 500;
 	uint8_t payload[512];
+	const struct rb_payload answer = {payload, size, NULL};
 	int status;
 
 	fill(payload, size, NUMBER_OF(held->token));
 	pause_at_random(side);
 	coalesce_at_random(side);
-	while ((status = rb_complete(channel, held->index, payload, size, RB_MESSAGE)) == -EAGAIN)
+	while ((status = rb_complete(channel, held->index, &answer, RB_MESSAGE)) == -EAGAIN)
 		wait_for(side, RB_SPACE);
 	if (status)
 		fail(side, "complete", 0, (uint64_t)-status);

@@ -96,3 +96,41 @@ def octets(consumer: ringbell.MessageConsumer | ringbell.RecordConsumer) -> Iter
     else:
         for payload in consumer:
             yield bytes(payload)
+
+
+def objects(value: dict[str, NDArray[np.float64]]) -> float:
+    return float(value["x"].sum())
+
+
+def codecs() -> None:
+    with ringbell.connect("a", codec="pickle", timeout=3) as one:
+        total: float = one.call({"x": np.ones(3)}) + sum(one.map([{"x": np.ones(3)}], depth=2))
+        one.submit(["anything", total])
+        one.reap().result().anything()
+        one.doorbell.send({"no": "answer"})
+    with ringbell.listen("b", codec=(pickle.dumps, pickle.loads)) as listener:
+        for request in listener.accept():
+            request.complete({"got": request.payload["x"]})
+    ringbell.serve("c", objects, codec=(pickle.dumps, pickle.loads, "a name"), cpu=1)
+    ringbell.Server("d", objects, codec="pickle").serve_forever()
+    with ringbell.produce("e", codec="pickle", ring_size=1 << 20) as producer:
+        producer.send({"x": 1})
+        producer.send_many([1, "2", None])
+    with ringbell.consume("e", codec="pickle") as consumer:
+        for value in consumer:
+            value.anything()
+        consumer.recv()["x"].anything()
+        consumer.borrow()["x"].anything()
+    for source, value in ringbell.gather("f", codec="pickle"):
+        print(source.pid, value["x"])
+    with ringbell.launch(objects, codec="pickle", cpu=1) as driver:
+        driver.call({"x": np.ones(3)}).anything()
+    with ringbell.Pool(objects, 2, codec="pickle") as pool:
+        sums: list[float] = list(pool.map([{"x": np.ones(3)}]))
+        sums.append(pool.submit({"x": np.ones(3)}).result())
+
+
+def pool_of_bytes(pool: ringbell.Pool) -> bytes:
+    with ringbell.Pool(digest, 2, depth=3) as other:
+        answers: list[bytes] = [*pool.map([b"x"]), *other.map([b"x"])]
+    return answers[0]

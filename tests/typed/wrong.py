@@ -15,9 +15,9 @@ def handles_text(payload: str) -> bytes:
 
 
 ringbell.conect("x")  # type: ignore[attr-defined]
-ringbell.connect("x", polling="sometimes")  # type: ignore[arg-type]
-ringbell.connect("x", timeout="1")  # type: ignore[arg-type]
-ringbell.serve("x", 5)  # type: ignore[arg-type]
+ringbell.connect("x", polling="sometimes")  # type: ignore[call-overload]
+ringbell.connect("x", timeout="1")  # type: ignore[call-overload]
+ringbell.serve("x", 5)  # type: ignore[call-overload]
 ringbell.serve("x", handles_text)  # type: ignore[arg-type]
 ringbell.Moderation(entries="3")  # type: ignore[arg-type]
 
@@ -37,3 +37,9 @@ messages.write([1])  # type: ignore[attr-defined]
 consumer = ringbell.consume("x")
 consumer.nothing()  # type: ignore[attr-defined]
 consumer.max_message = 1.5  # type: ignore[attr-defined]
+
+ringbell.connect("x", codec="json")  # type: ignore[call-overload]
+ringbell.connect("x", codec=(str, 5))  # type: ignore[arg-type]
+ringbell.produce("x", "f8", codec="pickle")  # type: ignore[call-overload]
+with ringbell.Pool(bytes) as pool:
+    pool.submit(["x"])  # type: ignore[arg-type]

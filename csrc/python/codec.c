@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The two functions of a codec, called for each object. They are the user's code: they may raise,
+ * and may give anything.
+ */
+#include "codec.h"
+
+/* An iterator, or a loop over one, would take this error for its end. */
+static void say_no_stop(const char *what)
+{
+	PyObject *kind, *error, *traceback;
+
+	if (!PyErr_ExceptionMatches(PyExc_StopIteration) && !is_end_of_stream())
+		return;
+	PyErr_Fetch(&kind, &error, &traceback);
+	PyErr_NormalizeException(&kind, &error, &traceback);
+	PyErr_Format(PyExc_RuntimeError, "the codec's %s function raised %R", what, error);
+	Py_XDECREF(kind);
+	Py_XDECREF(error);
+	Py_XDECREF(traceback);
+}
+
+static PyObject *refuse_encoded(PyObject *made)
+{
+	PyObject *name = PyType_GetName(Py_TYPE(made));
+
+	if (name)
+		PyErr_Format(PyExc_TypeError,
+			     "the codec's encode function returned %U; it has to return bytes or "
+			     "another buffer",
+			     name);
+	Py_XDECREF(name);
+	Py_DECREF(made);
+	return NULL;
+}
+
+/* What is sent for an object: a buffer, or Parts. Parts have been encoded already. */
+PyObject *codec_encode(const struct end *end, PyObject *object)
+{
+	if (is_parts(object))
+		return Py_NewRef(object);
+	PyObject *made = PyObject_CallFunctionObjArgs(end->encode, object, NULL);
+	if (!made)
+		say_no_stop("encode");
+	else if (!PyBytes_CheckExact(made) && !is_parts(made) && !PyObject_CheckBuffer(made))
+		return refuse_encoded(made);
+	return made;
+}
+
+/* The same for what is sent later: a codec may use its buffer again for the next object. */
+PyObject *codec_encode_for_later(const struct end *end, PyObject *object)
+{
+	PyObject *made = codec_encode(end, object);
+
+	if (!made || PyBytes_CheckExact(made) || is_parts(made))
+		return made;
+	PyObject *bytes = PyBytes_FromObject(made);
+	Py_DECREF(made);
+	return bytes;
+}
+
+/* The object of a message. `octets` are bytes that nobody else has, or a view of the ring. */
+PyObject *codec_decode(PyObject *decode, PyObject *octets)
+{
+	PyObject *object = PyObject_CallFunctionObjArgs(decode, octets, NULL);
+
+	if (!object)
+		say_no_stop("decode");
+	return object;
+}
+
+PyDoc_STRVAR(writable_doc,
+	     "writable(octets, /)\n--\n\n"
+	     "Give a view of bytes that nobody else has, and through which they may be written.\n\n"
+	     "The view, and everything made from it, keeps them alive.");
+
+static PyObject *writable(PyObject *module, PyObject *octets)
+{
+	(void)module;
+	if (!PyBytes_CheckExact(octets)) {
+		PyErr_SetString(PyExc_TypeError, "writable() takes bytes");
+		return NULL;
+	}
+	/* Python itself keeps bytes that are as short, and gives them to everybody. */
+	if (PyBytes_Size(octets) < 2)
+		return PyMemoryView_FromObject(octets);
+	struct loan *loan = loan_new(octets);
+	PyObject *view = loan ? loan_lend(loan, PyBytes_AsString(octets),
+					  (uint64_t)PyBytes_Size(octets), false)
+			      : NULL;
+	loan_drop(&loan); /* the view keeps it */
+	return view;
+}
+
+PyMethodDef codec_methods[] = {
+	{"writable", writable, METH_O, writable_doc},
+	{NULL, NULL, 0, NULL},
+};

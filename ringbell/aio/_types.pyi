@@ -1,0 +1,35 @@
+# Types for type checkers only: nothing of this is there at run time.
+from typing import TypedDict
+
+from ringbell.meeting.segment import Memory
+from ringbell.policy import Kick, Moderation
+
+# The options of the functions of ringbell.aio.
+
+class ListenOptions(TypedDict, total=False):
+    cpu: int | None
+    max_poll: float
+    kick: Kick
+    moderation: Moderation | None
+    max_message: int | None
+
+class ConnectOptions(ListenOptions, total=False):
+    ring_size: int
+    timeout: float | None
+    wait: bool
+    memory: Memory | None
+
+class ProduceOptions(TypedDict, total=False):
+    ring_size: int
+    timeout: float | None
+    cpu: int | None
+    kick: Kick
+    memory: Memory | None
+
+class ConsumeOptions(TypedDict, total=False):
+    timeout: float | None
+    cpu: int | None
+    max_poll: float
+    moderation: Moderation | None
+    checked: bool
+    max_message: int | None

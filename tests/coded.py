@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""Codecs, objects and handlers that the tests of codecs use in both processes."""
+
+import json
+import signal
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+def to_json(value):
+    return json.dumps(value).encode()
+
+
+def from_json(octets):
+    return json.loads(bytes(octets))
+
+
+def returns_text(value):
+    return str(value)
+
+
+_buffer = bytearray()
+
+
+def to_json_in_place(value):
+    """Use the same buffer again and again."""
+    _buffer[:] = to_json(value)
+    return _buffer
+
+
+CODECS = {
+    "json": (to_json, from_json),
+    "named": (lambda value: to_json(value), lambda octets: from_json(octets), "a name"),
+    "reused": (to_json_in_place, from_json),
+    "no buffer": (returns_text, from_json, "no buffer"),
+}
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise TypeError("not this one")
+
+
+def explode(what):
+    raise ArithmeticError(what)
+
+
+class Explosive:
+    """Can be pickled, and raises when that is undone."""
+
+    def __reduce__(self):
+        return explode, ("boom",)
+
+
+def stop():
+    raise StopIteration
+
+
+class Stopping:
+    def __reduce__(self):
+        return stop, ()
+
+
+interrupts = 0
+
+
+def interrupt_twice():
+    """Be interrupted, as by Ctrl-C, by the first two who unpickle this."""
+    global interrupts
+    interrupts += 1
+    if interrupts <= 2:
+        signal.raise_signal(signal.SIGINT)
+    return "whole"
+
+
+class Interrupting:
+    def __reduce__(self):
+        return interrupt_twice, ()
+
+
+def same(one, other):
+    """Whether two objects are equal, with all that arrays have."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return (
+            one.dtype == other.dtype
+            and one.shape == other.shape
+            and one.flags.f_contiguous == other.flags.f_contiguous
+            and (
+                same(one.tolist(), other.tolist()) if one.dtype.hasobject else (one == other).all()
+            )
+        )
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if hasattr(one, "equals"):  # of pandas, Arrow and polars
+        return bool(one.equals(other))
+    return bool(one == other)
+
+
+# ---- handlers ----
+
+
+def back(value):
+    return value
+
+
+def plus_one(value):
+    """Change an array in place, and give it back."""
+    value += 1
+    return value
+
+
+kept = []
+
+
+def keep(value):
+    """Keep all that has come, and answer with the sum of that."""
+    kept.append(value)
+    return sum(int(one.sum()) for one in kept)
+
+
+counting = np.zeros(1000, "i8")
+
+
+def count(value):
+    """Answer with an array that every request changes."""
+    counting.fill(value)
+    return counting
+
+
+def odd(value):
+    special = {"unpicklable": Unpicklable, "explosive": Explosive}
+    return special[value]() if isinstance(value, str) and value in special else value
+
+
+async def odd_later(value):
+    return odd(value)
