@@ -108,6 +108,12 @@ def test_a_table_of_arrow_goes_through():
     assert printed == f"['name', 'bytes', 'changed'] {len(os.listdir(os.sep))}\n"
 
 
+def test_objects_go_through_and_are_borrowed():
+    produce = block('import numpy as np\nimport ringbell\n\nwith ringbell.produce("frames"')
+    consume = block('import ringbell\n\nwith ringbell.consume("frames"')
+    assert run_both(produce, consume) == "1 1.0\n2 2.0\n3 3.0\n"
+
+
 def test_many_producers_are_gathered():
     workers = [block('import os\n\nwith ringbell.produce("logs")')] * 2
     assert run_both(*workers, block("import collections\n\nlines")) == "[1000, 1000]\n"
@@ -178,8 +184,12 @@ def test_the_library_logs_what_it_waits_for():
 
 @pytest.mark.parametrize(
     ("start", "expected"),
-    [("import zlib", r"\d\d\d"), (DTYPE + '("price"', r"4\.5")],
-    ids=["launch", "pipeline"],
+    [
+        ("import zlib", r"\d\d\d"),
+        (DTYPE + '("price"', r"4\.5"),
+        ("import json", r"{'greeting': 'hello Ada'}"),
+    ],
+    ids=["launch", "pipeline", "codec"],
 )
 def test_a_script_starts_the_other_processes(start, expected, tmp_path, path):
     (tmp_path / "scripts").mkdir()

@@ -15,7 +15,7 @@ from processes import wait_until_listening
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-DEVICE, DRIVER, PRODUCER, CONSUMER, ONE_SCRIPT = re.findall(
+DEVICE, DRIVER, PRODUCER, CONSUMER, ONE_SCRIPT, OBJECTS = re.findall(
     r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
 )
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -73,6 +73,19 @@ def test_one_script_starts_the_other_processes(path, tmp_path):
         digest, total = printed(process)
     assert digest == hashlib.sha256(b"hello").hexdigest()
     assert float(total) == pytest.approx(5_000_000)
+
+
+def test_a_handler_gets_and_gives_objects(path, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(OBJECTS)
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(path.parent)},
+    ) as process:
+        assert printed(process) == ["2000000.0"]
 
 
 def test_the_demo_and_the_tests_are_the_first_commands():
