@@ -281,6 +281,8 @@ static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
 		return NULL;
 	if (consumer_end_loan(consumer))
 		message = take_bytes(consumer, &patience);
+	if (rb_load_relaxed_bool(&consumer->end.core->consumer.chime.watched))
+		rb_chime_settle(consumer->end.core);
 	end_leave(&consumer->end);
 	return message;
 }
@@ -407,6 +409,8 @@ static PyMemberDef consumer_members[] = {
 static PyMethodDef consumer_methods[] = {
 	{"_give_back", give_back, METH_NOARGS, NULL},
 	{"_arrived", arrived, METH_NOARGS, NULL},
+	{"_poll", consumer_poll, METH_O, NULL},
+	{"_watch", consumer_watch, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

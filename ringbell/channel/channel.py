@@ -54,19 +54,20 @@ class Channel:
         header: bytes,
         segment: int,
         peer_pid: int,
+        pipe: bool = False,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
 
-        If that fails, the caller still owns the descriptors.
+        A side of a `pipe` may be opened once, in any process; raises OSError (EALREADY,
+        EINPROGRESS) after that. If it fails, the caller still owns the descriptors.
         """
         self._closed = True  # there is nothing to close yet
         self._forked = False
         wake_fds = ffi.new("int[]", owned.numbers())
         # Made first, so that a signal handler that raises cannot lose what C stores in it.
         self.mapping: CData = ffi.gc(ffi.new("rb_channel **"), lib.rb_channel_drop)
-        status = lib.rb_channel_open(
-            self.mapping, header, side, segment, wake_fds, owned.control.fileno()
-        )
+        opens = lib.rb_pipe_open if pipe else lib.rb_channel_open
+        status = opens(self.mapping, header, side, segment, wake_fds, owned.control.fileno())
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
         self.handle: CData = self.mapping[0]
