@@ -21,10 +21,11 @@
  *     2. The producer's chimed_index says that it has sent every chime for what it has published.
  *        Otherwise one that came after step 5 would make the socket readable for nothing, and the
  *        caller would wait in a call that has nothing to take.
- *     3. It writes chime_event. Full fence.
+ *     3. It writes chime_event. Full fence. It reads how many chimes have been sent.
  *     4. It looks again. If there is an entry now, the side stays rung: nothing has been taken out
  *        of the socket.
- *     5. It takes all chimes out of the socket.
+ *     5. It takes so many chimes out of the socket. If the producer has passed the event by now,
+ *        there is one more.
  *
  * Steps 3 and 4 pair with the publish and its fence in rb_producer_publish, as (B) does: either the
  * producer sees this event and chimes, or step 4 sees its entry. The producer chimes once for each
@@ -87,12 +88,11 @@ static bool chime_is_next(int fd, ssize_t *length)
 	return *length == 1 && byte == CHIME && !(message.msg_flags & MSG_CTRUNC);
 }
 
-/* Takes the chimes that have been sent out of the socket. What the user has sent there stays, with
+/* Takes chimes out of the socket, up to the number `sent`. What the user has sent there stays, with
  * what lies behind it. */
-static void take_chimes(rb_channel *channel)
+static void take_chimes(rb_channel *channel, uint64_t sent)
 {
 	struct rb_chime *chime = &channel->consumer.chime;
-	uint64_t sent = rb_load_relaxed(&channel->consumer.theirs->chimes);
 	ssize_t length = 1;
 	char byte;
 
@@ -112,7 +112,9 @@ static bool all_have_chimed(rb_channel *channel)
 	uint64_t began = 0;
 
 	for (uint64_t looks = 1;; looks++) {
-		if (rb_load_acquire(&consumer->theirs->chimed_index) == consumer->next)
+		uint64_t chimed = rb_load_acquire(&consumer->theirs->chimed_index);
+		/* The producer may have gone on. */
+		if ((int64_t)(chimed - consumer->next) >= 0)
 			return true;
 		if (looks % LOOKS) {
 			rb_cpu_relax();
@@ -144,9 +146,11 @@ void rb_chime_settle(rb_channel *channel)
 		return;
 	rb_store_relaxed(&consumer->mine->chime_event, consumer->next);
 	rb_fence_full();
+	/* Before the look: if the producer has passed the event since, the look says so. */
+	uint64_t sent = rb_load_acquire(&consumer->theirs->chimes);
 	if (rb_consumer_look(consumer))
 		return;
-	take_chimes(channel);
+	take_chimes(channel, sent);
 	chime->armed = true;
 }
 

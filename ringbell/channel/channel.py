@@ -6,7 +6,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from ringbell import _ends, stats
@@ -201,8 +203,9 @@ class Channel:
         forks.forget(self)
         self._owned.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_closed", True):  # closed, or not even begun
+    def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the interpreter the modules are gone, and the kernel closes everything.
+        if getattr(self, "_closed", True) or _ending():  # closed, or not even begun
             return
         self._closed = True
         closed = lib.rb_channel_closed(self.handle)

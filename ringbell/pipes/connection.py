@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import BufferTooShort
@@ -239,8 +240,9 @@ class Connection(Closing):
         elif owned is not None:
             owned.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_limit"):  # it has begun
+    def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the interpreter the modules are gone, and the kernel closes everything.
+        if hasattr(self, "_limit") and not _ending():
             self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -368,7 +370,7 @@ def _claim(owned: Descriptors, side: int) -> Channel:
         if error.errno not in (errno.EALREADY, errno.EINPROGRESS):
             raise
         raise OSError(
-            error.errno,
+            errno.EBUSY,
             "another process uses this connection: it belongs to the process that first sends or "
             "receives on it, and every other copy can only be closed",
         ) from None
