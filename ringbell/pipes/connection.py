@@ -367,13 +367,16 @@ def _claim(owned: Descriptors, side: int) -> Channel:
             side, owned, Policy(), header=header, segment=descriptor, peer_pid=0, pipe=True
         )
     except OSError as error:
-        if error.errno not in (errno.EALREADY, errno.EINPROGRESS):
+        if error.errno == errno.EINPROGRESS:
+            text = "the first use of this connection was interrupted half-way; make another pipe"
+        elif error.errno == errno.EALREADY:
+            text = (
+                "another process uses this connection: it belongs to the process that first sends "
+                "or receives on it, and every other copy can only be closed"
+            )
+        else:
             raise
-        raise OSError(
-            errno.EBUSY,
-            "another process uses this connection: it belongs to the process that first sends or "
-            "receives on it, and every other copy can only be closed",
-        ) from None
+        raise OSError(errno.EBUSY, text) from None
     owned.give_up_memory()
     return channel
 

@@ -1,0 +1,532 @@
+# SPDX-License-Identifier: MIT
+"""Pipe: the interface of multiprocessing's connections, in one process. Both ends are here."""
+
+import array
+import asyncio
+import errno
+import gc
+import inspect
+import multiprocessing
+import os
+import pickle
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+
+import numpy as np
+import pytest
+from processes import interruption, wait_until
+
+import ringbell
+
+RING = 4096
+
+
+@pytest.fixture
+def pipe():
+    """Make pipes that are closed at the end."""
+    with ExitStack() as guard:
+
+        def make(duplex=True, **options):
+            one, other = ringbell.Pipe(duplex, **options)
+            return guard.enter_context(one), guard.enter_context(other)
+
+        yield make
+
+
+@pytest.fixture
+def both(pipe):
+    """Make a pipe of each library."""
+    with ExitStack() as guard:
+
+        def make(duplex=True):
+            theirs = multiprocessing.Pipe(duplex)
+            return pipe(duplex), tuple(guard.enter_context(one) for one in theirs)
+
+        yield make
+
+
+def test_it_has_the_methods_of_multiprocessing_with_their_parameters():
+    for name in dir(Connection):
+        if name.startswith("_"):
+            continue
+        theirs, ours = getattr(Connection, name), getattr(ringbell.Connection, name)
+        if callable(theirs):
+            assert [p.replace(annotation=inspect.Parameter.empty) for p in parameters(ours)] == [
+                p.replace(annotation=inspect.Parameter.empty) for p in parameters(theirs)
+            ]
+        assert ours.__doc__
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters.values())
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, RING // 2, RING, 5 * RING + 1, 3_000_000])
+def test_messages_of_any_size_go_both_ways(pipe, size):
+    one, other = pipe(ring_size=RING)
+    message = bytes(i % 251 for i in range(size))
+    for here, there in ((one, other), (other, one)):
+        thread = threading.Thread(target=here.send_bytes, args=(message,))
+        thread.start()
+        assert there.recv_bytes() == message
+        thread.join()
+
+
+def test_objects_go_as_pickles_in_order(pipe):
+    one, other = pipe()
+    objects = [None, 1, 2.5, "text", b"bytes", {"a": [1, (2, 3)]}, {4}, int, np.arange(3)]
+    for obj in objects:
+        one.send(obj)
+    got = [other.recv() for _ in objects]
+    assert got[:-1] == objects[:-1]
+    assert got[-1].tolist() == [0, 1, 2]
+
+
+def test_what_multiprocessing_can_pickle_can_be_sent(pipe):
+    class Odd:
+        pass
+
+    class Later:
+        pass
+
+    one, other = pipe()
+    one.send("x".upper)  # a bound method needs ForkingPickler
+    assert other.recv()() == "X"
+    try:
+        ForkingPickler.register(Odd, lambda odd: (str, ("odd",)))
+        one.send([Odd()])
+        assert other.recv() == ["odd"]
+        ForkingPickler.register(Later, lambda later: (str, ("later",)))
+        one.send([Later(), Odd()])
+        assert other.recv() == ["later", "odd"]
+    finally:
+        for kind in (Odd, Later):
+            ForkingPickler._extra_reducers.pop(kind, None)
+
+
+def test_what_cannot_be_pickled_is_not_sent(pipe):
+    one, other = pipe()
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        one.send(lambda: None)
+    with pytest.raises(TypeError):
+        one.send(threading.Lock())
+    one.send("next")
+    assert other.recv() == "next"
+    assert not other.poll()
+
+
+def explode(text):
+    raise ZeroDivisionError(text)
+
+
+class Explosive:
+    def __reduce__(self):
+        return explode, ("while unpickling",)
+
+
+def test_an_object_that_raises_when_it_is_unpickled_is_taken(pipe):
+    one, other = pipe()
+    one.send(Explosive())
+    one.send_bytes(b"no pickle")
+    one.send("next")
+    with pytest.raises(ZeroDivisionError, match="while unpickling"):
+        other.recv()
+    with pytest.raises(pickle.UnpicklingError):
+        other.recv()
+    assert other.recv() == "next"
+
+
+# ---- misuse, as the standard one says it ----
+
+MISUSE = {
+    "offset below 0": lambda a, b: a.send_bytes(b"abc", -1),
+    "offset too large": lambda a, b: a.send_bytes(b"abc", 4),
+    "size below 0": lambda a, b: a.send_bytes(b"abc", 1, -1),
+    "size too large": lambda a, b: a.send_bytes(b"abc", 1, 3),
+    "maxlength below 0": lambda a, b: b.recv_bytes(-1),
+    "into: offset below 0": lambda a, b: b.recv_bytes_into(bytearray(3), -1),
+    "into: offset too large": lambda a, b: b.recv_bytes_into(bytearray(3), 4),
+    "closed, send": lambda a, b: (a.close(), a.send(1)),
+    "closed, send_bytes": lambda a, b: (a.close(), a.send_bytes(b"")),
+    "closed, recv": lambda a, b: (a.close(), a.recv()),
+    "closed, recv_bytes": lambda a, b: (a.close(), a.recv_bytes()),
+    "closed, recv_bytes_into": lambda a, b: (a.close(), a.recv_bytes_into(bytearray(1))),
+    "closed, poll": lambda a, b: (a.close(), a.poll()),
+    "closed, fileno": lambda a, b: (a.close(), a.fileno()),
+    "used and closed, recv": lambda a, b: (a.send(1), a.close(), a.recv()),
+    "used and closed, fileno": lambda a, b: (a.send(1), a.close(), a.fileno()),
+    "the other end is closed, send": lambda a, b: (b.close(), a.send(1)),
+    "the other end is closed, recv": lambda a, b: (b.close(), a.recv()),
+    "the other end was used and is closed": lambda a, b: (b.send(1), b.close(), a.recv(), a.recv()),
+    "too long": lambda a, b: (a.send_bytes(b"12345"), b.recv_bytes(4)),
+    "after one that was too long": lambda a, b: (too_long(a, b), b.recv_bytes()),
+    "too long for the buffer": lambda a, b: (a.send_bytes(b"123"), b.recv_bytes_into(bytearray(2))),
+}
+ONE_WAY = {
+    "the reader sends": lambda r, w: r.send(1),
+    "the reader sends bytes": lambda r, w: r.send_bytes(b""),
+    "the writer receives": lambda r, w: w.recv(),
+    "the writer receives bytes": lambda r, w: w.recv_bytes(),
+    "the writer receives into": lambda r, w: w.recv_bytes_into(bytearray(1)),
+    "the writer polls": lambda r, w: w.poll(),
+    "after one that was too long": lambda r, w: (too_long(w, r), r.recv_bytes()),
+}
+
+
+def too_long(writer, reader):
+    writer.send_bytes(b"12345")
+    with pytest.raises(OSError):
+        reader.recv_bytes(4)
+
+
+def raised_by(step, ends):
+    with pytest.raises(Exception) as raised:
+        step(*ends)
+    return type(raised.value), raised.value.args
+
+
+@pytest.mark.parametrize(
+    ("duplex", "step"),
+    [*((True, step) for step in MISUSE.values()), *((False, step) for step in ONE_WAY.values())],
+    ids=[*MISUSE, *ONE_WAY],
+)
+def test_misuse_raises_what_the_standard_one_raises(both, duplex, step):
+    ours, theirs = both(duplex)
+    expected = raised_by(step, theirs)
+    assert raised_by(step, ours) == expected
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.closed == other.closed
+        assert (mine.readable, mine.writable) == (other.readable, other.writable)
+
+
+def test_a_message_that_is_too_long_ends_receiving_and_not_sending(pipe):
+    one, other = pipe(ring_size=RING)
+
+    def send():
+        with pytest.raises(BrokenPipeError):  # it never arrives as a whole
+            other.send_bytes(b"x" * 3 * RING)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(OSError, match="bad message length"):
+        one.recv_bytes(2 * RING)
+    one.send_bytes(b"still there")
+    assert other.recv_bytes(100) == b"still there"
+    one.close()
+    thread.join()
+
+
+def test_maxlength_counts_for_one_call(pipe):
+    one, other = pipe()
+    for length in (3, 5, 7):
+        one.send_bytes(b"x" * length)
+    one.send([1] * 100)
+    assert other.recv_bytes(3) == b"xxx"
+    assert other.recv_bytes() == b"xxxxx"
+    assert other.recv_bytes(7) == b"xxxxxxx"
+    assert other.recv() == [1] * 100
+
+
+def test_any_buffer_is_sent_and_received_into(pipe):
+    one, other = pipe()
+    numbers = array.array("i", range(4))
+    for buffer in (numbers, memoryview(numbers), np.arange(4, dtype="i4"), numbers.tobytes()):
+        one.send_bytes(buffer)
+        one.send_bytes(buffer, 4, 8)
+        into = array.array("i", [9] * 6)
+        assert other.recv_bytes_into(into, 8) == 16
+        assert list(into) == [9, 9, 0, 1, 2, 3]
+        assert array.array("i", other.recv_bytes()).tolist() == [1, 2]
+    one.send_bytes(b"abc")
+    with pytest.raises(TypeError, match="not writable"):
+        other.recv_bytes_into(b"abc")
+    with pytest.raises(TypeError, match="not str"):
+        one.send_bytes("text")
+    assert other.recv_bytes() == b"abc"
+    grid = np.zeros((2, 3), "u1")
+    one.send_bytes(b"123456")
+    assert other.recv_bytes_into(grid) == 6
+    assert bytes(grid) == b"123456"
+
+
+# ---- readiness ----
+
+
+def test_poll_looks_and_takes_nothing(pipe):
+    one, other = pipe()
+    for used in (False, True):
+        for timeout in (0, -1, 0.0, 0.001):
+            assert other.poll(timeout) is False
+        one.send(1)
+        assert [other.poll(), other.poll(5), other.poll(None)] == [True] * 3
+        assert other.recv() == 1
+        assert (other.poll(), used) == (False, used)
+    for wrong in ("1", [], float("nan")):
+        with pytest.raises((TypeError, ValueError)):
+            other.poll(wrong)
+    one.close()
+    assert other.poll() is True
+    assert other.poll(None) is True
+
+
+def test_poll_sees_the_end_of_a_pipe_that_nobody_used(pipe):
+    one, other = pipe()
+    other.send(1)
+    assert not other.poll()
+    one.close()
+    assert other.poll()
+
+
+def test_wait_gives_exactly_those_with_something_to_take(pipe):
+    pairs = [pipe() for _ in range(3)]
+    readers = [reader for _, reader in pairs]
+    assert wait(readers, 0) == []
+    for _ in range(3):
+        for writer, reader in pairs:
+            for count in (1, 2, 40):
+                for number in range(count):
+                    writer.send_bytes(b"%d" % number)
+                for number in range(count):
+                    assert wait(readers, 0) == [reader]
+                    assert reader.recv_bytes() == b"%d" % number
+                assert wait(readers, 0) == []
+    for writer, reader in pairs:
+        writer.close()
+        assert wait([reader], 0) == [reader]
+
+
+def test_a_selector_that_knows_the_descriptor_once_is_exact(pipe):
+    one, other = pipe()
+    one.send_bytes(b"before")
+    assert other.recv_bytes() == b"before"
+    with selectors.DefaultSelector() as selector:
+        selector.register(other, selectors.EVENT_READ)
+        for length in (1, 5000, 1 << 21, 1):
+            assert selector.select(0) == []
+            thread = threading.Thread(target=one.send_bytes, args=(b"x" * length,))
+            thread.start()
+            assert len(selector.select()) == 1
+            assert len(other.recv_bytes()) == length
+            thread.join()
+        assert selector.select(0) == []
+
+
+def test_an_event_loop_watches_it(pipe):
+    one, other = pipe()
+    got = []
+
+    async def main():
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def readable():
+            got.append(other.recv())
+            if got[-1] == 99:
+                done.set()
+
+        loop.add_reader(other.fileno(), readable)
+        for number in range(100):
+            one.send(number)
+            await asyncio.sleep(0)
+        await done.wait()
+        loop.remove_reader(other.fileno())
+
+    asyncio.run(main())
+    assert got == list(range(100))
+
+
+def test_ringbell_waits_for_it_too(pipe):
+    one, other = pipe()
+    assert ringbell.wait([other], 0) == []
+    one.send(1)
+    assert ringbell.wait([one, other], 5) == [other]
+
+
+# ---- threads and signals ----
+
+
+def test_one_thread_sends_while_another_receives(pipe):
+    one, other = pipe(ring_size=RING)
+
+    def send(connection):
+        for number in range(2000):
+            connection.send(number)
+
+    threads = [threading.Thread(target=send, args=(end,)) for end in (one, other)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2000):
+        one.recv()
+    assert [other.recv() for _ in range(2000)] == list(range(2000))
+    for thread in threads:
+        thread.join()
+
+
+def blocked_receiver(connection, found):
+    def receive():
+        try:
+            connection.recv()
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    wait_until(lambda: connection._channel and sleeps(connection._channel.stats()))
+    return thread
+
+
+def sleeps(stats):
+    return stats.driver.consumer.sleeps + stats.device.consumer.sleeps
+
+
+def test_a_second_thread_that_receives_gets_an_error(pipe):
+    one, other = pipe()
+    thread = blocked_receiver(other, [])
+    with pytest.raises(RuntimeError, match="one thread at a time"):
+        other.recv()
+    one.send(None)
+    thread.join()
+
+
+def test_another_thread_may_close(pipe):
+    _, other = pipe()
+    found = []
+    thread = blocked_receiver(other, found)
+    other.close()
+    thread.join()
+    assert [str(error) for error in found] == ["handle is closed"]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_interrupt_at_any_place_loses_no_message(pipe, watched):
+    one, other = pipe()
+    one.send_bytes(b"0")
+    assert other.recv_bytes() == b"0"
+    if watched:
+        other.fileno()
+    taken, sent = [], 0
+    for place in range(1, 20):
+        for _ in range(2):
+            sent += 1
+            one.send_bytes(b"%d" % sent)
+        with interruption(place) as step:
+            taken.append(int(other.recv_bytes()))
+        if not step.happened:
+            break
+    assert place > 1
+    while other.poll():
+        taken.append(int(other.recv_bytes()))
+    assert taken == list(range(1, sent + 1))
+    assert not watched or wait([other], 0) == []
+
+
+def test_a_signal_handler_ends_a_wait(pipe):
+    one, other = pipe()
+
+    def interrupt(*_):
+        raise InterruptedError("by the handler")
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        for call in (other.recv, lambda: other.poll(None)):
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            with pytest.raises(InterruptedError):
+                call()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        wait_until(lambda: threading.active_count() == 1)
+    one.send("after")
+    assert other.recv() == "after"
+
+
+# ---- descriptors and memory ----
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_pipe_takes_five_descriptors_and_gives_them_back():
+    before = descriptors()
+    one, other = ringbell.Pipe()
+    assert descriptors() == before + 5
+    one.send(1)
+    other.recv()
+    assert descriptors() == before + 4  # the memory is mapped
+    one.close()
+    del other
+    gc.collect()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_an_end_that_is_dropped_is_closed(used):
+    one, other = ringbell.Pipe()
+    if used:
+        one.send("last")
+    del one
+    if used:
+        assert other.recv() == "last"
+    with pytest.raises(EOFError):
+        other.recv()
+    other.close()
+    other.close()
+    assert other.closed
+
+
+@pytest.mark.parametrize("room", range(5))
+def test_too_few_descriptors_are_told_and_none_is_lost(room):
+    before, (soft, hard) = descriptors(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    filling = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 6, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                filling.append(os.dup(0))
+        for _ in range(room):
+            os.close(filling.pop())
+        with pytest.raises(OSError, match="no file descriptor left") as raised:
+            ringbell.Pipe()
+        assert raised.value.errno == errno.EMFILE
+        del raised  # its traceback has what was made
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in filling:
+            os.close(descriptor)
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("wrong", [0, 1000, 2**40, "1"])
+def test_a_bad_ring_size_is_refused(wrong):
+    with pytest.raises((TypeError, ValueError), match="ring_size"):
+        ringbell.Pipe(ring_size=wrong)
+
+
+def test_importing_ringbell_does_not_load_multiprocessing():
+    code = "import sys, ringbell; sys.exit('multiprocessing' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("used", ["", "a.send(1); "])
+def test_a_process_that_ends_with_open_pipes_says_nothing(used):
+    code = f"import ringbell; a, b = ringbell.Pipe(); {used}keep = [a, b]; keep.append(keep)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_shows_what_it_is(pipe):
+    reader, writer = pipe(duplex=False)
+    assert repr(reader) == "<ringbell.Connection, read-only, not used yet>"
+    writer.send(1)
+    assert repr(writer) == "<ringbell.Connection, write-only, in use>"
+    writer.close()
+    assert repr(writer) == "<ringbell.Connection, write-only, closed>"
