@@ -38,9 +38,9 @@
 #include "channel.h"
 #include "life.h"
 
-/* The character BEL. The byte that multiprocessing sends with a descriptor is another, or has the
- * descriptors beside it. */
-#define CHIME 7
+/* No byte that multiprocessing sends there: with descriptors it sends how many they are, and the
+ * kernel passes 253 at most. */
+#define CHIME 0xff
 
 /* How long a consumer waits for a producer that has published and has not chimed yet. That takes a
  * system call, if the producer runs. If it does not, the socket stays readable. */
@@ -52,7 +52,7 @@
 /* After each publish: chimes if the consumer waits for one of the entries. */
 void rb_chime(struct rb_producer *producer)
 {
-	const char chime = CHIME;
+	const uint8_t chime = CHIME;
 	uint64_t event = rb_load_relaxed(&producer->theirs->chime_event);
 
 	if (event != producer->chimed_for && (int64_t)(producer->write - event) > 0) {
@@ -76,29 +76,21 @@ void rb_chime_begin(rb_channel *channel, uint64_t first)
 	channel->consumer.chime = (struct rb_chime){.on = true, .armed = true};
 }
 
-/* Whether a chime is the next thing in the socket. */
-static bool chime_is_next(int fd, ssize_t *length)
-{
-	char byte = 0;
-	struct iovec into = {&byte, 1};
-	struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1};
-
-	*length = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
-	/* There is no room for descriptors here, so the flag says that some lie beside the byte. */
-	return *length == 1 && byte == CHIME && !(message.msg_flags & MSG_CTRUNC);
-}
-
 /* Takes chimes out of the socket, up to the number `sent`. What the user has sent there stays, with
  * what lies behind it. */
 static void take_chimes(rb_channel *channel, uint64_t sent)
 {
 	struct rb_chime *chime = &channel->consumer.chime;
+	int fd = channel->control_fd;
 	ssize_t length = 1;
-	char byte;
+	uint8_t byte;
 
-	while (chime->taken != sent && chime_is_next(channel->control_fd, &length) &&
-	       recv(channel->control_fd, &byte, 1, MSG_DONTWAIT) == 1)
+	while (chime->taken != sent) {
+		length = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+		if (length != 1 || byte != CHIME || recv(fd, &byte, 1, MSG_DONTWAIT) != 1)
+			break;
 		chime->taken++;
+	}
 	if (length < 0) /* the user has taken some */
 		chime->taken = sent;
 }

@@ -125,9 +125,8 @@ struct rb_control {
 	alignas(RB_LINE) struct rb_counters consumer;
 	alignas(RB_LINE) uint64_t goodbye; /* once this side has closed: 1 + what it was lent */
 	uint64_t claimed; /* of a pipe: the process that uses this side; 0: none yet */
-	alignas(RB_LINE) uint64_t
-		chimed_index; /* of a pipe: no chime is to come for what lies before */
-	uint64_t chimes;      /* of a pipe: how many this side has sent */
+	alignas(RB_LINE) uint64_t chimed_index; /* of a pipe: see chime.c */
+	uint64_t chimes;                        /* of a pipe: how many this side has sent */
 };
 
 #if RB_LINE == 128

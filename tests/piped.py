@@ -3,6 +3,7 @@
 
 import os
 import signal
+import sys
 import time
 from multiprocessing import reduction
 
@@ -39,9 +40,36 @@ def send_and_die(connection, items):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def receive_for_ever(connection):
+def send_for_ever(connection):
+    number = 0
     while True:
+        connection.send((number, "x" * (number % 3000)))
+        number += 1
+
+
+def wait_for_ever(connection):
+    while True:
+        time.sleep(0.05)
+
+
+def take_all(connection, count):
+    """End with the number of objects that came in order."""
+    sys.exit(sum(connection.recv() == number for number in range(count)))
+
+
+def pass_around(one, other, result):
+    one.send("round")
+    result.send(other.recv())
+
+
+def receive_until_interrupted(connection):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    connection.send("ready")
+    try:
         connection.recv()
+    except KeyboardInterrupt:
+        connection.send("interrupted")
+    connection.send(connection.recv())
 
 
 def receive_one_and_wait(connection):
@@ -55,7 +83,12 @@ def try_to(connection, what, *arguments, result):
     try:
         result.send(getattr(connection, what)(*arguments))
     except BaseException as error:
-        result.send((type(error).__name__, str(error)))
+        result.send((type(error), str(error)))
+
+
+def try_when_told(connection, told, what, *, result):
+    told.recv()
+    try_to(connection, what, result=result)
 
 
 def leave(connection, result):

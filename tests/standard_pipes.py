@@ -3,8 +3,8 @@
 
     python tests/standard_pipes.py [fork|spawn|forkserver ...] [--all] [-k PATTERN]
 
-They come with Python, in the package `test`; nothing is copied from there. Where that package is not
-installed this says so, and does nothing. With --all it runs every test there that makes a Pipe.
+They come with Python, in the package `test`; nothing is copied from there. Where that package is
+not installed this says so, and does nothing. With --all it runs every test there that makes a Pipe.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def main() -> int:
     failed = []
     for method in options.methods or METHODS:
         print(f"---- {method}", flush=True)
-        if subprocess.run([sys.executable, __file__, method, *more, "--here"], check=False).returncode:
+        if subprocess.run(
+            [sys.executable, __file__, method, *more, "--here"], check=False
+        ).returncode:
             failed.append(method)
     print(f"failed: {', '.join(failed)}" if failed else "all passed")
     return 1 if failed else 0

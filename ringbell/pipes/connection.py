@@ -119,7 +119,7 @@ class Connection(Closing):
 
     # ---- receiving ----
 
-    def recv(self) -> Any:
+    def recv(self) -> Any:  # noqa: ANN401  (whatever was sent)
         """Receive an object that the other end has sent with `send`.
 
         Blocks while there is none. Pickles run code: receive only from processes that you trust.

@@ -43,9 +43,7 @@ def Pipe(  # noqa: N802  (the name in multiprocessing)
         owned.segment = Share(memory)
         owned.wake_fds = [Share(one) for one in wake_fds]
     # The writing end is the driver: in a segment for one direction its ring is the large one.
-    second, first = (
-        (lib.RB_DEVICE, lib.RB_DRIVER) if duplex else (lib.RB_DRIVER, lib.RB_DEVICE)
-    )
+    second, first = (lib.RB_DEVICE, lib.RB_DRIVER) if duplex else (lib.RB_DRIVER, lib.RB_DEVICE)
     return (
         Connection(sides[0], first, readable=True, writable=duplex),
         Connection(sides[1], second, readable=duplex, writable=True),
