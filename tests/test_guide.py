@@ -178,8 +178,12 @@ def test_the_library_logs_what_it_waits_for():
 
 @pytest.mark.parametrize(
     ("start", "expected"),
-    [("import zlib", r"\d\d\d"), (DTYPE + '("price"', r"4\.5")],
-    ids=["launch", "pipeline"],
+    [
+        ("import zlib", r"\d\d\d"),
+        (DTYPE + '("price"', r"4\.5"),
+        ("import multiprocessing\nimport ringbell\n\n\ndef work", r"0\n1\n4\n9\n16"),
+    ],
+    ids=["launch", "pipeline", "pipe"],
 )
 def test_a_script_starts_the_other_processes(start, expected, tmp_path, path):
     (tmp_path / "scripts").mkdir()
