@@ -96,7 +96,6 @@ int rb_owned_file(rb_owned *owned, const char *path);
 int rb_owned_spare(rb_owned *owned);
 int rb_owned_adopt(rb_owned *owned, int fd);
 void rb_owned_share(rb_owned *owned);
-void rb_owned_keep(rb_owned *owned);
 
 /* control.c: the sockets on which two sides meet */
 int rb_socket_make(rb_owned *owned);

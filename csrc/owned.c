@@ -237,14 +237,3 @@ void rb_owned_share(rb_owned *owned)
 		leave_list(owned);
 	rb_owned_end();
 }
-
-/* From now on a forked child closes its copy again. */
-void rb_owned_keep(rb_owned *owned)
-{
-	rb_owned_begin();
-	if (owned->fd) {
-		leave_list(owned);
-		join_list(owned);
-	}
-	rb_owned_end();
-}

@@ -48,6 +48,14 @@ def test_it_has_the_methods_of_multiprocessing_with_their_parameters():
         assert ours.__doc__
 
 
+def test_it_is_a_connection_of_multiprocessing(pipe):
+    """For programs that ask. Nothing of the other's own work is left in it."""
+    assert isinstance(pipe()[0], Connection)
+    own = set(vars(ringbell.Connection))
+    replaced = {n for n in dir(Connection) if callable(getattr(Connection, n)) and n[0] != "_"}
+    assert replaced | {"closed", "readable", "writable", "__init__", "__del__"} <= own
+
+
 def parameters(function):
     return list(inspect.signature(function).parameters.values())
 

@@ -8,13 +8,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import BufferTooShort
+from multiprocessing import BufferTooShort, connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import _ends
 from ringbell._ffi import lib
 from ringbell.channel.channel import Channel
-from ringbell.channel.closing import Closing
 from ringbell.errors import ChannelClosed, EndOfStream, MessageTooLong, PeerLost, RingbellError
 from ringbell.meeting import segment
 from ringbell.pipes.handles import Handles, open_again, pass_on
@@ -22,10 +21,12 @@ from ringbell.pipes.objects import pack, unpack
 from ringbell.policy import Policy
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
     from ringbell._types import Payload
     from ringbell.channel.descriptors import Descriptors
+
+    _Connection = connection.Connection[Any, Any]
+else:
+    _Connection = connection.Connection  # at run time it takes no subscript
 
 _NO_LIMIT = 2**64 - 1
 
@@ -42,7 +43,9 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
-class Connection(Closing):
+# A subclass only so that programs that ask for a Connection, or name it as a type, get one. All of
+# its methods are replaced.
+class Connection(_Connection):
     """One end of a pipe; made by `Pipe`. A context manager.
 
     It has the methods, and raises the errors, of `multiprocessing.connection.Connection`.
@@ -59,7 +62,6 @@ class Connection(Closing):
     """
 
     __slots__ = (
-        "__weakref__",
         "_channel",
         "_consumer",
         "_limit",
@@ -152,7 +154,7 @@ class Connection(Closing):
         except RingbellError as error:
             self._could_not_receive(error)
 
-    def recv_bytes_into(self, buf: WriteableBuffer, offset: int = 0) -> int:
+    def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:  # noqa: ANN401  (NumPy's arrays, too)
         """Receive one message into a writable buffer, from byte `offset` on; give its length.
 
         Blocks while there is none. If the message is longer than the room, raises

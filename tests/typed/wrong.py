@@ -37,3 +37,8 @@ messages.write([1])  # type: ignore[attr-defined]
 consumer = ringbell.consume("x")
 consumer.nothing()  # type: ignore[attr-defined]
 consumer.max_message = 1.5  # type: ignore[attr-defined]
+
+connection, _ = ringbell.Pipe()
+connection.send_bytes("text")  # type: ignore[arg-type]
+connection.recv_bytes_into(bytearray(3), offset="1")  # type: ignore[arg-type]
+connection.closed = True  # type: ignore[misc]
