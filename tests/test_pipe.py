@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack, suppress
+from multiprocessing import resource_sharer
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 
@@ -246,6 +247,20 @@ def test_any_buffer_is_sent_and_received_into(pipe):
     one.send_bytes(b"123456")
     assert other.recv_bytes_into(grid) == 6
     assert bytes(grid) == b"123456"
+
+
+def test_a_copy_in_the_same_process_is_refused(pipe):
+    one, other = pipe()
+    try:
+        copy = pickle.loads(pickle.dumps(other))
+    finally:
+        resource_sharer.stop(timeout=30)
+    with copy:
+        one.send(1)
+        assert copy.recv() == 1
+        with pytest.raises(OSError, match="as another object") as raised:
+            other.recv()
+        assert raised.value.errno == errno.EBUSY
 
 
 # ---- descriptors and memory ----

@@ -70,6 +70,7 @@ class Connection(_Connection):
         "_send",
         "_side",
         "_take",
+        "_watched",
         "_writable",
     )
 
@@ -81,6 +82,7 @@ class Connection(_Connection):
         self._side = side
         self._readable = readable
         self._writable = writable
+        self._watched = False  # somebody may sleep on the descriptor
         self._channel: Channel | None = None
         self._consumer: _ends.MessageConsumer | None = None
         # What sends and what takes, while this process uses the connection for that.
@@ -154,7 +156,7 @@ class Connection(_Connection):
         except RingbellError as error:
             self._could_not_receive(error)
 
-    def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:  # noqa: ANN401  (NumPy's arrays, too)
+    def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:  # noqa: ANN401  (arrays, too)
         """Receive one message into a writable buffer, from byte `offset` on; give its length.
 
         Blocks while there is none. If the message is longer than the room, raises
@@ -206,7 +208,8 @@ class Connection(_Connection):
         connection owns and closes it. Raises OSError after close.
         """
         owned = self._check_open()
-        if self._consumer is not None and self._readable:
+        self._watched = True
+        if self._consumer is not None:
             self._consumer._watch()
         return owned.control.fileno()
 
@@ -291,6 +294,8 @@ class Connection(_Connection):
                 channel = self._channel = _claim(self._check_open(), self._side)
             if self._consumer is None:
                 self._consumer = _ends.MessageConsumer(channel)
+            if self._watched:
+                self._consumer._watch()
             if self._readable:
                 self._take = self._consumer._recv
             if self._writable:
@@ -370,7 +375,10 @@ def _claim(owned: Descriptors, side: int) -> Channel:
         )
     except OSError as error:
         if error.errno == errno.EINPROGRESS:
-            text = "the first use of this connection was interrupted half-way; make another pipe"
+            text = (
+                "this process has opened this end of the pipe before, as another object; use that "
+                "one, or make another pipe if it is lost"
+            )
         elif error.errno == errno.EALREADY:
             text = (
                 "another process uses this connection: it belongs to the process that first sends "
