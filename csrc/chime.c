@@ -63,6 +63,7 @@ void rb_chime(struct rb_producer *producer)
 		if (send(producer->control_fd, &chime, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1)
 			rb_count(&producer->mine->chimes, 1);
 	}
+	/* (F) pairs with the acquire in all_have_chimed: who sees this index sees the count. */
 	rb_store_release(&producer->mine->chimed_index, producer->write);
 }
 
@@ -104,6 +105,7 @@ static bool all_have_chimed(rb_channel *channel)
 	uint64_t began = 0;
 
 	for (uint64_t looks = 1;; looks++) {
+		/* (F) pairs with the release in rb_chime. */
 		uint64_t chimed = rb_load_acquire(&consumer->theirs->chimed_index);
 		/* The producer may have gone on. */
 		if ((int64_t)(chimed - consumer->next) >= 0)
