@@ -271,15 +271,17 @@ class Connection(_Connection):
         if not self._writable:
             raise OSError("connection is read-only")
         self._open()
-        assert self._send is not None
-        return self._send
+        if (send := self._send) is None:  # another thread has closed it
+            raise self._closed()
+        return send
 
     def _taker(self) -> _ends.Taking[float | None, bytes]:
         self._check_open()
         self._check_readable()
         self._open()
-        assert self._take is not None
-        return self._take
+        if (take := self._take) is None:
+            raise self._closed()
+        return take
 
     def _poll_unused(self, timeout: float | None) -> bool:
         owned = self._check_open()
