@@ -17,7 +17,7 @@ PYTHON_WARNINGS = $(filter-out -Wpedantic,$(C_WARNINGS)) -DPy_LIMITED_API=0x030b
 	-isystem $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: help demo test bench figures verify soak lint types format wheels clean
+.PHONY: help demo test bench figures verify standard soak lint types format wheels clean
 
 help:
 	@echo "make demo    two processes, real files, every answer checked, the figures"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench   the promised figures, against others and ourselves, and the suite"
 	@echo "make figures the claims of the design, each measured and plotted: docs/claims.md"
 	@echo "make verify  no wake-up is lost: model, mutants, orders, sanitizers, soak"
+	@echo "make standard  the standard library's tests of connections, on our pipes"
 	@echo "make soak    a long soak of sleeps and wake-ups, SLEEPS=12000000"
 	@echo "make lint    style, warnings and types of C, Python and the code in the pages"
 	@echo "make format  put the style right"
@@ -75,12 +76,16 @@ bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp $(VENV)/peers.stamp
 	@$(BIN)/python bench/gather.py
 	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
 	@$(BIN)/python bench/aio.py
+	@$(BIN)/python bench/pipe.py
 
 figures: $(VENV)/ringbell.stamp $(VENV)/plot.stamp
 	@$(BIN)/python bench/claims
 
 verify: $(VENV)/ringbell.stamp $(VENV)/test.stamp
 	@$(BIN)/python tests/verify
+
+standard: $(VENV)/ringbell.stamp
+	@$(BIN)/python tests/standard_pipes.py
 
 SLEEPS ?= 12000000
 soak: $(VENV)/ringbell.stamp

@@ -67,6 +67,11 @@ uint64_t rb_message_slot(void);                   /* the size of a message ring'
 /* channel.c: one side, opened and read off */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		    const int *wake_fds, int control_fd);
+/* The same for a side of a pipe, whose words rb_pipe_prepare has written. -EALREADY: another
+ * process uses this side; -EINPROGRESS: another thread of this one opens it. */
+int rb_pipe_open(rb_channel **channel, const void *header, int side, int segment_fd,
+		 const int *wake_fds, int control_fd);
+int rb_pipe_prepare(const void *header, int segment_fd);
 void rb_channel_free(rb_channel *channel);
 void rb_channel_drop(rb_channel **opened);
 const rb_memory *rb_channel_memory(rb_channel *channel);
@@ -89,9 +94,12 @@ int rb_epoll_watch(int epoll, int fd);
 void rb_epoll_forget(int epoll, int fd);
 int rb_owned_file(rb_owned *owned, const char *path);
 int rb_owned_spare(rb_owned *owned);
+int rb_owned_adopt(rb_owned *owned, int fd);
+void rb_owned_share(rb_owned *owned);
 
 /* control.c: the sockets on which two sides meet */
 int rb_socket_make(rb_owned *owned);
+int rb_socket_pair(rb_owned *one, rb_owned *other);
 int rb_socket_connect(int fd, const char *path, int wait_ms);
 int rb_socket_bind(int fd, const char *path);
 int rb_socket_is_bound(int fd);

@@ -9,6 +9,7 @@
 #include "channel.h"
 #include "life.h"
 
+/* What a side's words are before anybody has used it. */
 static void start_words(struct rb_control *control, uint64_t first)
 {
 	rb_store_release(&control->write_index, first);
@@ -16,6 +17,9 @@ static void start_words(struct rb_control *control, uint64_t first)
 	/* An event that lies behind asks for no kick. */
 	rb_store_release(&control->space_event, first - 1);
 	rb_store_release(&control->data_event, first - 1);
+	/* The first message of a pipe chimes. */
+	rb_store_release(&control->chime_event, first);
+	rb_store_release(&control->chimed_index, first);
 	/* This memory may have been opened and closed here before, in a meeting that failed. */
 	rb_store_release(&control->goodbye, 0);
 }
@@ -29,17 +33,14 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	consumer->read = consumer->next = consumer->write_seen = first;
 	consumer->pace = rb_pace_first();
 	consumer->longest = UINT64_MAX;
-	start_words(producer->mine, first);
 }
 
-/* The driver writes the device's first words, because it made the memory and opens its side first.
- * So it need not wait for the device. */
-static int start_device(const struct rb_header *header, int segment_fd)
+static int write_first_words(const struct rb_geometry *ring, uint64_t first, int segment_fd)
 {
 	struct rb_control control = {0};
-	off_t offset = (off_t)header->interrupt.control_offset;
+	off_t offset = (off_t)ring->control_offset;
 
-	start_words(&control, header->first_index);
+	start_words(&control, first);
 	if (pwrite(segment_fd, &control, sizeof(control), offset) != (ssize_t)sizeof(control))
 		return errno ? -errno : -EIO;
 	return 0;
@@ -97,28 +98,83 @@ static int map_both(rb_channel *channel, const struct rb_header *header, int seg
 
 /* Maps a segment whose header has been checked. The caller still owns the descriptors. wake_fds has
  * the eventfd that wakes the driver, then the one that wakes the device. */
-int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
-		    const int *wake_fds, int control_fd)
+static int open_side(rb_channel **channel, const struct rb_header *header, int side, int segment_fd,
+		     const int *wake_fds, int control_fd)
 {
-	struct rb_header checked;
 	rb_channel *opened = calloc(1, sizeof(*opened));
+
 	if (!opened)
 		return -ENOMEM;
 	rb_closing_begin(&opened->closing);
-	memcpy(&checked, header, sizeof(checked));
 	opened->side = side;
 	opened->control_fd = opened->producer.control_fd = control_fd;
 	opened->wake_fd = wake_fds[side];
 	opened->asleep.waits_for = RB_DATA;
 	opened->producer.kick_fd = opened->consumer.kick_fd = wake_fds[!side];
-	int status = map_both(opened, &checked, segment_fd);
-	if (!status && side == RB_DRIVER)
-		status = start_device(&checked, segment_fd);
+	int status = map_both(opened, header, segment_fd);
 	if (status) {
 		rb_channel_free(opened);
 		return status;
 	}
-	start_indices(opened, checked.first_index);
+	start_indices(opened, header->first_index);
+	*channel = opened;
+	return 0;
+}
+
+int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
+		    const int *wake_fds, int control_fd)
+{
+	struct rb_header checked;
+	rb_channel *opened;
+
+	memcpy(&checked, header, sizeof(checked));
+	int status = open_side(&opened, &checked, side, segment_fd, wake_fds, control_fd);
+	if (status)
+		return status;
+	start_words(opened->producer.mine, checked.first_index);
+	/* The driver writes the device's first words, because it made the memory and opens its side
+	 * first. So it need not wait for the device. */
+	if (side == RB_DRIVER)
+		status = write_first_words(&checked.interrupt, checked.first_index, segment_fd);
+	if (status)
+		rb_channel_free(opened);
+	else
+		*channel = opened;
+	return status;
+}
+
+/* ---- pipes ---- */
+
+/* Writes the first words of both sides of a pipe, before either may be opened. */
+int rb_pipe_prepare(const void *header, int segment_fd)
+{
+	struct rb_header made;
+
+	memcpy(&made, header, sizeof(made));
+	int status = write_first_words(&made.doorbell, made.first_index, segment_fd);
+	return status ? status : write_first_words(&made.interrupt, made.first_index, segment_fd);
+}
+
+/* Any number of processes may have the descriptors of a side of a pipe. The first that opens the
+ * side has it for ever: the words and the indices of a side belong to one process. */
+int rb_pipe_open(rb_channel **channel, const void *header, int side, int segment_fd,
+		 const int *wake_fds, int control_fd)
+{
+	uint64_t me = (uint64_t)getpid();
+	struct rb_header checked;
+	rb_channel *opened;
+
+	memcpy(&checked, header, sizeof(checked));
+	int status = open_side(&opened, &checked, side, segment_fd, wake_fds, control_fd);
+	if (status)
+		return status;
+	uint64_t *claimed = &opened->producer.mine->claimed;
+	if (!rb_place_take(claimed, me)) {
+		status = rb_load_relaxed(claimed) == me ? -EINPROGRESS : -EALREADY;
+		rb_channel_free(opened);
+		return status;
+	}
+	rb_chime_begin(opened, checked.first_index);
 	*channel = opened;
 	return 0;
 }

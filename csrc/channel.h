@@ -16,6 +16,7 @@
  *     consumer.pollable, .in_hand      the consumer's thread writes them, an event loop reads them
  *     asleep                           see sleepers.c
  *     consumer.moderation_...          any thread writes it, for the consumer's next sleep
+ *     consumer.chime.watched           any thread sets it
  *     dead, peer_gone, life_seen_ns    the threads of both ends; see life.h
  *     inside of either end, closing    see closing.c
  */
@@ -70,8 +71,18 @@ struct rb_producer {
 	rb_owned timer;         /* for kicks that come later; made for the first of them */
 	uint64_t timer_over_ns; /* when the timer is over; 0: it is not set */
 	int kick_fd;            /* wakes the peer */
-	int control_fd;         /* passes the timer to the peer */
+	int control_fd;         /* passes the timer to the peer; or chimes there */
+	bool chimes;            /* it is a pipe's; see chime.c */
+	uint64_t chimed_for;    /* the event of the last chime */
 	struct rb_poller poller;
+};
+
+/* What the consuming end of a pipe knows of its chimes; see chime.c. */
+struct rb_chime {
+	bool on;      /* it is a pipe's */
+	bool watched; /* the caller sleeps on the control socket */
+	bool armed;   /* the ring was empty when chime_event was written */
+	uint64_t taken;
 };
 
 struct rb_consumer {
@@ -96,7 +107,8 @@ struct rb_consumer {
 	bool timer_lost; /* the peer has passed a timer, and there was no descriptor for it */
 	rb_owned timer;  /* the peer's, once the peer has passed it; slept on as well */
 	int kick_fd;     /* wakes the peer */
-	rb_frame frame;  /* the last one */
+	struct rb_chime chime;
+	rb_frame frame; /* the last one */
 	struct rb_poller poller;
 	struct rb_pace pace;
 };
@@ -221,6 +233,10 @@ int rb_take_timer(rb_channel *channel);
 int rb_look(rb_channel *channel, int want, uint64_t needed);
 void rb_arm(rb_channel *channel, int want, uint64_t needed);
 void rb_disarm(rb_channel *channel, int want);
+
+/* chime.c */
+void rb_chime(struct rb_producer *producer);
+void rb_chime_begin(rb_channel *channel, uint64_t first);
 
 /* members.c */
 void rb_waiter_is_told_of_close(rb_channel *channel);

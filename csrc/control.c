@@ -27,6 +27,25 @@ int rb_socket_make(rb_owned *owned)
 	return status;
 }
 
+/* The two ends of a pipe's control socket. It is a stream of bytes, and a call of the user's on it
+ * waits, because it takes the place of the socket of multiprocessing.Pipe. */
+int rb_socket_pair(rb_owned *one, rb_owned *other)
+{
+	int ends[2];
+
+	rb_owned_begin();
+	int status = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) ? -errno : 0;
+	if (!status) {
+		status = rb_owned_take(one, ends[0]);
+		if (status)
+			close(ends[1]);
+		else
+			status = rb_owned_take(other, ends[1]);
+	}
+	rb_owned_end();
+	return status;
+}
+
 static int address_of(struct sockaddr_un *address, const char *path)
 {
 	*address = (struct sockaddr_un){.sun_family = AF_UNIX};

@@ -79,6 +79,11 @@ int rb_commit_records(rb_channel *channel, uint64_t reservation, uint64_t count)
 int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns);
 int rb_return(rb_channel *channel, uint64_t count);
 
+/* chime.c: the socket of a pipe as a descriptor for event loops */
+void rb_chime_watch(rb_channel *channel);
+void rb_chime_settle(rb_channel *channel);
+int rb_pipe_ready(rb_channel *channel);
+
 /* ends.c */
 uint64_t rb_arrived(rb_channel *channel);
 

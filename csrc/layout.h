@@ -120,22 +120,30 @@ struct rb_control {
 	alignas(RB_LINE) uint64_t data_event;  /* kick me when the writer passes this index */
 	uint64_t moderation_entries;           /* 2 or more: kick me only after that many entries */
 	uint64_t moderation_ns;                /* or that long after the first of them */
+	uint64_t chime_event; /* of a pipe: chime when the writer passes this index */
 	alignas(RB_LINE) struct rb_counters producer;
 	alignas(RB_LINE) struct rb_counters consumer;
 	alignas(RB_LINE) uint64_t goodbye; /* once this side has closed: 1 + what it was lent */
+	uint64_t claimed; /* of a pipe: the process that uses this side; 0: none yet */
+	alignas(RB_LINE) uint64_t chimed_index; /* of a pipe: see chime.c */
+	uint64_t chimes;                        /* of a pipe: how many this side has sent */
 };
 
 #if RB_LINE == 128
-static_assert(sizeof(struct rb_control) == 896, "rb_control");
+static_assert(sizeof(struct rb_control) == 1024, "rb_control");
 static_assert(offsetof(struct rb_control, write_index) == 0, "write_index");
 static_assert(offsetof(struct rb_control, space_event) == 128, "space_event");
 static_assert(offsetof(struct rb_control, read_index) == 256, "read_index");
 static_assert(offsetof(struct rb_control, data_event) == 384, "data_event");
 static_assert(offsetof(struct rb_control, moderation_entries) == 392, "moderation_entries");
 static_assert(offsetof(struct rb_control, moderation_ns) == 400, "moderation_ns");
+static_assert(offsetof(struct rb_control, chime_event) == 408, "chime_event");
 static_assert(offsetof(struct rb_control, producer) == 512, "producer");
 static_assert(offsetof(struct rb_control, consumer) == 640, "consumer");
 static_assert(offsetof(struct rb_control, goodbye) == 768, "goodbye");
+static_assert(offsetof(struct rb_control, claimed) == 776, "claimed");
+static_assert(offsetof(struct rb_control, chimed_index) == 896, "chimed_index");
+static_assert(offsetof(struct rb_control, chimes) == 904, "chimes");
 #endif
 
 /* Starts every frame of a message ring, at the start of a slot; the payload follows at once. */

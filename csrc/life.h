@@ -32,6 +32,7 @@
  *     in the call after a kick    because a peer that died while asleep still gets the kick, but
  *                                 never wakes
  *     when a stream ends          rb_untold_loss
+ *     in each 64th send           of a pipe, and in the first
  *
  * A look for each message would cost as much as the message.
  *
@@ -155,6 +156,13 @@ static inline void rb_look_for_peer_at_times(rb_channel *channel, uint64_t now)
 	rb_look_for_peer(channel);
 }
 
+/* Whether it is time that a pipe's producer looks for its peer: at its first entry, and at each
+ * 64th. A pipe whose other end nobody has used has said no goodbye when it is closed. */
+static inline bool rb_pipe_looks(const struct rb_producer *producer)
+{
+	return producer->chimes && !(rb_load_relaxed(&producer->mine->producer.entries) % 64);
+}
+
 /* For a caller that publishes: 0, or the reason why nobody would take it. */
 static inline int rb_may_publish(rb_channel *channel)
 {
@@ -162,7 +170,7 @@ static inline int rb_may_publish(rb_channel *channel)
 
 	if (rb_dead(channel))
 		return rb_dead(channel);
-	if (kicks != channel->kicks_seen) {
+	if (kicks != channel->kicks_seen || rb_pipe_looks(&channel->producer)) {
 		channel->kicks_seen = kicks;
 		rb_look_for_peer(channel);
 	}

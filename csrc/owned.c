@@ -30,17 +30,31 @@ struct owners {
 static struct owners of_this_copy = {PTHREAD_MUTEX_INITIALIZER, NULL};
 static struct owners *owners = &of_this_copy;
 
-static void drop(rb_owned *owned)
+static void leave_list(rb_owned *owned)
 {
-	close(owned->fd);
-	owned->fd = 0;
 	if (owned->before)
 		owned->before->after = owned->after;
-	else
+	else if (owners->first == owned) /* it may be shared, and not in the list */
 		owners->first = owned->after;
 	if (owned->after)
 		owned->after->before = owned->before;
 	owned->before = owned->after = NULL;
+}
+
+static void join_list(rb_owned *owned)
+{
+	owned->before = NULL;
+	owned->after = owners->first;
+	if (owned->after)
+		owned->after->before = owned;
+	owners->first = owned;
+}
+
+static void drop(rb_owned *owned)
+{
+	close(owned->fd);
+	owned->fd = 0;
+	leave_list(owned);
 }
 
 /* Only the copy whose list it is does something in a fork. */
@@ -113,11 +127,7 @@ int rb_owned_take(rb_owned *owned, int descriptor)
 	if (descriptor < 0)
 		return descriptor;
 	owned->fd = descriptor;
-	owned->before = NULL;
-	owned->after = owners->first;
-	if (owned->after)
-		owned->after->before = owned;
-	owners->first = owned;
+	join_list(owned);
 	return 0;
 }
 
@@ -207,4 +217,23 @@ int rb_owned_spare(rb_owned *owned)
 {
 	rb_owned_begin();
 	return finish(owned, eventfd(0, EFD_CLOEXEC));
+}
+
+/* Owns a descriptor that the caller got from elsewhere. If that fails, it is closed. */
+int rb_owned_adopt(rb_owned *owned, int fd)
+{
+	rb_owned_begin();
+	/* It may have been passed to this process by exec. */
+	int status = fcntl(fd, F_SETFD, FD_CLOEXEC) ? -errno : rb_owned_take(owned, fd);
+	rb_owned_end();
+	return status;
+}
+
+/* From now on a forked child keeps its copy of the descriptor, with a copy of the owner. */
+void rb_owned_share(rb_owned *owned)
+{
+	rb_owned_begin();
+	if (owned->fd)
+		leave_list(owned);
+	rb_owned_end();
 }

@@ -61,6 +61,8 @@ static inline void rb_publish(struct rb_producer *producer, uint64_t slots, uint
 		rb_count(&counters->kicks_saved, 1);
 	else
 		rb_producer_kick(producer, wake, entries);
+	if (producer->chimes)
+		rb_chime(producer);
 }
 
 /* Waits for an entry within the patience; returns 0 when there is one, or -errno. */

@@ -134,8 +134,10 @@ static struct timespec timespec_of(uint64_t ns)
 int rb_sleep_on(rb_channel *channel, struct rb_sleep *sleep, uint64_t timeout_ns)
 {
 	bool data = sleep->want & RB_DATA;
-	/* Of both ends only the consumer takes the peer's timer from the socket. */
-	short socket_events = data ? POLLRDHUP | POLLIN : POLLRDHUP;
+	/* Of both ends only the consumer takes the peer's timer from the socket. What lies in the
+	 * socket of a pipe is for whoever watches the socket. */
+	bool timers = data && !channel->consumer.chime.on;
+	short socket_events = timers ? POLLRDHUP | POLLIN : POLLRDHUP;
 	struct pollfd fds[WATCHED] = {
 		{.fd = channel->control_fd, .events = socket_events},
 		{.fd = sleep->first ? channel->wake_fd : -1, .events = POLLIN},

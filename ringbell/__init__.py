@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from ringbell.launching.device import launch
     from ringbell.launching.pipeline import pipeline
     from ringbell.launching.pool import Pool
+    from ringbell.pipes.connection import Connection
+    from ringbell.pipes.opening import Pipe
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
@@ -71,6 +73,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ChannelClosed",
     "Completion",
+    "Connection",
     "Consumer",
     "ConsumerCounters",
     "CorruptRing",
@@ -87,6 +90,7 @@ __all__ = [
     "MessageTooLong",
     "Moderation",
     "PeerLost",
+    "Pipe",
     "PollingCounters",
     "Pool",
     "Producer",
@@ -118,6 +122,8 @@ __all__ = [
 # NumPy takes longer to load than all the rest, and only records need it. multiprocessing takes long
 # as well, and only a process that starts others needs it.
 _LOADED_LATER = {
+    "Connection": "pipes.connection",
+    "Pipe": "pipes.opening",
     "launch": "launching.device",
     "pipeline": "launching.pipeline",
     "Pool": "launching.pool",

@@ -110,6 +110,18 @@ def stream(path: Path) -> Iterator[Callable[..., tuple[Any, Any]]]:
 
 
 @pytest.fixture
+def pipe() -> Iterator[Callable[..., tuple[ringbell.Connection, ringbell.Connection]]]:
+    """Make pipes that are closed at the end."""
+    with ExitStack() as guard:
+
+        def make_pipe(duplex=True, **options):
+            one, other = ringbell.Pipe(duplex, **options)
+            return guard.enter_context(one), guard.enter_context(other)
+
+        yield make_pipe
+
+
+@pytest.fixture
 def names(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Names lie in a folder of this test; none is left, and no process."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))

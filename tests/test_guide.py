@@ -188,8 +188,17 @@ def test_the_library_logs_what_it_waits_for():
         ("import zlib", r"\d\d\d"),
         (DTYPE + '("price"', r"4\.5"),
         ("import json", r"{'greeting': 'hello Ada'}"),
+        ("import multiprocessing
+import ringbell
+
+
+def work", r"0
+1
+4
+9
+16"),
     ],
-    ids=["launch", "pipeline", "codec"],
+    ids=["launch", "pipeline", "codec", "pipe"],
 )
 def test_a_script_starts_the_other_processes(start, expected, tmp_path, path):
     (tmp_path / "scripts").mkdir()

@@ -14,7 +14,7 @@ ROOT = Path(ringbell.__file__).parent
 FLOORS = [
     {"command"},
     {"aio", "launching"},
-    {"calls", "streams"},
+    {"calls", "pipes", "streams"},
     {"ring", "meeting"},
     {"channel"},
 ]
@@ -79,6 +79,8 @@ def test_every_folder_says_what_is_in_it_and_nothing_else():
 # What README.md and docs/guide.md tell users of, and nothing else.
 SHOWN = {
     "Completion": "ok payload result token",
+    "Connection": "close closed fileno poll readable recv recv_bytes recv_bytes_into send "
+    "send_bytes writable",
     "Consumer": "borrow fileno moderation recv recv_many",
     "ConsumerCounters": "bytes entries kicks_late kicks_saved kicks_sent polling sleeps "
     "spurious_wakeups times_empty wakeups",

@@ -272,6 +272,8 @@ static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
 	if (consumer_end_loan(consumer))
 		message = consumer->end.decode ? object_recv(consumer, &patience)
 					       : consumer_take_bytes(consumer, &patience);
+	if (rb_load_relaxed_bool(&consumer->end.core->consumer.chime.watched))
+		rb_chime_settle(consumer->end.core);
 	end_leave(&consumer->end);
 	return message;
 }
@@ -409,6 +411,8 @@ static PyMemberDef consumer_members[] = {
 static PyMethodDef consumer_methods[] = {
 	{"_give_back", give_back, METH_NOARGS, NULL},
 	{"_arrived", arrived, METH_NOARGS, NULL},
+	{"_poll", consumer_poll, METH_O, NULL},
+	{"_watch", consumer_watch, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -276,6 +276,11 @@ bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
 bool consumer_end_loan(struct consumer *consumer);
 bool how_many(PyObject *max, uint64_t most, uint64_t *count);
 
+/* ---- pipe.c ---- */
+
+PyObject *consumer_poll(PyObject *self, PyObject *timeout);
+PyObject *consumer_watch(PyObject *self, PyObject *unused);
+
 /* ---- pieces.c ---- */
 
 /* Bytes. For less than this nothing checks the available memory, because the check takes as

@@ -6,7 +6,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from ringbell import _ends, stats
@@ -56,19 +58,20 @@ class Channel:
         header: bytes,
         segment: int,
         peer_pid: int,
+        pipe: bool = False,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
 
-        If that fails, the caller still owns the descriptors.
+        A side of a `pipe` may be opened once, in any process; raises OSError (EALREADY,
+        EINPROGRESS) after that. If it fails, the caller still owns the descriptors.
         """
         self._closed = True  # there is nothing to close yet
         self._forked = False
         wake_fds = ffi.new("int[]", owned.numbers())
         # Made first, so that a signal handler that raises cannot lose what C stores in it.
         self.mapping: CData = ffi.gc(ffi.new("rb_channel **"), lib.rb_channel_drop)
-        status = lib.rb_channel_open(
-            self.mapping, header, side, segment, wake_fds, owned.control.fileno()
-        )
+        opens = lib.rb_pipe_open if pipe else lib.rb_channel_open
+        status = opens(self.mapping, header, side, segment, wake_fds, owned.control.fileno())
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
         self.handle: CData = self.mapping[0]
@@ -204,8 +207,9 @@ class Channel:
         forks.forget(self)
         self._owned.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_closed", True):  # closed, or not even begun
+    def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the interpreter the modules are gone, and the kernel closes everything.
+        if getattr(self, "_closed", True) or _ending():  # closed, or not even begun
             return
         self._closed = True
         closed = lib.rb_channel_closed(self.handle)

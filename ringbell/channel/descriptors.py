@@ -44,6 +44,24 @@ class Descriptor(Closing):
         lib.rb_owned_close(self.handle)
 
 
+class Share(Closing):
+    """One of several owners of a descriptor; the last that is closed, or dropped, closes it."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        """Own it together with others."""
+        self._descriptor: Descriptor | None = descriptor
+
+    def fileno(self) -> int:
+        """Give the number of the descriptor, or -1 once this owner has closed it."""
+        return -1 if self._descriptor is None else self._descriptor.fileno()
+
+    def close(self) -> None:
+        """Own it no longer. Closing twice does nothing."""
+        self._descriptor = None
+
+
 class HasDescriptor(Protocol):
     """An object that has a descriptor."""
 
@@ -96,9 +114,9 @@ class Descriptors(Closing):
     def __init__(self, control: HasDescriptor) -> None:
         """Own the socket to the other side; the other descriptors are added later."""
         self.control: HasDescriptor = control
-        self.wake_fds: list[Descriptor] = []
+        self.wake_fds: list[HasDescriptor] = []
         """The eventfds: the one that wakes the driver, then the one that wakes the device."""
-        self.segment: Descriptor | None = None
+        self.segment: HasDescriptor | None = None
         """The shared memory, if the other side made it. The mapping needs no descriptor, so the
         end of the block always closes this one."""
         self.handed_over: bool = False

@@ -89,6 +89,11 @@ class Segment(Closing):
             raise os_error(-status, f"cannot make memory in {_FOLDER} ({why}); {instead}")
         return "posix"
 
+    def hand_over(self) -> Descriptor:
+        """Give the descriptor of the memory to the caller, who closes it from now on."""
+        memory, self._memory = self._memory, Descriptor()
+        return memory
+
     def close(self) -> None:
         """Close the descriptor; what is mapped stays. Closing twice does nothing."""
         self._memory.close()

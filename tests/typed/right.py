@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import multiprocessing.connection
 import pickle
 import selectors
 from array import array
@@ -83,6 +84,18 @@ def consumers() -> None:
         print(capacity(numbers), numbers.borrow(max=5).sum(), *map(np.sum, numbers))
     with ringbell.consume("either") as either:
         print(*octets(either))
+
+
+def connections() -> tuple[ringbell.Connection, bool]:
+    reader, writer = ringbell.Pipe(duplex=False)
+    with writer:
+        writer.send({"a": 1})
+        for payload in (b"abc", memoryview(b"abc"), np.arange(3)):
+            writer.send_bytes(payload, 1, size=2)
+    if not reader.closed and reader.poll(0.5):
+        print(reader.recv()["a"], reader.recv_bytes(10).hex())
+        print(reader.recv_bytes_into(bytearray(3), 1) + reader.recv_bytes_into(np.arange(3)))
+    return reader, multiprocessing.connection.wait([reader, 5], timeout=1) == [reader]
 
 
 def capacity(consumer: ringbell.RecordConsumer) -> int:

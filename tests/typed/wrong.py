@@ -43,3 +43,7 @@ ringbell.connect("x", codec=(str, 5))  # type: ignore[arg-type]
 ringbell.produce("x", "f8", codec="pickle")  # type: ignore[call-overload]
 with ringbell.Pool(bytes) as pool:
     pool.submit(["x"])  # type: ignore[arg-type]
+connection, _ = ringbell.Pipe()
+connection.send_bytes("text")  # type: ignore[arg-type]
+connection.recv_bytes_into(bytearray(3), offset="1")  # type: ignore[arg-type]
+connection.closed = True  # type: ignore[misc]

@@ -14,6 +14,7 @@ from running import ROOT, Failed, Row, run
 RINGS = ROOT / "tests/model/rings.pml"
 SLEEPERS = ROOT / "tests/model/sleepers.pml"
 WAITER = ROOT / "tests/model/waiter.pml"
+CHIME = ROOT / "tests/model/chime.pml"
 LEAST_STATES = 2_000_000
 MEGABYTES = 4096
 
@@ -51,6 +52,7 @@ SEARCHES_OF_WAITER = {
     "a waiter that owes a kick": [OWES],
     "a waiter, one member is always ready": BUSY,
 }
+SEARCHES_OF_CHIME = {"the chimes of a pipe": [], "the same, 8 entries": ["-DN=8"]}
 # The searches for an entry that is never taken, under weak fairness.
 FAIR_SEARCHES = {
     "both rings of one slot": [*SMALL, "-DSLOTS=1"],
@@ -70,6 +72,7 @@ MODEL_OF = {
     **dict.fromkeys(FAIR_SEARCHES, RINGS),
     **dict.fromkeys(SEARCHES_OF_SLEEPERS, SLEEPERS),
     **dict.fromkeys(SEARCHES_OF_WAITER, WAITER),
+    **dict.fromkeys(SEARCHES_OF_CHIME, CHIME),
 }
 
 # The options that a mutant needs beside its own macro to go wrong. All others need three entries.
@@ -158,6 +161,7 @@ def check_model(folder: Path) -> Iterator[Row]:
                 **SEARCHES,
                 **SEARCHES_OF_SLEEPERS,
                 **SEARCHES_OF_WAITER,
+                **SEARCHES_OF_CHIME,
             }.items()
         }
         searched = 0
@@ -175,7 +179,7 @@ def check_model(folder: Path) -> Iterator[Row]:
 def check_mutants(folder: Path) -> Iterator[Row]:
     mutants = {
         mutant: model
-        for model in (RINGS, SLEEPERS, WAITER)
+        for model in (RINGS, SLEEPERS, WAITER, CHIME)
         for mutant in sorted(set(re.findall(r"MUTANT_\w+", model.read_text())))
     }
     with ThreadPoolExecutor(2) as pool:

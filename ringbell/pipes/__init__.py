@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Connections with the interface of multiprocessing's."""

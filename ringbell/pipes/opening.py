@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""`Pipe`: two connections that know each other from the start."""
+
+from __future__ import annotations
+
+import os
+
+from ringbell._ffi import lib
+from ringbell.channel.descriptors import Descriptor, Descriptors, Share, make, os_error
+from ringbell.meeting import segment
+from ringbell.pipes.connection import Connection
+
+
+def Pipe(  # noqa: N802  (the name in multiprocessing)
+    duplex: bool = True, *, ring_size: int = segment.RING_SIZE
+) -> tuple[Connection, Connection]:
+    """Make two connections, as `multiprocessing.Pipe` does.
+
+    With `duplex=False` the first only receives and the second only sends. Give one of them to
+    another process, as an argument of `multiprocessing.Process` or through another connection,
+    before either process sends or receives on it. Then close the own copy of it, so that the death
+    of that process is the end of the file.
+
+    `ring_size` is how many bytes lie between the two in each direction before a sender waits, a
+    power of two. The memory is reserved at once.
+
+    Raises OSError: EMFILE or ENFILE when there is no file descriptor left (a pipe takes 5), ENOSPC
+    when there is too little memory; ValueError for a bad `ring_size`.
+    """
+    make_segment = segment.create if duplex else segment.create_stream
+    with make_segment(ring_size) as made:
+        if status := lib.rb_pipe_prepare(made.header, made.descriptor):
+            raise OSError(-status, f"cannot write the memory: {os.strerror(-status)}")
+        memory = made.hand_over()
+    wake_fds = [make("an eventfd", lib.rb_owned_eventfd) for _ in range(2)]
+    sockets = Descriptor(), Descriptor()
+    if status := lib.rb_socket_pair(*(one.handle for one in sockets)):
+        raise os_error(-status, f"cannot make sockets: {os.strerror(-status)}")
+    for descriptor in (memory, *wake_fds, *sockets):
+        lib.rb_owned_share(descriptor.handle)
+    sides = [Descriptors(one) for one in sockets]
+    for owned in sides:
+        owned.segment = Share(memory)
+        owned.wake_fds = [Share(one) for one in wake_fds]
+    # The writing end is the driver: in a segment for one direction its ring is the large one.
+    second, first = (lib.RB_DEVICE, lib.RB_DRIVER) if duplex else (lib.RB_DRIVER, lib.RB_DEVICE)
+    return (
+        Connection(sides[0], first, readable=True, writable=duplex),
+        Connection(sides[1], second, readable=duplex, writable=True),
+    )
