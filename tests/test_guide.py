@@ -188,15 +188,7 @@ def test_the_library_logs_what_it_waits_for():
         ("import zlib", r"\d\d\d"),
         (DTYPE + '("price"', r"4\.5"),
         ("import json", r"{'greeting': 'hello Ada'}"),
-        ("import multiprocessing
-import ringbell
-
-
-def work", r"0
-1
-4
-9
-16"),
+        ("import multiprocessing\nimport ringbell\n\n\ndef work", r"0\n1\n4\n9\n16"),
     ],
     ids=["launch", "pipeline", "codec", "pipe"],
 )
