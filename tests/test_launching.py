@@ -296,7 +296,8 @@ def test_an_exception_ends_a_device_that_is_busy(tmp_path, request_text, method,
     assert has_ended(device)
 
 
-def test_a_device_cleans_up_when_it_is_ended(tmp_path, method):
+def test_a_device_cleans_up_when_it_is_ended(tmp_path, method, monkeypatch):
+    monkeypatch.setattr(worker, "GRACE", 60)
     begun = tmp_path / "begun"
     with (
         pytest.raises(InterruptedError),
