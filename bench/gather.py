@@ -144,7 +144,7 @@ class FasterFifo(Library):
 
     def __init__(self, folder: str, count: int) -> None:
         super().__init__(folder, count)
-        load("faster-fifo")
+        registry.add_to_path("faster-fifo")
         import faster_fifo
 
         self._queue = faster_fifo.Queue(PRODUCERS << 20, loads=bytes, dumps=bytes)
@@ -177,7 +177,7 @@ class Kickmsg(Library):
     share = 0.25
 
     def _open(self, who: str) -> tuple[Any, Any]:
-        load("kickmsg")
+        registry.add_to_path("kickmsg")
         import kickmsg
 
         config = kickmsg.Config()
@@ -215,10 +215,6 @@ class Kickmsg(Library):
 
 
 LIBRARIES: list[type[Library]] = [Ours, Queue, FasterFifo, Kickmsg]
-
-
-def load(package: str) -> None:
-    sys.path.append(str(registry.installed_in() / package))
 
 
 def is_there(library: type[Library]) -> bool:

@@ -125,6 +125,16 @@ def test_gathered_producers_are_told_of_when_they_have_gone():
     assert re.fullmatch(r"\d+ 1.0\n\d+ 1.0\n\d+ 1 is done\n\d+ 1 is done\n", printed)
 
 
+def test_loaders_feed_a_training_loop():
+    loader = block("import numpy as np\nimport ringbell\n\nsample")
+    printed = run_both(loader, loader, block("from collections.abc import Iterable, Iterator"))
+    means = [line.split() for line in printed.splitlines() if " " in line]
+    assert len(means) == 8
+    for pixels, label in means:
+        assert float(pixels) == pytest.approx(float(label) / 8, rel=1e-5)
+    assert sum(float(label) for _, label in means) == 8 * sum(range(8)) / 8
+
+
 def test_what_polling_decided_is_shown():
     printed = run_both(WRITE_SOME, block('with ringbell.consume("ticks", max_share'))
     assert re.fullmatch(r"\d+ \d+ \d+\n\d+ \d+ \d+ \d+\n", printed)
@@ -186,11 +196,12 @@ def test_the_library_logs_what_it_waits_for():
     ("start", "expected"),
     [
         ("import zlib", r"\d\d\d"),
+        ("import contextlib\nimport numpy", r"\[0\.0, 0\.25, 0\.5, 0\.75\] 0"),
         (DTYPE + '("price"', r"4\.5"),
         ("import json", r"{'greeting': 'hello Ada'}"),
         ("import multiprocessing\nimport ringbell\n\n\ndef work", r"0\n1\n4\n9\n16"),
     ],
-    ids=["launch", "pipeline", "codec", "pipe"],
+    ids=["launch", "simulators", "pipeline", "codec", "pipe"],
 )
 def test_a_script_starts_the_other_processes(start, expected, tmp_path, path):
     (tmp_path / "scripts").mkdir()

@@ -17,7 +17,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-PEERS = ["pyzmq", "kickmsg", "faster-fifo", "cloudtoid-interprocess", "iceoryx2", "zeroq", "hyperq"]
+PEERS = [
+    "pyzmq",
+    "kickmsg",
+    "faster-fifo",
+    "cloudtoid-interprocess",
+    "iceoryx2",
+    "zeroq",
+    "hyperq",
+    "gymnasium",
+]
 # It must be compiled, with a newer compiler than most machines have. PyPI has one.
 COMPILED = "tachyon-ipc"
 TOOLS = ["ziglang", "setuptools", "wheel"]

@@ -47,18 +47,28 @@ def installed_in() -> Path:
     return Path(os.environ.get("RINGBELL_PEERS") or Path(sys.prefix) / "peers")
 
 
+def add_to_path(package: str) -> None:
+    """Let this process, and those that it spawns, import a package."""
+    sys.path.append(str(installed_in() / package))
+
+
 def load(module: str) -> Adaptor:
     """Import an adaptor, in a process that imports no other."""
     package = PEERS[module].package
     if package:
-        sys.path.append(str(installed_in() / package))
+        add_to_path(package)
     return import_module(f"peers.{module}").Peer()
 
 
 def why_missing(module: str) -> str | None:
     """Say why a peer is left out, or None if it is there."""
     package = PEERS[module].package
-    if package is None or (installed_in() / package).is_dir():
+    return why_not_installed(package) if package else None
+
+
+def why_not_installed(package: str) -> str | None:
+    """Say why a package is left out, or None if it is there."""
+    if (installed_in() / package).is_dir():
         return None
     log = installed_in() / f"{package}.log"
     if not log.exists():
