@@ -88,16 +88,25 @@ static int find_errors(void)
 
 static int find_names(void)
 {
+	static const struct {
+		PyObject **name;
+		const char *text;
+	} wanted[] = {
+		{&names.dtype, "dtype"},
+		{&names.hasobject, "hasobject"},
+		{&names.names, "names"},
+		{&names.numpy, "numpy"},
+		{&names.obj, "obj"},
+		{&names.done, "done"},
+		{&names.set_result, "set_result"},
+		{&names.set_exception, "set_exception"},
+	};
+
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+		if (!(*wanted[i].name = PyUnicode_InternFromString(wanted[i].text)))
+			return -1;
 	names.release = PyObject_GetAttrString((PyObject *)&PyMemoryView_Type, "release");
-	names.dtype = PyUnicode_InternFromString("dtype");
-	names.names = PyUnicode_InternFromString("names");
-	names.done = PyUnicode_InternFromString("done");
-	names.set_result = PyUnicode_InternFromString("set_result");
-	names.set_exception = PyUnicode_InternFromString("set_exception");
-	return names.release && names.dtype && names.names && names.done && names.set_result &&
-			       names.set_exception
-		       ? 0
-		       : -1;
+	return names.release ? 0 : -1;
 }
 
 /* This module and _ffi have a copy of the core each. */

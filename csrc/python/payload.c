@@ -33,8 +33,8 @@ static bool no_buffer(PyObject *object)
 /* A dtype of NumPy whose elements are references, which mean nothing to another process. */
 static bool has_references(PyObject *object)
 {
-	PyObject *dtype = PyObject_GetAttrString(object, "dtype");
-	PyObject *references = dtype ? PyObject_GetAttrString(dtype, "hasobject") : NULL;
+	PyObject *dtype = PyObject_GetAttr(object, names.dtype);
+	PyObject *references = dtype ? PyObject_GetAttr(dtype, names.hasobject) : NULL;
 	bool has = references == Py_True;
 
 	Py_XDECREF(dtype);
@@ -192,13 +192,57 @@ static bool view_of(struct payload *payload, PyObject *object, PyObject *named)
 	return is_scattered(object) && not_contiguous(named);
 }
 
+/* ---- what most callers send ---- */
+
+/* Whether it is an array of NumPy's own class. It is found once NumPy has been loaded. */
+static bool is_array(PyObject *object)
+{
+	static PyTypeObject *array_type;
+
+	if (array_type)
+		return Py_TYPE(object) == array_type;
+	PyObject *module = PyImport_GetModule(names.numpy);
+	PyObject *type = module ? PyObject_GetAttrString(module, "ndarray") : NULL;
+	Py_XDECREF(module);
+	PyErr_Clear();
+	array_type = (PyTypeObject *)type;
+	return type && Py_TYPE(object) == array_type;
+}
+
+/* Whether it is memory of a kind that has no mask and no pointers, whatever its subclasses have. */
+static bool is_plain(PyObject *object)
+{
+	return PyBytes_CheckExact(object) || PyByteArray_CheckExact(object) ||
+	       (is_array(object) && !has_references(object));
+}
+
+/* The same for a view; it may show the memory as pointers. */
+static bool is_plain_view(PyObject *object)
+{
+	PyObject *whose = PyMemoryView_Check(object) ? PyObject_GetAttr(object, names.obj) : NULL;
+	bool plain = whose && is_plain(whose);
+	Py_buffer view;
+
+	Py_XDECREF(whose);
+	PyErr_Clear();
+	if (!plain)
+		return false;
+	if (PyObject_GetBuffer(object, &view, PyBUF_FULL_RO)) {
+		PyErr_Clear();
+		return false;
+	}
+	plain = !view.format || !has_pointers(view.format);
+	PyBuffer_Release(&view);
+	return plain;
+}
+
 static bool open_slowly(struct payload *payload, PyObject *object)
 {
 	if (is_parts(object)) {
 		payload->whole = *parts_of(object);
 		return true;
 	}
-	if (PyByteArray_CheckExact(object))
+	if (is_plain(object) || is_plain_view(object))
 		return view_of(payload, object, object);
 	if (!may_go_out(object))
 		return false;

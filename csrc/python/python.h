@@ -398,7 +398,9 @@ extern struct errors {
 /* What is looked up once. */
 extern struct names {
 	PyObject *release;                           /* memoryview.release */
-	PyObject *dtype, *names;                     /* of arrays and of dtypes */
+	PyObject *dtype, *hasobject, *names;         /* of arrays and of dtypes */
+	PyObject *numpy;                             /* the module */
+	PyObject *obj;                               /* of a memoryview */
 	PyObject *done, *set_result, *set_exception; /* of futures */
 } names;
 
