@@ -78,8 +78,9 @@ const rb_memory *rb_channel_memory(rb_channel *channel);
 char *rb_channel_mine(rb_channel *channel); /* three fields of rb_memory, for C programs */
 char *rb_channel_theirs(rb_channel *channel);
 uint64_t rb_channel_my_slots(rb_channel *channel);
-/* dwi, dri, iwi, iri; then the counters of layout.h for the driver's producer and consumer and
- * for the device's producer and consumer. Returns how many words it wrote. */
+/* dwi, dri, iwi, iri; the blocks that each side has sent, has copied instead, and has lent; then
+ * the counters of layout.h for the driver's producer and consumer and for the device's producer and
+ * consumer. Returns how many words it wrote. */
 int rb_channel_stats(rb_channel *channel, uint64_t *words);
 
 /* owned.c */
@@ -128,6 +129,10 @@ int rb_pollable_fd(const rb_channel *channel);
 
 /* message.c: the longest message that this side takes, in bytes; by default there is no limit */
 void rb_channel_limit(rb_channel *channel, uint64_t longest);
+
+/* pool.c: payloads of at least so many bytes lie in a pool of that size; with `copies` they go
+ * through the ring when no block is free, and otherwise they wait. By default there is no pool. */
+void rb_channel_blocks(rb_channel *channel, uint64_t bytes, uint64_t least, int copies);
 
 /* ends.c */
 int rb_untold_loss(rb_channel *channel);

@@ -22,6 +22,9 @@ static void start_words(struct rb_control *control, uint64_t first)
 	rb_store_release(&control->chimed_index, first);
 	/* This memory may have been opened and closed here before, in a meeting that failed. */
 	rb_store_release(&control->goodbye, 0);
+	rb_store_release(&control->block_event, 0);
+	for (int block = 0; block < (int)RB_BLOCKS; block++)
+		rb_store_release_byte(&control->blocks_returned[block], 0);
 }
 
 static void start_indices(rb_channel *channel, uint64_t first)
@@ -33,6 +36,7 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	consumer->read = consumer->next = consumer->write_seen = first;
 	consumer->pace = rb_pace_first();
 	consumer->longest = UINT64_MAX;
+	producer->pool.least = UINT64_MAX;
 }
 
 static int write_first_words(const struct rb_geometry *ring, uint64_t first, int segment_fd)
@@ -185,6 +189,8 @@ void rb_channel_free(rb_channel *channel)
 	rb_closing_end(&channel->closing);
 	rb_area_unmap(&channel->my_area);
 	rb_area_unmap(&channel->their_area);
+	rb_area_unmap(&channel->consumer.their_pool);
+	rb_pool_free(&channel->producer.pool);
 	rb_holds_free(&channel->consumer.holds);
 	free(channel);
 }
@@ -209,6 +215,14 @@ uint64_t rb_channel_my_slots(rb_channel *channel)
 	return channel->memory.my_slots;
 }
 
+static int copy_blocks(uint64_t *words, const struct rb_control *control)
+{
+	words[0] = rb_load_relaxed(&control->blocks_sent);
+	words[1] = rb_load_relaxed(&control->blocks_copied);
+	words[2] = rb_load_relaxed(&control->blocks_lent);
+	return 3;
+}
+
 static int copy_counters(uint64_t *words, const struct rb_counters *counters)
 {
 	const uint64_t *from = (const uint64_t *)(const void *)counters;
@@ -231,6 +245,8 @@ int rb_channel_stats(rb_channel *channel, uint64_t *words)
 	words[count++] = rb_load_relaxed(&device->read_index);
 	words[count++] = rb_load_relaxed(&device->write_index);
 	words[count++] = rb_load_relaxed(&driver->read_index);
+	count += copy_blocks(words + count, driver);
+	count += copy_blocks(words + count, device);
 	count += copy_counters(words + count, &driver->producer);
 	count += copy_counters(words + count, &driver->consumer);
 	count += copy_counters(words + count, &device->producer);

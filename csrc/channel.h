@@ -13,6 +13,8 @@
  *     kicks_sent of the producer       the threads of both ends add to it
  *     producer.reserved, .reservation  the producer's thread writes them; the thread that drops a
  *                                      reservation may give it up
+ *     consumer.has_pool, .their_pool   a thread that waits sets them, with the lock; any thread
+ *     kicks_sent of the consumer       any thread that returns a block adds to it
  *     consumer.pollable, .in_hand      the consumer's thread writes them, an event loop reads them
  *     asleep                           see sleepers.c
  *     consumer.moderation_...          any thread writes it, for the consumer's next sleep
@@ -36,6 +38,7 @@
 #include "ordering.h"
 #include "pace.h"
 #include "poller.h"
+#include "pool.h"
 
 /* How far ahead both ends fetch the cache lines of slots, in bytes. */
 #define RB_AHEAD 512U
@@ -71,10 +74,16 @@ struct rb_producer {
 	rb_owned timer;         /* for kicks that come later; made for the first of them */
 	uint64_t timer_over_ns; /* when the timer is over; 0: it is not set */
 	int kick_fd;            /* wakes the peer */
-	int control_fd;         /* passes the timer to the peer; or chimes there */
+	int control_fd;         /* passes the timer and the pool to the peer; or chimes there */
 	bool chimes;            /* it is a pipe's; see chime.c */
 	uint64_t chimed_for;    /* the event of the last chime */
+	struct rb_pool pool;    /* for payloads by reference */
 	struct rb_poller poller;
+};
+
+struct rb_area {
+	uint8_t *start;
+	size_t bytes;
 };
 
 /* What the consuming end of a pipe knows of its chimes; see chime.c. */
@@ -108,6 +117,8 @@ struct rb_consumer {
 	rb_owned timer;  /* the peer's, once the peer has passed it; slept on as well */
 	int kick_fd;     /* wakes the peer */
 	struct rb_chime chime;
+	bool has_pool; /* the peer has passed the pool of its blocks, and it is mapped: */
+	struct rb_area their_pool;
 	rb_frame frame; /* the last one */
 	struct rb_poller poller;
 	struct rb_pace pace;
@@ -144,7 +155,7 @@ struct rb_sleep {
 #define RB_SLEEP_WITHOUT_TIMER (10 * RB_MS)
 
 /* How a sleep ended. */
-enum { RB_TIME_OVER = 0, RB_KICKED = 1, RB_TIMER_PASSED = 2 };
+enum { RB_TIME_OVER = 0, RB_KICKED = 1, RB_PASSED = 2 };
 
 struct rb_channel {
 	struct rb_producer producer;
@@ -158,10 +169,7 @@ struct rb_channel {
 	uint64_t life_seen_ns; /* when a poll last looked at the control socket */
 	uint64_t kicks_seen;   /* kicks_sent when a publish last looked at it */
 	struct rb_closing closing;
-	struct rb_area {
-		uint8_t *start;
-		size_t bytes;
-	} my_area, their_area;
+	struct rb_area my_area, their_area;
 	rb_memory memory; /* where in them the slots lie */
 };
 
@@ -204,7 +212,7 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots);
 enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries);
 int rb_consumer_available(struct rb_consumer *consumer);
 int rb_consumer_look(struct rb_consumer *consumer);
-void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes);
+void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint64_t bytes);
 bool rb_consumer_free_released(struct rb_consumer *consumer);
 bool rb_consumer_release(struct rb_consumer *consumer, struct rb_hold *hold);
 bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read);
@@ -264,6 +272,7 @@ void rb_closing_begin(struct rb_closing *closing);
 void rb_closing_end(struct rb_closing *closing);
 
 /* segment.c */
+uint64_t rb_whole_pages(uint64_t bytes);
 int rb_area_map(struct rb_area *mapped, int fd, const struct rb_geometry *geometry, bool writable);
 void rb_area_unmap(struct rb_area *area);
 

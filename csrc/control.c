@@ -175,10 +175,8 @@ static int hand_out(struct msghdr *message, rb_owned **owners, int count)
 	return status ? status : came;
 }
 
-/* Takes a text of at most `length` bytes, and up to `count` descriptors that came with it. Returns
- * the length of the text, which is 0 at the end; *came is how many descriptors were sent. Returns
- * -EMFILE when this process has no descriptor left; then all that came are lost. */
-int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came)
+static int receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came,
+		   int flags)
 {
 	union {
 		struct cmsghdr header;
@@ -188,23 +186,40 @@ int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int 
 	struct msghdr message = {
 		.msg_iov = &data,
 		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
+		.msg_control = owners ? &control : NULL,
+		.msg_controllen = owners ? sizeof(control) : 0,
 	};
 
 	*came = 0;
 	rb_owned_begin();
-	ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	ssize_t received = recvmsg(fd, &message, flags);
 	/* The other side has gone before it read all of our texts. Its own texts are still
 	 * there. */
 	if (received < 0 && errno == ECONNRESET)
-		received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		received = recvmsg(fd, &message, flags);
 	int status = received < 0 ? -errno : hand_out(&message, owners, count);
 	rb_owned_end();
 	if (status < 0)
 		return status;
-	if (message.msg_flags & MSG_CTRUNC)
+	if (owners && message.msg_flags & MSG_CTRUNC)
 		return -EMFILE;
 	*came = status;
 	return (int)received;
+}
+
+/* Takes a text of at most `length` bytes, and up to `count` descriptors that came with it. Returns
+ * the length of the text, which is 0 at the end; *came is how many descriptors were sent. Returns
+ * -EMFILE when this process has no descriptor left; then all that came are lost. Without owners the
+ * descriptors are dropped. */
+int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came)
+{
+	return receive(fd, text, length, owners, count, came, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+}
+
+/* The same, but takes nothing: the next call finds the same text with the same descriptors, also
+ * after -EMFILE. The owners get copies of these. */
+int rb_socket_look(int fd, char *text, size_t length, rb_owned **owners, int count, int *came)
+{
+	return receive(fd, text, length, owners, count, came,
+		       MSG_PEEK | MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 }

@@ -19,6 +19,7 @@ int rb_wait_for_room(rb_channel *channel, uint64_t slots, int64_t patience_ns)
 	rb_count(&producer->mine->producer.stalls, 1);
 	rb_producer_ring_full(producer);
 	producer->needed = slots;
+	producer->pool.needed = 0;
 	int ready = rb_wait_poll(channel, RB_SPACE, patience_ns);
 	if (ready < 0)
 		return ready;

@@ -14,9 +14,18 @@
 
 enum { RB_MESSAGE = 1, RB_FAILURE = 2 };          /* kinds of frames */
 enum { RB_FLAG_MORE = 1, RB_FLAG_CONTINUED = 2 }; /* flags of frames: fragments */
+enum { RB_FLAG_BLOCK = 4 };                       /* the message lies in a block */
 /* Never in a ring: rb_peek sets it on the first frame of a message longer than rb_channel_limit.
  * The caller may still take the message; otherwise it skips all of the message's frames. */
 enum { RB_FLAG_TOO_LONG = 1 << 15 };
+
+/* A message in a block of the peer's; it stays until rb_block_return. */
+typedef struct {
+	const uint8_t *start;
+	uint64_t length;
+	uint32_t number;
+	uint32_t lending;
+} rb_block;
 
 /* The frame that rb_peek or rb_take found last. start and stop bound its payload within the memory
  * of rb_channel_theirs. */
@@ -27,6 +36,7 @@ typedef struct {
 	uint64_t stop;
 	uint16_t kind;
 	uint16_t flags;
+	rb_block block; /* with RB_FLAG_BLOCK; the payload of the frame only says where that is */
 } rb_frame;
 
 /* Bytes in one place: a message that was found, or a part of one to be sent. */
@@ -51,7 +61,8 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uint64_t done,
 		      uint64_t token, int kind);
 void rb_send_abandon(rb_channel *channel);
-int64_t rb_reserve(rb_channel *channel, uint64_t length);
+uint64_t rb_reserve_max(rb_channel *channel);
+int rb_reserve(rb_channel *channel, uint64_t length, void **payload);
 uint64_t rb_reservation(rb_channel *channel);
 int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token);
 void rb_unreserve(rb_channel *channel, uint64_t reservation);
@@ -71,6 +82,12 @@ bool rb_holds(rb_channel *channel, uint64_t index);
 int rb_release(rb_channel *channel, uint64_t index);
 int rb_complete(rb_channel *channel, uint64_t index, const struct rb_payload *payload, int kind);
 int rb_all_held(rb_channel *channel);
+
+/* blocks.c */
+bool rb_fills_block(const rb_channel *channel);
+/* Whoever takes a frame with RB_FLAG_BLOCK returns the block, before or after the frame's
+ * own slot. */
+void rb_block_return(rb_channel *channel, const rb_block *block);
 
 /* record.c: records on a ring, one in a slot. Records lent and not returned are lent again. */
 int64_t rb_write(rb_channel *channel, const void *records, uint64_t count);

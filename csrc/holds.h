@@ -15,7 +15,7 @@
 struct rb_hold {
 	uint64_t index; /* of its first slot */
 	uint64_t token;
-	uint32_t bytes;
+	uint64_t bytes;
 	bool released;
 };
 
@@ -39,7 +39,7 @@ static inline bool rb_holds_full(const struct rb_holds *holds)
 
 /* Adds a frame behind all others. The circle must not be full. */
 static inline void rb_holds_add(struct rb_holds *holds, uint64_t index, uint64_t token,
-				uint32_t bytes)
+				uint64_t bytes)
 {
 	struct rb_hold *hold = rb_holds_at(holds, holds->count++);
 

@@ -21,7 +21,6 @@
  * same side, perhaps in another thread, uses the verbs that leave the timer.
  */
 #include <poll.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -30,9 +29,7 @@
 #include "channel.h"
 #include "life.h"
 #include "owned.h"
-
-/* The datagram that passes a timer. */
-#define PASSED "t"
+#include "passed.h"
 
 /* The peer has the same open files, and O_NONBLOCK is a flag of the open file. So the peer may fill
  * the counter and make our descriptor block. Nothing here relies on that flag. */
@@ -89,7 +86,7 @@ int rb_take_timer(rb_channel *channel)
 	struct rb_consumer *consumer = &channel->consumer;
 	rb_owned *timer = &consumer->timer;
 	struct itimerspec left;
-	char text[sizeof(PASSED)];
+	char text[2];
 	int came, room = timer->fd ? 0 : 1;
 	int length =
 		rb_socket_receive(channel->control_fd, text, sizeof(text), &timer, room, &came);
@@ -98,7 +95,7 @@ int rb_take_timer(rb_channel *channel)
 		return lose_timer(channel, length);
 	if (length <= 0)
 		return 0;
-	bool passed = came == 1 && room && length == (int)strlen(PASSED) && text[0] == PASSED[0];
+	bool passed = came == 1 && room && length == 1 && text[0] == RB_PASSES_TIMER;
 	if (!passed || timerfd_gettime(timer->fd, &left))
 		return rb_corrupt(channel);
 	int status = rb_watch_timer(channel);
@@ -131,8 +128,7 @@ static bool has_timer(struct rb_producer *producer)
 		return true;
 	if (rb_owned_timer(&producer->timer))
 		return false;
-	int fd = producer->timer.fd;
-	if (!rb_socket_send(producer->control_fd, PASSED, strlen(PASSED), &fd, 1))
+	if (!rb_pass(producer, RB_PASSES_TIMER, producer->timer.fd))
 		return true;
 	rb_owned_close(&producer->timer);
 	return false;
@@ -275,6 +271,7 @@ void rb_producer_ring_full(struct rb_producer *producer)
 
 void rb_kick_producer(struct rb_consumer *consumer)
 {
-	rb_count(&consumer->mine->consumer.kicks_sent, 1);
+	/* Any thread may return a block. */
+	rb_add(&consumer->mine->consumer.kicks_sent, 1);
 	rb_kick(consumer->kick_fd);
 }

@@ -8,6 +8,9 @@
  *   driver area    control page, then the doorbell ring's slots
  *   device area    control page, then the interrupt ring's slots
  *
+ * A side that sends large payloads by reference has a pool of blocks besides, in memory of its own:
+ * see pool.c.
+ *
  * Each side writes its own area only and maps the other one read-only. All words are little-endian
  * on the machines we run on; both sides are on the same machine in any case.
  */
@@ -20,7 +23,7 @@
 #include <stdint.h>
 
 #define RB_MAGIC 0x6c6c6562676e6972ULL /* "ringbell" */
-#define RB_LAYOUT_VERSION 3U
+#define RB_LAYOUT_VERSION 4U
 
 /* A word that one side writes and the other reads has this many bytes for itself: two cache lines,
  * because x86 prefetches pairs of lines and some Arm cores have lines of 128. */
@@ -30,6 +33,9 @@
 
 /* The unit that an index of a message ring counts: one cache line. */
 #define RB_SLOT 64U
+
+/* The most blocks of a pool that are lent at the same time. */
+#define RB_BLOCKS 2048U
 
 /* Kinds of rings: frames of any length on slots of RB_SLOT bytes, or a record in each slot. */
 #define RB_RING_MESSAGES 1U
@@ -127,10 +133,18 @@ struct rb_control {
 	uint64_t claimed; /* of a pipe: the process that uses this side; 0: none yet */
 	alignas(RB_LINE) uint64_t chimed_index; /* of a pipe: see chime.c */
 	uint64_t chimes;                        /* of a pipe: how many this side has sent */
+	alignas(RB_LINE) uint64_t block_event;  /* not 0: kick me when a block of mine comes back */
+	uint64_t blocks_sent;                   /* payloads that this side sent by reference */
+	uint64_t blocks_copied;                 /* and those as large that went through the ring */
+	uint64_t blocks_lent;                   /* that this side knows of, for who looks */
+	/* For each block of the peer's pool: the last lending of it that has ended. */
+	alignas(RB_LINE) uint8_t blocks_returned[RB_BLOCKS];
 };
 
+static_assert(sizeof(struct rb_control) <= 4096, "a control page");
+
 #if RB_LINE == 128
-static_assert(sizeof(struct rb_control) == 1024, "rb_control");
+static_assert(sizeof(struct rb_control) == 3200, "rb_control");
 static_assert(offsetof(struct rb_control, write_index) == 0, "write_index");
 static_assert(offsetof(struct rb_control, space_event) == 128, "space_event");
 static_assert(offsetof(struct rb_control, read_index) == 256, "read_index");
@@ -144,13 +158,18 @@ static_assert(offsetof(struct rb_control, goodbye) == 768, "goodbye");
 static_assert(offsetof(struct rb_control, claimed) == 776, "claimed");
 static_assert(offsetof(struct rb_control, chimed_index) == 896, "chimed_index");
 static_assert(offsetof(struct rb_control, chimes) == 904, "chimes");
+static_assert(offsetof(struct rb_control, block_event) == 1024, "block_event");
+static_assert(offsetof(struct rb_control, blocks_sent) == 1032, "blocks_sent");
+static_assert(offsetof(struct rb_control, blocks_copied) == 1040, "blocks_copied");
+static_assert(offsetof(struct rb_control, blocks_lent) == 1048, "blocks_lent");
+static_assert(offsetof(struct rb_control, blocks_returned) == 1152, "blocks_returned");
 #endif
 
 /* Starts every frame of a message ring, at the start of a slot; the payload follows at once. */
 struct rb_frame_header {
 	uint32_t length; /* of the payload, in bytes */
 	uint16_t kind;   /* RB_MESSAGE or RB_FAILURE */
-	uint16_t flags;  /* RB_FLAG_MORE, RB_FLAG_CONTINUED */
+	uint16_t flags;  /* RB_FLAG_MORE, RB_FLAG_CONTINUED, RB_FLAG_BLOCK */
 	uint64_t token;
 };
 
@@ -159,5 +178,19 @@ static_assert(offsetof(struct rb_frame_header, length) == 0, "length");
 static_assert(offsetof(struct rb_frame_header, kind) == 4, "kind");
 static_assert(offsetof(struct rb_frame_header, flags) == 6, "flags");
 static_assert(offsetof(struct rb_frame_header, token) == 8, "token");
+
+/* The payload of a frame with RB_FLAG_BLOCK: where the message lies. */
+struct rb_block_place {
+	uint64_t offset;  /* from the start of the sender's pool, in bytes */
+	uint64_t length;  /* of the message, in bytes */
+	uint32_t block;   /* its number, below RB_BLOCKS */
+	uint32_t lending; /* from 1 to 255: what to store in blocks_returned in the end */
+};
+
+static_assert(sizeof(struct rb_block_place) == 24, "rb_block_place");
+static_assert(offsetof(struct rb_block_place, offset) == 0, "offset");
+static_assert(offsetof(struct rb_block_place, length) == 8, "length");
+static_assert(offsetof(struct rb_block_place, block) == 16, "block");
+static_assert(offsetof(struct rb_block_place, lending) == 20, "lending");
 
 #endif

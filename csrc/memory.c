@@ -20,6 +20,10 @@
 #define MFD_NOEXEC_SEAL 8U
 #endif
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
 #define FOLDER "/dev/shm"
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -55,6 +59,16 @@ int rb_memory_make(rb_owned *owned, int kind)
 int rb_memory_seal(int descriptor)
 {
 	return fcntl(descriptor, F_ADD_SEALS, SEALS) ? -errno : 0;
+}
+
+/* The same for memory that this process has mapped to write to: no mapping and no write from now on
+ * may change it. */
+int rb_memory_seal_for_writer(int descriptor)
+{
+	/* Before Linux 5.1, which knows no such seal. */
+	if (fcntl(descriptor, F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE) && errno == EINVAL)
+		return rb_memory_seal(descriptor);
+	return fcntl(descriptor, F_GET_SEALS) & F_SEAL_SEAL ? 0 : -EPERM;
 }
 
 static bool is_memfd(int descriptor)

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "blocks.h"
 #include "channel.h"
 #include "quick.h"
 
@@ -28,6 +29,15 @@ uint64_t rb_payload_max(rb_channel *channel)
 	return payload_of(channel->producer.count);
 }
 
+/* The longest payload that rb_reserve can give: all of the ring, or of the pool. */
+uint64_t rb_reserve_max(rb_channel *channel)
+{
+	const struct rb_pool *pool = &channel->producer.pool;
+	uint64_t ring = rb_payload_max(channel);
+
+	return pool->bytes > ring && pool->bytes >= pool->least ? pool->bytes : ring;
+}
+
 /* ---- producing ---- */
 
 static uint8_t *next_slot(const struct rb_producer *producer)
@@ -35,14 +45,20 @@ static uint8_t *next_slot(const struct rb_producer *producer)
 	return rb_producer_slot(producer, producer->write);
 }
 
-static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t patience_ns)
+/* 0 when a whole message may begin. */
+static int may_begin(rb_channel *channel)
 {
 	int status = rb_may_produce(channel);
 
+	return !status && channel->producer.in_pieces ? -EBUSY : status;
+}
+
+static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t patience_ns)
+{
+	int status = may_begin(channel);
+
 	if (status)
 		return status;
-	if (channel->producer.in_pieces)
-		return -EBUSY;
 	if (length > payload_of(channel->producer.count))
 		return -EMSGSIZE;
 	return rb_make_room(channel, slots_of(length), patience_ns);
@@ -61,34 +77,9 @@ static bool may_copy_whole(const struct rb_producer *producer, uint64_t length)
 	return length <= payload_of(producer->count / 2);
 }
 
-static void copy_parts(uint8_t *target, const struct rb_place *part, uint64_t done, uint64_t length)
-{
-	for (; length; part++) {
-		if (done >= part->length) {
-			done -= part->length;
-			continue;
-		}
-		uint64_t some = part->length - done < length ? part->length - done : length;
-		memcpy(target, (const uint8_t *)part->start + done, some);
-		target += some;
-		length -= some;
-		done = 0;
-	}
-}
-
-/* Copies `length` bytes of a payload, from byte `done` on. */
-static inline void copy_payload(uint8_t *target, const struct rb_payload *payload, uint64_t done,
-				uint64_t length)
-{
-	if (payload->parts)
-		copy_parts(target, payload->parts, done, length);
-	else
-		memcpy(target, (const uint8_t *)payload->start + done, length);
-}
-
 /* Copies one whole message into the ring and publishes it. */
-static int send_whole(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
-		      int kind, int64_t patience_ns)
+static int send_in_ring(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
+			int kind, int64_t patience_ns)
 {
 	struct rb_producer *producer = &channel->producer;
 	uint64_t length = payload->length;
@@ -98,9 +89,35 @@ static int send_whole(rb_channel *channel, const struct rb_payload *payload, uin
 
 	if (status)
 		return status;
-	copy_payload(next_slot(producer) + RB_HEADER, payload, 0, length);
+	rb_copy_payload(next_slot(producer) + RB_HEADER, payload, 0, length);
 	publish(producer, (struct rb_frame_header){(uint32_t)length, (uint16_t)kind, 0, token});
 	return 0;
+}
+
+static int send_large(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
+		      int kind, int64_t patience_ns)
+{
+	int status = may_begin(channel);
+
+	if (payload->length > RB_BLOCK_PART)
+		return -EMSGSIZE; /* part by part */
+	if (!status)
+		status = rb_send_block(channel, payload, token, kind, patience_ns);
+	if (status != -ENOBUFS)
+		return status;
+	status = send_in_ring(channel, payload, token, kind, patience_ns);
+	if (!status)
+		rb_count(&channel->producer.mine->blocks_copied, 1);
+	return status;
+}
+
+/* Copies one whole message, into a block if it is large and blocks are in use. */
+static int send_whole(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
+		      int kind, int64_t patience_ns)
+{
+	if (payload->length >= channel->producer.pool.least)
+		return send_large(channel, payload, token, kind, patience_ns);
+	return send_in_ring(channel, payload, token, kind, patience_ns);
 }
 
 int rb_send(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
@@ -109,19 +126,27 @@ int rb_send(rb_channel *channel, const struct rb_payload *payload, uint64_t toke
 	return send_whole(channel, payload, token, RB_MESSAGE, patience_ns);
 }
 
-/* Copies as many messages into the ring as fit, and publishes them at once. Returns how many, or
- * -EMSGSIZE when the first has to go in pieces. */
+/* Whether a message lies in the ring as one frame. */
+static bool goes_whole(const struct rb_producer *producer, uint64_t length)
+{
+	return length < producer->pool.least && may_copy_whole(producer, length);
+}
+
+/* Copies as many messages into the ring as fit, and publishes them at once; or one into a block.
+ * Returns how many, or -EMSGSIZE when the first has to go in pieces. */
 int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uint64_t count)
 {
 	struct rb_producer *producer = &channel->producer;
 	uint64_t sent = 0, slots = 0, bytes = 0;
 
-	if (!may_copy_whole(producer, payloads[0].length))
-		return -EMSGSIZE;
+	if (!goes_whole(producer, payloads[0].length)) {
+		int alone = send_whole(channel, &payloads[0], 0, RB_MESSAGE, 0);
+		return alone ? alone : 1;
+	}
 	int status = make_room_for_whole(channel, payloads[0].length, 0);
 	if (status)
 		return status;
-	for (; sent < count && may_copy_whole(producer, payloads[sent].length); sent++) {
+	for (; sent < count && goes_whole(producer, payloads[sent].length); sent++) {
 		uint64_t length = payloads[sent].length;
 		uint64_t more = slots_of(length);
 		if (rb_producer_room(producer, slots + more) <= 0)
@@ -129,7 +154,7 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 		struct rb_frame_header header = {.length = (uint32_t)length, .kind = RB_MESSAGE};
 		uint8_t *slot = rb_producer_slot(producer, producer->write + slots);
 		memcpy(slot, &header, sizeof(header));
-		copy_payload(slot + RB_HEADER, &payloads[sent], 0, length);
+		rb_copy_payload(slot + RB_HEADER, &payloads[sent], 0, length);
 		slots += more;
 		bytes += length;
 	}
@@ -137,9 +162,9 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 	return (int64_t)sent;
 }
 
-/* Sends the next piece of a message that is longer than half of the ring. `done` bytes have been
- * sent before; returns the bytes sent in all. Pieces are a quarter of the ring, so that both sides
- * copy at the same time. */
+/* Sends the next piece of a message that rb_send does not send as a whole. `done` bytes have been
+ * sent before; returns the bytes sent in all, or 0 when the caller has to call again. Pieces are a
+ * quarter of the ring, so that both sides copy at the same time. */
 int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uint64_t done,
 		      uint64_t token, int kind)
 {
@@ -151,6 +176,11 @@ int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uin
 		return status;
 	if (producer->in_pieces != (done != 0))
 		return -EBUSY;
+	if (done ? rb_fills_block(channel) : length >= producer->pool.least) {
+		int64_t sent = rb_send_block_part(channel, payload, done, token, kind);
+		if (sent != -ENOBUFS)
+			return sent;
+	}
 	uint64_t piece = payload_of(producer->count / 4);
 	if (piece > length - done)
 		piece = length - done;
@@ -160,7 +190,7 @@ int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uin
 	int flags = done ? RB_FLAG_CONTINUED : 0;
 	if (done + piece < length)
 		flags |= RB_FLAG_MORE;
-	copy_payload(next_slot(producer) + RB_HEADER, payload, done, piece);
+	rb_copy_payload(next_slot(producer) + RB_HEADER, payload, done, piece);
 	/* The first of several pieces has the length of the whole in the place of the token. So the
 	 * consumer knows how much memory the message takes, and may refuse it. All other pieces
 	 * have the token. */
@@ -168,6 +198,8 @@ int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uin
 	publish(producer, (struct rb_frame_header){(uint32_t)piece, (uint16_t)kind, (uint16_t)flags,
 						   first_of_many ? length : token});
 	producer->in_pieces = (flags & RB_FLAG_MORE) != 0;
+	if (!done && length >= producer->pool.least)
+		rb_count(&producer->mine->blocks_copied, 1);
 	return (int64_t)(done + piece);
 }
 
@@ -176,10 +208,11 @@ int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uin
 void rb_send_abandon(rb_channel *channel)
 {
 	channel->producer.in_pieces = false;
+	if (rb_fills_block(channel))
+		rb_abandon_block(&channel->producer);
 }
 
-/* Hands out room for a payload to be written in place; returns where it starts in our slots. */
-int64_t rb_reserve(rb_channel *channel, uint64_t length)
+static int reserve_in_ring(rb_channel *channel, uint64_t length, void **payload)
 {
 	struct rb_producer *producer = &channel->producer;
 	int status = make_room_for_whole(channel, length, 0);
@@ -187,16 +220,36 @@ int64_t rb_reserve(rb_channel *channel, uint64_t length)
 	if (status)
 		return status;
 	uint64_t slot = rb_begin_reservation(producer, slots_of(length));
-	return (int64_t)(slot * RB_SLOT + RB_HEADER);
+	*payload = producer->slots + slot * RB_SLOT + RB_HEADER;
+	return 0;
+}
+
+/* Hands out room for a payload to be written in place, in the ring or in a block: *payload. */
+int rb_reserve(rb_channel *channel, uint64_t length, void **payload)
+{
+	if (length < channel->producer.pool.least)
+		return reserve_in_ring(channel, length, payload);
+	int status = may_begin(channel);
+	if (!status)
+		status = rb_reserve_block(channel, length, length <= rb_payload_max(channel),
+					  payload);
+	return status == -ENOBUFS ? reserve_in_ring(channel, length, payload) : status;
 }
 
 /* Publishes what was reserved, or the first part of it. */
 int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token)
 {
-	int status = rb_end_reservation(channel, reservation, slots_of(length));
+	uint64_t block = rb_reserved_block(&channel->producer, reservation);
 
+	if (block && length > block)
+		return -EMSGSIZE;
+	int status = rb_end_reservation(channel, reservation, block ? 1 : slots_of(length));
 	if (status)
 		return status;
+	if (block) {
+		rb_publish_reserved(&channel->producer, length, token);
+		return 0;
+	}
 	publish(&channel->producer,
 		(struct rb_frame_header){(uint32_t)length, RB_MESSAGE, 0, token});
 	return 0;
@@ -225,6 +278,8 @@ static bool is_rarer_frame(const struct rb_consumer *consumer, const struct rb_f
 {
 	if (header->kind != RB_MESSAGE && header->kind != RB_FAILURE)
 		return false;
+	if (header->flags == RB_FLAG_BLOCK)
+		return header->length == sizeof(struct rb_block_place);
 	if (header->flags & ~(RB_FLAG_MORE | RB_FLAG_CONTINUED))
 		return false;
 	return piece_fits(consumer, header);
@@ -236,11 +291,12 @@ void rb_channel_limit(rb_channel *channel, uint64_t longest)
 }
 
 /* A frame's flags as the caller sees them. A failure in one frame is a text, and never too long. */
-static uint16_t flags_of(const struct rb_consumer *consumer, const struct rb_frame_header *header)
+static uint16_t flags_of(const struct rb_consumer *consumer, const struct rb_frame_header *header,
+			 const rb_block *block)
 {
 	bool first = !(header->flags & RB_FLAG_CONTINUED);
 	bool more = header->flags & RB_FLAG_MORE;
-	uint64_t whole = more ? header->token : header->length;
+	uint64_t whole = more ? header->token : block->start ? block->length : header->length;
 	bool too_long = first && whole > consumer->longest && (more || header->kind == RB_MESSAGE);
 
 	return (uint16_t)(header->flags | (too_long ? RB_FLAG_TOO_LONG : 0));
@@ -252,11 +308,31 @@ static bool is_plain(const struct rb_consumer *consumer, const struct rb_frame_h
 	return header->kind == RB_MESSAGE && !header->flags && header->length <= consumer->longest;
 }
 
-/* Reads the frame at `next` into consumer->frame; returns its slots, or -EPROTO. */
+/* Looks on at a frame that is more than a whole message in the ring. */
+static int look_at_rarer_frame(rb_channel *channel, const struct rb_frame_header *header)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	rb_frame *frame = &consumer->frame;
+
+	frame->block.start = NULL;
+	if (!is_rarer_frame(consumer, header))
+		return rb_corrupt(channel);
+	if (header->flags & RB_FLAG_BLOCK) {
+		int status = rb_find_block(channel, consumer->slots + frame->start, &frame->block);
+		if (status)
+			return status;
+	}
+	frame->flags = flags_of(consumer, header, &frame->block);
+	return 0;
+}
+
+/* Reads the frame at `next` into consumer->frame; returns its slots, or -EPROTO; for a message in a
+ * block also what rb_find_block returns. */
 static int64_t look_at_frame(rb_channel *channel)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 	uint64_t offset = (consumer->next & (consumer->count - 1)) * RB_SLOT;
+	rb_frame *frame = &consumer->frame;
 	struct rb_frame_header header;
 
 	/* The peer can change this at any time: copy it once, check the copy, use the copy. */
@@ -264,18 +340,14 @@ static int64_t look_at_frame(rb_channel *channel)
 	uint64_t slots = slots_of(header.length);
 	if (slots > consumer->write_seen - consumer->next)
 		return rb_corrupt(channel);
-	bool plain = is_plain(consumer, &header);
-	if (!plain && !is_rarer_frame(consumer, &header))
-		return rb_corrupt(channel);
-	consumer->frame = (rb_frame){
-		.index = consumer->next,
-		.token = header.token,
-		.start = offset + RB_HEADER,
-		.stop = offset + RB_HEADER + header.length,
-		.kind = header.kind,
-		.flags = plain ? 0 : flags_of(consumer, &header),
-	};
-	return (int64_t)slots;
+	frame->index = consumer->next;
+	frame->token = header.token;
+	frame->start = offset + RB_HEADER;
+	frame->stop = offset + RB_HEADER + header.length;
+	frame->kind = header.kind;
+	frame->flags = 0;
+	int status = is_plain(consumer, &header) ? 0 : look_at_rarer_frame(channel, &header);
+	return status ? status : (int64_t)slots;
 }
 
 /* Waits for a frame within the patience and looks at it; returns its slots, or -errno. */
@@ -311,6 +383,12 @@ int rb_peek(rb_channel *channel, int64_t patience_ns)
 	return rb_holds_full(holds) ? rb_holds_grow(holds) : 0;
 }
 
+/* The bytes of payload that a frame stands for. */
+static uint64_t bytes_of(const rb_frame *frame)
+{
+	return frame->flags & RB_FLAG_BLOCK ? frame->block.length : frame->stop - frame->start;
+}
+
 /* How many slots the frame that rb_peek found takes. */
 uint64_t rb_frame_slots(const rb_channel *channel)
 {
@@ -324,9 +402,8 @@ uint64_t rb_frame_slots(const rb_channel *channel)
 void rb_skip(rb_channel *channel)
 {
 	struct rb_consumer *consumer = &channel->consumer;
-	uint64_t length = consumer->frame.stop - consumer->frame.start;
 
-	rb_consumer_skip(consumer, slots_of(length), 1, length);
+	rb_consumer_skip(consumer, rb_frame_slots(channel), 1, bytes_of(&consumer->frame));
 	note_piece(consumer);
 }
 
@@ -344,9 +421,8 @@ void rb_hold(rb_channel *channel)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 	const rb_frame *frame = &consumer->frame;
-	uint64_t length = frame->stop - frame->start;
 
-	rb_consumer_hold(consumer, slots_of(length), frame->token, (uint32_t)length);
+	rb_consumer_hold(consumer, rb_frame_slots(channel), frame->token, bytes_of(frame));
 	note_piece(consumer);
 }
 
@@ -411,12 +487,16 @@ int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patie
 
 	if (status)
 		return status;
-	uint64_t length = frame->stop - frame->start;
-	if (length > size || frame->flags)
+	bool in_block = frame->flags == RB_FLAG_BLOCK;
+	uint64_t length = bytes_of(frame);
+	if (length > size || (frame->flags && !in_block))
 		return -EMSGSIZE;
-	memcpy(payload, channel->consumer.slots + frame->start, length);
+	memcpy(payload, in_block ? frame->block.start : channel->consumer.slots + frame->start,
+	       length);
 	rb_skip(channel);
 	rb_give_back(channel);
+	if (in_block)
+		rb_block_return(channel, &frame->block);
 	return (int64_t)length;
 }
 

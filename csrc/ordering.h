@@ -19,6 +19,16 @@ static inline uint64_t rb_load_acquire(const uint64_t *word)
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
+static inline uint8_t rb_load_acquire_byte(const uint8_t *byte)
+{
+	return __atomic_load_n(byte, __ATOMIC_ACQUIRE);
+}
+
+static inline void rb_store_release_byte(uint8_t *byte, uint8_t value)
+{
+	__atomic_store_n(byte, value, __ATOMIC_RELEASE);
+}
+
 static inline void rb_store_relaxed(uint64_t *word, uint64_t value)
 {
 	__atomic_store_n(word, value, __ATOMIC_RELAXED);

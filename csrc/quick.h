@@ -6,6 +6,8 @@
 #ifndef RB_QUICK_H
 #define RB_QUICK_H
 
+#include <string.h>
+
 #include "channel.h"
 #include "life.h"
 
@@ -95,6 +97,33 @@ static inline void rb_kick_producer_if(struct rb_consumer *consumer, bool asleep
 		rb_kick_producer(consumer);
 	else
 		rb_count(&consumer->mine->consumer.kicks_saved, 1);
+}
+
+/* Copies `length` bytes of the parts of a payload, from byte `done` on. */
+static inline void rb_copy_parts(uint8_t *target, const struct rb_place *part, uint64_t done,
+				 uint64_t length)
+{
+	for (; length; part++) {
+		if (done >= part->length) {
+			done -= part->length;
+			continue;
+		}
+		uint64_t some = part->length - done < length ? part->length - done : length;
+		memcpy(target, (const uint8_t *)part->start + done, some);
+		target += some;
+		length -= some;
+		done = 0;
+	}
+}
+
+/* Copies `length` bytes of a payload, from byte `done` on. */
+static inline void rb_copy_payload(uint8_t *target, const struct rb_payload *payload, uint64_t done,
+				   uint64_t length)
+{
+	if (payload->parts)
+		rb_copy_parts(target, payload->parts, done, length);
+	else
+		memcpy(target, (const uint8_t *)payload->start + done, length);
 }
 
 #endif

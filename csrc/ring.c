@@ -99,7 +99,7 @@ int rb_consumer_look(struct rb_consumer *consumer)
 
 /* Takes the next slots as one frame, for which `holds` has room; the frame's index names it when it
  * is released. */
-void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint32_t bytes)
+void rb_consumer_hold(struct rb_consumer *consumer, uint64_t slots, uint64_t token, uint64_t bytes)
 {
 	rb_holds_add(&consumer->holds, consumer->next, token, bytes);
 	consumer->next += slots;

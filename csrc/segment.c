@@ -18,6 +18,11 @@ static uint64_t page_size(void)
 	return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+uint64_t rb_whole_pages(uint64_t bytes)
+{
+	return (bytes + page_size() - 1) / page_size() * page_size();
+}
+
 size_t rb_header_size(void)
 {
 	return sizeof(struct rb_header);

@@ -19,6 +19,7 @@
 #include "channel.h"
 #include "life.h"
 #include "owned.h"
+#include "passed.h"
 #include "waiter.h"
 
 static rb_owned *own(rb_channel *channel, int want)
@@ -111,9 +112,11 @@ static int drain(rb_channel *channel, struct rb_sleep *sleep, const struct pollf
 	}
 	sleep->drained = sleep->drained || fds[WAKE].revents;
 	if (fds[CONTROL].revents & POLLIN) {
-		status = rb_take_timer(channel);
+		pthread_mutex_lock(&channel->closing.lock);
+		status = rb_take_passed(channel);
+		pthread_mutex_unlock(&channel->closing.lock);
 		if (status > 0)
-			status = ended ? ended : RB_TIMER_PASSED;
+			status = ended ? ended : RB_PASSED;
 	}
 	if (fds[CONTROL].revents & ~POLLIN)
 		rb_note_socket_ended(channel);
@@ -134,10 +137,10 @@ static struct timespec timespec_of(uint64_t ns)
 int rb_sleep_on(rb_channel *channel, struct rb_sleep *sleep, uint64_t timeout_ns)
 {
 	bool data = sleep->want & RB_DATA;
-	/* Of both ends only the consumer takes the peer's timer from the socket. What lies in the
-	 * socket of a pipe is for whoever watches the socket. */
-	bool timers = data && !channel->consumer.chime.on;
-	short socket_events = timers ? POLLRDHUP | POLLIN : POLLRDHUP;
+	/* Of both ends only the consumer takes what the peer passes. What lies in the socket of a
+	 * pipe is for whoever watches the socket. */
+	bool passed = data && !channel->consumer.chime.on;
+	short socket_events = passed ? POLLRDHUP | POLLIN : POLLRDHUP;
 	struct pollfd fds[WATCHED] = {
 		{.fd = channel->control_fd, .events = socket_events},
 		{.fd = sleep->first ? channel->wake_fd : -1, .events = POLLIN},
@@ -217,7 +220,8 @@ int rb_pollable_fd(const rb_channel *channel)
 
 /* ---- closing ---- */
 
-/* Closes the descriptors that this file and the timers have made. Nobody is asleep any more. */
+/* Closes the descriptors that were made for this file, the timers and the pool. Nobody is asleep
+ * any more. */
 void rb_close_own(rb_channel *channel)
 {
 	rb_owned_close(&channel->asleep.epoll);
@@ -225,4 +229,5 @@ void rb_close_own(rb_channel *channel)
 	rb_owned_close(&channel->asleep.space);
 	rb_owned_close(&channel->producer.timer);
 	rb_owned_close(&channel->consumer.timer);
+	rb_pool_close(&channel->producer.pool);
 }

@@ -20,6 +20,12 @@
 
 /* ---- looking ---- */
 
+/* Whether the message that waits for room needs no block, or finds one. */
+static bool producer_has_block(struct rb_producer *producer)
+{
+	return !producer->pool.needed || rb_pool_has(producer, producer->pool.needed);
+}
+
 /* `needed` is how many free slots are enough. */
 static int look_at_rings(rb_channel *channel, int want, uint64_t needed)
 {
@@ -36,7 +42,7 @@ static int look_at_rings(rb_channel *channel, int want, uint64_t needed)
 		int room = rb_producer_room(&channel->producer, needed);
 		if (room < 0)
 			return room;
-		if (room && !rb_peer_gone(channel))
+		if (room && producer_has_block(&channel->producer) && !rb_peer_gone(channel))
 			ready |= RB_SPACE;
 	}
 	return ready;
@@ -81,9 +87,11 @@ void rb_arm(rb_channel *channel, int want, uint64_t needed)
 		 * is, once the reader passes the index before it. */
 		uint64_t enough = producer->write + needed - producer->count;
 		rb_store_relaxed(&producer->mine->space_event, enough - 1);
+		rb_store_relaxed(&producer->mine->block_event, producer->pool.needed != 0);
 	}
-	/* (B) and (D) pair with the fences in rb_producer_publish and rb_consumer_release_to:
-	 * either the peer sees that we armed and kicks, or our next look sees its index. */
+	/* (B), (D) and (H) pair with the fences in rb_producer_publish, rb_consumer_release_to and
+	 * rb_block_return: either the peer sees that we armed and kicks, or our next look sees its
+	 * index, or the block. */
 	rb_fence_full();
 }
 
@@ -96,6 +104,8 @@ void rb_disarm(rb_channel *channel, int want)
 	if (want & RB_SPACE)
 		rb_store_relaxed(&channel->producer.mine->space_event,
 				 channel->producer.read_seen - 1);
+	if (want & RB_SPACE)
+		rb_store_relaxed(&channel->producer.mine->block_event, 0);
 }
 
 /* ---- pollable mode ---- */
@@ -272,7 +282,7 @@ static int sleep_armed(rb_channel *channel, struct rb_sleep *sleep, uint64_t beg
 		uint64_t left = time_left(began, timeout_ns);
 		left = sleep_bound(channel, sleep->want, left, for_good_part);
 		ended = rb_sleep_on(channel, sleep, left);
-	} while (ended == RB_TIMER_PASSED);
+	} while (ended == RB_PASSED);
 	return ended;
 }
 

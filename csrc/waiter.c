@@ -25,6 +25,7 @@
 #include "life.h"
 #include "members.h"
 #include "owned.h"
+#include "passed.h"
 
 /* So many looks in vain while others are busy, and a member is armed. */
 #define RB_COOLING 64U
@@ -126,7 +127,7 @@ static void note_socket(rb_channel *channel, uint32_t events)
 {
 	pthread_mutex_lock(&channel->closing.lock);
 	if (events & EPOLLIN && !rb_load_relaxed_bool(&channel->closing.over))
-		rb_take_timer(channel);
+		rb_take_passed(channel);
 	pthread_mutex_unlock(&channel->closing.lock);
 	if (events & ~(uint32_t)EPOLLIN)
 		rb_note_socket_ended(channel);

@@ -49,10 +49,17 @@ from ringbell.errors import (
     RingEmpty,
     RingFull,
 )
-from ringbell.policy import Moderation
+from ringbell.policy import Blocks, Moderation
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
-from ringbell.stats import ConsumerCounters, PollingCounters, ProducerCounters, SideStats, Stats
+from ringbell.stats import (
+    BlockCounters,
+    ConsumerCounters,
+    PollingCounters,
+    ProducerCounters,
+    SideStats,
+    Stats,
+)
 from ringbell.streams.gather import Gather
 from ringbell.streams.gathered_producer import GatheredProducer
 from ringbell.streams.messages import MessageConsumer, MessageProducer
@@ -71,6 +78,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BlockCounters",
+    "Blocks",
     "ChannelClosed",
     "Completion",
     "Connection",

@@ -41,7 +41,9 @@ class MessageProducer(End):
     def __new__(cls, channel: Channel) -> Self: ...
     @property
     def max_payload(self) -> int:
-        """The longest payload in bytes that `reserve` can give: all of the ring."""
+        """The longest payload in bytes that `reserve` can give in the ring: all of it. With
+        `blocks` it can also give as much as `Blocks.pool` has.
+        """
     def send(self, payload: Payload, token: int = 0, timeout: float | None = None) -> None:
         """Copy one message (any contiguous buffer, of any size) into the ring.
 
@@ -64,10 +66,11 @@ class MessageProducer(End):
         """Give room for a message of up to `size` bytes, to be written in place.
 
         `with producer.reserve(4096) as frame: frame.payload[:] = ...` publishes the message
-        at the end of the block. If an exception leaves the block, nothing is sent. Blocks
-        while the ring is full. Raises ValueError when `size` is larger than `max_payload`,
-        RingFull after `timeout` seconds, RuntimeError when a frame is reserved already, and
-        what `send` raises.
+        at the end of the block. If an exception leaves the block, nothing is sent. With
+        `blocks` a large message is written where the other side will read it. Blocks
+        while the ring is full. Raises ValueError when `size` is larger than `max_payload` and
+        than the pool of blocks; RingFull after `timeout` seconds, RuntimeError when a frame is
+        reserved already; and what `send` raises.
         """
 
 class MessageConsumer(End):
@@ -79,6 +82,8 @@ class MessageConsumer(End):
     def _recv_many(self) -> Taking[_Many, list[bytes]]: ...
     @property
     def _borrow(self) -> Taking[float | None, memoryview]: ...
+    @property
+    def _hold(self) -> Taking[float | None, bytes | memoryview]: ...
     def _give_back(self) -> None: ...
     def _arrived(self) -> Iterator[memoryview]: ...
     def _poll(self, timeout: float | None, /) -> bool: ...
@@ -328,8 +333,9 @@ class Request:
         """Read-only view of the request's bytes in shared memory.
 
         Valid until the request is completed; using it after that raises ValueError. A request
-        larger than half the ring lies in private memory instead. If the channel has a codec,
-        this is the object, which the request's receiver owns; it raises what the codec raises.
+        larger than half the ring lies in private memory instead, or in a block of the
+        driver's. If the channel has a codec, this is the object, which the request's receiver
+        owns; it raises what the codec raises.
         """
     def complete(
         self, payload: Payload = b"", timeout: float | None = None, *, ok: bool = True
@@ -345,6 +351,14 @@ class Request:
         Raises BufferError while a slice of the payload, or an array made from it, is alive;
         RuntimeError when the request has been answered before; RingFull after `timeout`
         seconds (the request can still be completed); PeerLost when the driver died.
+        """
+    def hold(self) -> bytes | memoryview:
+        """Give the payload to be kept for as long as you want, also after the completion.
+
+        If it lies in a block of the driver's (see `Blocks`), this is a read-only view of
+        it. The driver gets the block back once the request is completed and nothing made
+        from the view is left. Any other payload is copied, as bytes. Raises ValueError
+        when the request has been completed.
         """
     def fail(self, text: str, timeout: float | None = None) -> None:
         """Answer that the request cannot be done, and why; the driver gets RequestFailed.

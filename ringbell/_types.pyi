@@ -11,7 +11,7 @@ from ringbell.calls.listener import Listener
 from ringbell.calls.service import ServedDriver
 from ringbell.launching.worker import StartMethod
 from ringbell.meeting.segment import Memory
-from ringbell.policy import Kick, Moderation, Polling
+from ringbell.policy import Blocks, Kick, Moderation, Polling
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
 from ringbell.streams.gathered_producer import GatheredProducer
@@ -85,6 +85,7 @@ class _Policy(TypedDict, total=False):
     kick: Kick
     moderation: Moderation | None
     max_message: int | None
+    blocks: Blocks | None
 
 class ListenOptions(_Policy, total=False):
     cpu: int | None
@@ -125,6 +126,7 @@ class ProduceOptions(_Stream, total=False):
     max_share: float
     kick: Kick
     memory: Memory | None
+    blocks: Blocks | None
 
 class ConsumeOptions(_Stream, total=False):
     timeout: float | None

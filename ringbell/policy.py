@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
 from ringbell._ffi import lib
 from ringbell.arguments import real_number, shown, whole_number
+from ringbell.available import available_memory
 from ringbell.codecs import Codec
 
 _LONGEST = 1.0  # seconds
@@ -63,9 +65,56 @@ _POLLING = {
 }
 
 
+WhenLent = Literal["copy", "wait"]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Have this side send large payloads by reference.
+
+    A payload of at least `least` bytes is written into a block of shared memory, and only its place
+    goes through the ring. The other side reads it there: `hold`, `borrow` and `Request.hold` give a
+    view of the block, `recv` and `call` a copy. It may keep a held block for as long as it wants,
+    and gives it back by dropping all that was made from the view.
+
+    The blocks are parts of a pool of `pool` bytes, for one direction of one channel. The pool is
+    made for the first such payload, and takes memory as far as it has been used at once. A payload
+    that is larger than the pool goes through the ring, in pieces. `when_lent` says what happens
+    when the other side holds so much that no block is free: `"copy"` sends through the ring,
+    `"wait"` waits for a block as for room in the ring. At most 2,048 blocks are lent at a time.
+    `stats().driver.blocks` and `stats().device.blocks` count.
+
+    To open a channel with them raises OSError (ENOSPC) if the machine has less memory than `pool`.
+    Raises TypeError or ValueError unless `pool` is from 1 page to 2**46 bytes, `least` at least 1
+    byte and at most `pool`.
+    """
+
+    pool: int = 256 << 20
+    least: int = 256 << 10
+    when_lent: WhenLent = "copy"
+
+    def __post_init__(self) -> None:
+        complaint = "pool is how many bytes all blocks have, from 4096 to 2**46"
+        whole_number(self.pool, 4096, 2**46, complaint)
+        complaint = "least is the size in bytes from which on a payload lies in a block"
+        whole_number(self.least, 1, self.pool, f"{complaint}: from 1 to pool")
+        _one_of(("copy", "wait"), self.when_lent, "when_lent is 'copy' or 'wait'")
+
+
+def blocks_arguments(blocks: Blocks) -> tuple[int, int, bool]:
+    """Give what `rb_channel_blocks` takes."""
+    return blocks.pool, blocks.least, blocks.when_lent == "copy"
+
+
+def check_blocks(blocks: Blocks | None, dtype: object) -> None:
+    """Raise ValueError if a stream of records is to send by reference."""
+    if blocks is not None and dtype is not None:
+        raise ValueError("blocks are for messages; records are written into the ring in place")
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How one side of a channel waits and kicks, how long a message it takes, and its codec.
+    """How one side of a channel waits, kicks and sends, how long a message it takes, and its codec.
 
     These are the options of the functions that open a channel, checked.
     """
@@ -77,6 +126,7 @@ class Policy:
     moderation: Moderation | None = None
     max_message: int | None = None
     codec: Codec | None = None
+    blocks: Blocks | None = None
 
     def __post_init__(self) -> None:
         _one_of(_POLLING, self.polling, f"polling is one of {', '.join(_POLLING)}")
@@ -91,6 +141,14 @@ class Policy:
         if self.polling == "always" and self.max_share != MAX_SHARE:
             raise ValueError("max_share bounds adaptive polling; polling='always' has no bound")
         moderation_arguments(self.moderation)
+        if self.blocks is not None and not isinstance(self.blocks, Blocks):
+            raise TypeError(f"blocks is a ringbell.Blocks or None, not {shown(self.blocks)}")
+        if self.blocks is not None and self.blocks.pool > (available := available_memory()):
+            raise OSError(
+                errno.ENOSPC,
+                f"no memory for a pool of {self.blocks.pool} bytes: the machine has {available} "
+                "available; use Blocks with a smaller pool",
+            )
         if self.max_message is not None:
             complaint = "max_message is at least 1 byte, or None"
             whole_number(self.max_message, 1, 2**63 - 1, complaint)

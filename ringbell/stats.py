@@ -81,11 +81,25 @@ class ConsumerCounters:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockCounters:
+    """What one side has sent by reference; see `Blocks`."""
+
+    sent: int
+    """Payloads that went by reference."""
+    copied: int
+    """Payloads that were large enough, and went through the ring: no block was free, the pool was
+    too small for them, or there was no memory for it."""
+    lent: int
+    """Blocks that the other side held when this side last looked, as it does when it sends one."""
+
+
+@dataclass(frozen=True, slots=True)
 class SideStats:
     """Both ends of one side."""
 
     producer: ProducerCounters
     consumer: ConsumerCounters
+    blocks: BlockCounters
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +130,25 @@ _Counters = TypeVar("_Counters")
 _POLLING = len(fields(PollingCounters))
 _END = len(fields(ProducerCounters)) - 1 + _POLLING  # the same for consumers
 
-WORDS = 4 + 4 * _END
+_BLOCKS = len(fields(BlockCounters))
+
+WORDS = 4 + 2 * _BLOCKS + 4 * _END
 """How many words `rb_channel_stats` writes."""
 
 
 def from_words(words: Sequence[int], memory: str) -> Stats:
     """Name the words of `rb_channel_stats`."""
     dwi, dri, iwi, iri, *counters = words
+    driver, device = (BlockCounters(*counters[i * _BLOCKS :][:_BLOCKS]) for i in range(2))
+    counters = counters[2 * _BLOCKS :]
     a, b, c, d = (counters[i * _END : (i + 1) * _END] for i in range(4))
     return Stats(
         dwi=dwi,
         dri=dri,
         iwi=iwi,
         iri=iri,
-        driver=SideStats(_end(ProducerCounters, a), _end(ConsumerCounters, b)),
-        device=SideStats(_end(ProducerCounters, c), _end(ConsumerCounters, d)),
+        driver=SideStats(_end(ProducerCounters, a), _end(ConsumerCounters, b), driver),
+        device=SideStats(_end(ProducerCounters, c), _end(ConsumerCounters, d), device),
         memory=memory,
     )
 

@@ -3,10 +3,10 @@
 
     python tests/peers.py device|driver|serve|producer|consumer|nothing PATH OPTIONS
 
-OPTIONS is JSON; in it a dtype is text, as Python spells it. Each line on standard input is Python
-code as a JSON string, run where `device`, `driver`, `producer` or `consumer` is the side; each line
-of output is {"value": repr} or {"error": class, "text": message}. The sides of a stream are ready
-before they have met.
+OPTIONS is JSON; in it a dtype is text, as Python spells it, and `blocks` are a dict. Each line on
+standard input is Python code as a JSON string, run where `device`, `driver`, `producer` or
+`consumer` is the side; each line of output is {"value": repr} or {"error": class, "text": message}.
+The sides of a stream are ready before they have met.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def run(code, names):
 
 def main():
     role, path, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    if "blocks" in options:
+        options["blocks"] = ringbell.Blocks(**options["blocks"])
     names = {"ringbell": ringbell, "time": time, "path": path, "options": options}
     segment.FIRST_INDEX = options.pop("indices_from", 0)
     if "codec" in options:

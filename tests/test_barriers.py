@@ -13,6 +13,7 @@ import pytest
 CSRC = Path(__file__).parent.parent / "csrc"
 # Offsets in struct rb_control; tests/test_format.py compares them with the compiler's.
 WRITE_INDEX, SPACE_EVENT, READ_INDEX, DATA_EVENT = 0, 128, 256, 384
+BLOCK_EVENT, BLOCKS_RETURNED = 1024, 1152
 
 
 class X86:
@@ -30,7 +31,9 @@ class X86:
 
     @classmethod
     def stores(cls, lines, i, offset):
-        return re.match(rf"mov\w*\s+%r\w+,{cls.place(offset)}$", lines[i])
+        # A byte of an array has an index.
+        place = cls.place(offset).replace(r"\)", r"(?:,%r\w+,1)?\)")
+        return re.match(rf"mov\w*\s+%\w+,{place}$", lines[i])
 
     @classmethod
     def loads(cls, lines, i, offset):
@@ -49,7 +52,7 @@ class Arm64:
     @classmethod
     def access(cls, lines, i, operations, offset):
         """Whether line i accesses that offset, or an address that was computed shortly before."""
-        found = re.match(rf"(?:{operations})\s+x\w+, \[(x\d+)(?:, #(\d+))?\]$", lines[i])
+        found = re.match(rf"(?:{operations})\s+[wx]\w+, \[(x\d+)(?:, #(\d+))?\]$", lines[i])
         if not found:
             return False
         if int(found[2] or 0) == offset and not (offset == 0 and "stlr" not in lines[i]):
@@ -59,7 +62,7 @@ class Arm64:
 
     @classmethod
     def stores(cls, lines, i, offset):
-        return cls.access(lines, i, "stlr|str", offset)
+        return cls.access(lines, i, "stlrb?|str", offset)
 
     @classmethod
     def loads(cls, lines, i, offset):
@@ -149,6 +152,8 @@ CASES = [
     ("ring.c", "rb_consumer_release_to", READ_INDEX, SPACE_EVENT),
     ("wait.c", "rb_arm", DATA_EVENT, None),
     ("wait.c", "rb_arm", SPACE_EVENT, None),
+    ("wait.c", "rb_arm", BLOCK_EVENT, None),
+    ("blocks.c", "rb_block_return", BLOCKS_RETURNED, BLOCK_EVENT),
 ]
 
 

@@ -65,6 +65,7 @@ DRIVER_WAITS = {
     "recv with a timeout": lambda driver: driver.interrupt.recv(timeout=1000),
     "recv_many": lambda driver: driver.interrupt.recv_many(),
     "borrow": lambda driver: driver.interrupt.borrow(),
+    "hold": lambda driver: driver.interrupt.hold(),
     "iteration": lambda driver: next(iter(driver.interrupt)),
     "call": lambda driver: driver.call(b"x"),
     "reap": lambda driver: (driver.submit(b"x"), driver.reap()),

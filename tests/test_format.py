@@ -44,7 +44,7 @@ def test_every_field_of_the_layout_is_documented():
     fields = set()
     for name, body in re.findall(r"^struct (\w+) \{\n(.*?)^\};", text, re.DOTALL | re.MULTILINE):
         for field in re.findall(
-            r"^\t(?:alignas\(\w+\) )?(?:struct )?\w+ (\w+);", body, re.MULTILINE
+            r"^\t(?:alignas\(\w+\) )?(?:struct )?\w+ (\w+)(?:\[\w+\])?;", body, re.MULTILINE
         ):
             fields.add((name, field))
             assert f"offsetof(struct {name}, {field})" in text, "each offset is asserted"

@@ -73,6 +73,12 @@ def test_a_function_takes_what_it_names():
     assert run_both(TICKS, block("def total(ticks")) == f"{sum(range(500))}\n"
 
 
+def test_pictures_are_held():
+    producer = block("picture = np.full").replace("2160, 3840", "216, 384")
+    consumer = block("pictures = []").replace("2160, 3840", "216, 384")
+    assert run_both(producer.replace("Blocks()", "Blocks(least=1000)"), consumer) == "[7, 8]\n"
+
+
 def test_messages_are_sent_and_received():
     printed = run_both(
         block('with ringbell.produce("lines")'), block('with ringbell.consume("lines")')

@@ -78,10 +78,12 @@ def test_every_folder_says_what_is_in_it_and_nothing_else():
 
 # What README.md and docs/guide.md tell users of, and nothing else.
 SHOWN = {
+    "BlockCounters": "copied lent sent",
+    "Blocks": "least pool when_lent",
     "Completion": "ok payload result token",
     "Connection": "close closed fileno poll readable recv recv_bytes recv_bytes_into send "
     "send_bytes writable",
-    "Consumer": "borrow fileno moderation recv recv_many",
+    "Consumer": "borrow fileno hold moderation recv recv_many",
     "ConsumerCounters": "bytes entries kicks_late kicks_saved kicks_sent polling sleeps "
     "spurious_wakeups times_empty wakeups",
     "Device": "close doorbell interrupt stats take",
@@ -90,7 +92,7 @@ SHOWN = {
     "Gather": "close dtype fileno path producers take",
     "GatheredProducer": "bytes entries lost pid since",
     "Listener": "accept close fileno path",
-    "MessageConsumer": "as_file borrow close fileno moderation peer_pid recv recv_many stats",
+    "MessageConsumer": "as_file borrow close fileno hold moderation peer_pid recv recv_many stats",
     "MessageProducer": "as_file check_consumer close coalesce max_payload peer_pid reserve send "
     "send_many stats",
     "Moderation": "delay entries",
@@ -102,8 +104,8 @@ SHOWN = {
     "RecordBlock": "abandon count rows",
     "RecordConsumer": "borrow capacity close dtype fileno moderation peer_pid read stats",
     "RecordProducer": "capacity check_consumer close coalesce dtype peer_pid reserve stats write",
-    "Request": "complete fail payload token",
-    "SideStats": "consumer producer",
+    "Request": "complete fail hold payload token",
+    "SideStats": "blocks consumer producer",
     "Stats": "device dri driver dwi iri iwi memory",
     "ServedDriver": "device pid requests since",
     "Server": "close drivers path serve_forever shutdown",
@@ -115,13 +117,13 @@ SHOWN_IN_LOOPS = {
     "Driver": "call close in_flight stats",
     "Gather": "close dtype path producers take",
     "Listener": "accept close path",
-    "MessageConsumer": "borrow close moderation peer_pid recv recv_many stats",
+    "MessageConsumer": "borrow close hold moderation peer_pid recv recv_many stats",
     "MessageProducer": "check_consumer close coalesce max_payload peer_pid reserve send send_many "
     "stats",
     "Opening": "",
     "RecordConsumer": "borrow capacity close dtype moderation peer_pid read stats",
     "RecordProducer": "capacity check_consumer close coalesce dtype peer_pid reserve stats write",
-    "Request": "complete fail payload token",
+    "Request": "complete fail hold payload token",
 }
 CLASSES = [name for name in ringbell.__all__ if isinstance(getattr(ringbell, name), type)]
 

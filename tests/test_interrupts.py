@@ -17,6 +17,7 @@ MESSAGE_STEPS = {
     "recv": lambda c: [int(c.recv())],
     "recv_many": lambda c: [int(message) for message in c.recv_many(3)],
     "borrow": lambda c: [int(bytes(c.borrow()))],
+    "hold": lambda c: [int(bytes(c.hold()))],
 }
 
 

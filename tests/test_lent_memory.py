@@ -75,6 +75,7 @@ STEPS = {
     "recv": lambda consumer: consumer.recv(),
     "recv_many": lambda consumer: consumer.recv_many(1)[0],
     "borrow": lambda consumer: bytes(consumer.borrow()),
+    "hold": lambda consumer: consumer.hold(),
     "iteration": lambda consumer: bytes(next(iter(consumer))),
 }
 

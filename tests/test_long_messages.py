@@ -159,6 +159,7 @@ TAKES = {
     "recv": lambda end: end.recv(timeout=0),
     "recv_many": lambda end: b"".join(end.recv_many(timeout=0)),
     "borrow": lambda end: bytes(end.borrow(timeout=0)),
+    "hold": lambda end: bytes(end.hold(timeout=0)),
     "loop": lambda end: bytes(next(iter(end))),
 }
 

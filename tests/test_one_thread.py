@@ -57,6 +57,7 @@ def everything_of_a_consumer(consumer):
         "recv without waiting": lambda: consumer.recv(timeout=0),
         "recv_many": lambda: consumer.recv_many(),
         "borrow": lambda: consumer.borrow(),
+        "hold": lambda: consumer.hold(),
         "iteration": lambda: next(iter(consumer)),
         "fileno": lambda: consumer.fileno(),
         "moderation": lambda: setattr(consumer, "moderation", None),

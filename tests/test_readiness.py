@@ -39,6 +39,7 @@ TAKES = {
     "recv": lambda consumer: consumer.recv(timeout=0),
     "recv_many": lambda consumer: consumer.recv_many(1, timeout=0)[0],
     "borrow": lambda consumer: consumer.borrow(timeout=0),
+    "hold": lambda consumer: consumer.hold(timeout=0),
 }
 SHAPES = list(
     itertools.product(

@@ -105,6 +105,7 @@ TAKES = {
     "recv": lambda consumer, timeout: consumer.recv(timeout=timeout),
     "recv_many": lambda consumer, timeout: consumer.recv_many(timeout=timeout),
     "borrow": lambda consumer, timeout: consumer.borrow(timeout=timeout),
+    "hold": lambda consumer, timeout: consumer.hold(timeout=timeout),
 }
 
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The consuming end of a message ring: recv, recv_many, borrow, iteration.
+ * The consuming end of a message ring: recv, recv_many, borrow, hold, iteration.
  */
 #include <string.h>
 
@@ -11,7 +11,7 @@
 /* How many it looks for before it copies them. */
 #define AT_ONCE 64
 
-enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW };
+enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW, TAKE_HOLD, TAKINGS };
 
 /* ---- one message ---- */
 
@@ -150,13 +150,26 @@ static PyObject *lend_frame(struct consumer *consumer)
 	return lend(consumer, view, true);
 }
 
-/* Lends a message that lies in private memory. A view that stays alive does no harm there. */
+/* Lends a message that lies in private memory, or that is held in a block. A view that stays alive
+ * does no harm there. */
 PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes)
 {
 	PyObject *view = PyMemoryView_FromObject(bytes);
 
 	Py_DECREF(bytes); /* the view keeps it */
 	return view ? lend(consumer, view, false) : NULL;
+}
+
+/* Takes the peeked frame, whose message lies in a block, and holds that. */
+static PyObject *take_held(struct consumer *consumer)
+{
+	PyObject *held = held_new(&consumer->end);
+
+	if (!held)
+		return NULL;
+	rb_skip(consumer->end.core);
+	rb_give_back(consumer->end.core);
+	return held;
 }
 
 PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience)
@@ -168,6 +181,10 @@ PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patienc
 		int status = rb_peek(core, 0);
 		if (!status && !core->consumer.frame.flags)
 			return lend_frame(consumer);
+		if (!status && core->consumer.frame.flags == RB_FLAG_BLOCK) {
+			PyObject *held = take_held(consumer);
+			return held ? consumer_lend_bytes(consumer, held) : NULL;
+		}
 		if (status == -EAGAIN) {
 			if (!end_wait_for_data(&consumer->end, patience))
 				return NULL;
@@ -183,6 +200,26 @@ PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patienc
 		if (!consumer_goes_on(consumer, patience))
 			return NULL;
 	}
+}
+
+/* ---- holding ---- */
+
+/* Takes the next message: a view of it if it lies in a block, else bytes. */
+static PyObject *hold_next(struct consumer *consumer, struct patience *patience)
+{
+	rb_channel *core = consumer->end.core;
+	int status = rb_peek(core, 0);
+
+	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
+		status = rb_peek(core, 0);
+	if (status)
+		return status == -EAGAIN ? NULL : end_fail(&consumer->end, status);
+	if (core->consumer.frame.flags != RB_FLAG_BLOCK)
+		return consumer_take_bytes(consumer, patience);
+	PyObject *held = take_held(consumer);
+	PyObject *view = held ? PyMemoryView_FromObject(held) : NULL;
+	Py_XDECREF(held);
+	return view;
 }
 
 /* ---- many ---- */
@@ -324,6 +361,21 @@ static PyObject *subscribe_borrow(PyObject *self, PyObject *timeout)
 	return view;
 }
 
+static PyObject *subscribe_hold(PyObject *self, PyObject *timeout)
+{
+	struct consumer *consumer = (struct consumer *)self;
+	PyObject *held = NULL;
+	struct patience patience;
+
+	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
+		return NULL;
+	if (consumer_end_loan(consumer))
+		held = consumer->end.decode ? object_recv(consumer, &patience)
+					    : hold_next(consumer, &patience);
+	end_leave(&consumer->end);
+	return held;
+}
+
 static PyObject *borrow_for_ever(PyObject *self)
 {
 	return subscribe_borrow(self, Py_None);
@@ -372,18 +424,20 @@ static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keyw
 	consumer->takings[TAKE_RECV] = taking_new(self, subscribe_recv);
 	consumer->takings[TAKE_MANY] = taking_new(self, subscribe_recv_many);
 	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);
-	if (consumer->takings[TAKE_RECV] && consumer->takings[TAKE_MANY] &&
-	    consumer->takings[TAKE_BORROW])
-		return self;
-	Py_DECREF(self);
-	return NULL;
+	consumer->takings[TAKE_HOLD] = taking_new(self, subscribe_hold);
+	for (int i = 0; i < TAKINGS; i++)
+		if (!consumer->takings[i]) {
+			Py_DECREF(self);
+			return NULL;
+		}
+	return self;
 }
 
 static void consumer_dealloc(PyObject *self)
 {
 	struct consumer *consumer = (struct consumer *)self;
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < TAKINGS; i++)
 		taking_forget(&consumer->takings[i]);
 	Py_CLEAR(consumer->lent);
 	Py_CLEAR(consumer->pieces);
@@ -405,6 +459,7 @@ static PyMemberDef consumer_members[] = {
 	{"_recv", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_RECV]), READONLY, NULL},
 	{"_recv_many", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_MANY]), READONLY, NULL},
 	{"_borrow", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_BORROW]), READONLY, NULL},
+	{"_hold", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_HOLD]), READONLY, NULL},
 	{NULL, 0, 0, 0, NULL},
 };
 

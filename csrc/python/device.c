@@ -7,7 +7,8 @@
 /* Takes the frame that was peeked at, where it lies. */
 static PyObject *take_whole(struct side *side)
 {
-	struct request *request = request_in_ring(side);
+	bool in_block = side->consumer->end.core->consumer.frame.flags & RB_FLAG_BLOCK;
+	struct request *request = in_block ? request_in_block(side) : request_in_ring(side);
 
 	if (request)
 		rb_hold(side->consumer->end.core);
@@ -37,7 +38,7 @@ static PyObject *take_next(struct device *device, struct patience *patience)
 
 	for (;;) {
 		int status = rb_peek(core, 0);
-		if (!status && !core->consumer.frame.flags)
+		if (!status && !(core->consumer.frame.flags & ~RB_FLAG_BLOCK))
 			return take_whole(side);
 		if (!status) {
 			enum took took = consumer_take_piece(doorbell, &message, true);

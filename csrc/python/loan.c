@@ -118,6 +118,14 @@ bool loan_is_of(struct loan *loan, PyObject *view)
 	return object == (PyObject *)loan;
 }
 
+/* Gives what a view shows, to be kept: a view of the block that it lies in, or a copy. */
+PyObject *loan_hold(struct loan *loan, PyObject *view)
+{
+	if (loan->over || Py_TYPE(loan->memory) != held_type)
+		return PyObject_Bytes(view); /* which raises once the view has been released */
+	return PyMemoryView_FromObject(loan->memory);
+}
+
 /* Says why lent memory cannot be taken back. */
 void still_in_use(const char *what)
 {
@@ -127,6 +135,16 @@ void still_in_use(const char *what)
 			     "from it, is alive; delete it first, or make it from a copy, "
 			     "bytes(payload)",
 			     what);
+}
+
+/* After loan_end: the memory need not be kept for this loan any longer. */
+void loan_let_go(struct loan *loan)
+{
+	if (!loan) /* of a request that was decoded */
+		return;
+	PyObject *memory = loan->memory;
+	loan->memory = Py_NewRef(Py_None);
+	Py_DECREF(memory);
 }
 
 void loan_drop(struct loan **loan)

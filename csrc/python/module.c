@@ -6,8 +6,8 @@
 #include "codec.h"
 
 PyTypeObject *side_type, *record_consumer_type, *end_type, *taking_type, *iterator_type, *loan_type,
-	*producer_type, *consumer_type, *frame_type, *map_type, *completion_type, *request_type,
-	*block_type, *parts_type, *object_completion_type, *object_request_type;
+	*held_type, *producer_type, *consumer_type, *frame_type, *map_type, *completion_type,
+	*request_type, *block_type, *parts_type, *object_completion_type, *object_request_type;
 struct errors errors;
 struct names names;
 
@@ -23,6 +23,7 @@ static const struct {
 	{&taking_spec, NULL, &taking_type, "Taking"},
 	{&iterator_spec, NULL, &iterator_type, NULL},
 	{&loan_spec, NULL, &loan_type, NULL},
+	{&held_spec, NULL, &held_type, NULL},
 	{&map_spec, NULL, &map_type, NULL},
 	{&producer_spec, &end_type, &producer_type, "MessageProducer"},
 	{&consumer_spec, &end_type, &consumer_type, "MessageConsumer"},

@@ -58,18 +58,33 @@ static bool pieces_grow(struct consumer *consumer, uint64_t needed)
 	return grown != NULL;
 }
 
-static void pieces_add(struct consumer *consumer, const rb_frame *frame)
+/* A message in a block may be long. Between two parts of the copy signal handlers run. False with
+ * the exception of one; then nothing has been taken, and the next call copies it anew. */
+static bool copy_interruptibly(char *target, const uint8_t *start, uint64_t length)
+{
+	for (uint64_t done = 0; done < length; done += MUCH_MEMORY) {
+		uint64_t left = length - done;
+		if (done && PyErr_CheckSignals())
+			return false;
+		copy_bytes(target + done, start + done, left < MUCH_MEMORY ? left : MUCH_MEMORY);
+	}
+	return true;
+}
+
+static bool pieces_add(struct consumer *consumer, const rb_frame *frame)
 {
 	uint64_t length = payload_length(frame);
 
 	if (!pieces_grow(consumer, consumer->filled + length)) {
 		PyErr_Clear();
 		consumer->refusal = OUT_OF_MEMORY;
-		return;
+		return true;
 	}
-	copy_bytes(PyBytes_AsString(consumer->pieces) + consumer->filled,
-		   payload_start(consumer->end.core), length);
+	if (!copy_interruptibly(PyBytes_AsString(consumer->pieces) + consumer->filled,
+				payload_start(consumer->end.core), length))
+		return false;
 	consumer->filled += length;
+	return true;
 }
 
 /* Says why a message is refused; `what` names it, as in "a message". */
@@ -91,7 +106,7 @@ PyObject *consumer_refusal(const struct consumer *consumer, const char *what)
 }
 
 /* Adds the peeked piece to the pieces before it, or skips it if the message is refused. With
- * `hold_last` the last piece stays held. */
+ * `hold_last` the last piece stays held. A message in a block is one piece, and is copied. */
 enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last)
 {
 	rb_channel *core = consumer->end.core;
@@ -101,14 +116,16 @@ enum took consumer_take_piece(struct consumer *consumer, struct message *message
 
 	if (first && !pieces_begin(consumer, &frame))
 		return TOOK_FAILED;
-	if (!consumer->refusal)
-		pieces_add(consumer, &frame);
+	if (!consumer->refusal && !pieces_add(consumer, &frame))
+		return TOOK_FAILED;
 	if (!more && hold_last && !consumer->refusal) {
 		rb_hold(core); /* the peeked frame; a second look might see another one */
 	} else {
 		rb_skip(core);
 		rb_give_back(core);
 	}
+	if (frame.flags & RB_FLAG_BLOCK)
+		rb_block_return(core, &frame.block);
 	message_describe(message, &frame);
 	if (consumer->refusal) {
 		message->named = !first || !more;

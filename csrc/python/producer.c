@@ -10,10 +10,15 @@
 /* How many messages send_many offers to the ring at a time. */
 #define BATCH 1024
 
-void ring_full(void)
+void ring_full(rb_channel *core)
 {
-	PyErr_SetString(errors.ring_full, "the ring stayed full for the whole timeout, because the "
-					  "other side takes nothing; nothing was sent");
+	PyErr_SetString(errors.ring_full,
+			core->producer.pool.needed
+				? "no block was free for the whole timeout, because the other side "
+				  "holds them; nothing was sent: have it drop some, use a larger "
+				  "pool, or Blocks(when_lent='copy')"
+				: "the ring stayed full for the whole timeout, because the "
+				  "other side takes nothing; nothing was sent");
 }
 
 /* Blocks until there is room for the message that did not fit. */
@@ -22,7 +27,7 @@ bool producer_wait(PyObject *producer, struct patience *patience)
 	int ready = end_wait((struct end *)producer, RB_SPACE, patience);
 
 	if (!ready)
-		ring_full();
+		ring_full(((struct end *)producer)->core);
 	return ready > 0;
 }
 
@@ -59,10 +64,13 @@ static bool may_go_on(struct producer *producer, uint64_t done, uint64_t *most,
 {
 	if (PyErr_CheckSignals())
 		return false;
+	/* To copy into a block takes as long as it takes; the other side makes it no longer. */
+	if (rb_fills_block(producer->end.core))
+		return !room.look || room.look(room.who);
 	if (*most == UINT64_MAX && !patience_left(patience))
 		*most = done + rb_payload_max(producer->end.core);
 	if (done > *most)
-		ring_full();
+		ring_full(producer->end.core);
 	return done <= *most && (!room.look || room.look(room.who));
 }
 
@@ -301,10 +309,11 @@ PyDoc_STRVAR(
 	"reserve($self, /, size, token=0, timeout=None)\n--\n\n"
 	"Give room for a message of up to `size` bytes, to be written in place.\n\n"
 	"`with producer.reserve(4096) as frame: frame.payload[:] = ...` publishes the message\n"
-	"at the end of the block. If an exception leaves the block, nothing is sent. Blocks\n"
-	"while the ring is full. Raises ValueError when `size` is larger than `max_payload`,\n"
-	"RingFull after `timeout` seconds, RuntimeError when a frame is reserved already, and\n"
-	"what `send` raises.");
+	"at the end of the block. If an exception leaves the block, nothing is sent. With\n"
+	"`blocks` a large message is written where the other side will read it. Blocks\n"
+	"while the ring is full. Raises ValueError when `size` is larger than `max_payload` and\n"
+	"than the pool of blocks; RingFull after `timeout` seconds, RuntimeError when a frame is\n"
+	"reserved already; and what `send` raises.");
 
 static PyObject *producer_reserve(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 				  PyObject *kwnames)
@@ -342,7 +351,9 @@ static PyMethodDef producer_methods[] = {
 
 static PyGetSetDef producer_attributes[] = {
 	{"max_payload", producer_max_payload, NULL,
-	 "The longest payload in bytes that `reserve` can give: all of the ring.", NULL},
+	 "The longest payload in bytes that `reserve` can give in the ring: all of it. With\n"
+	 "`blocks` it can also give as much as `Blocks.pool` has.",
+	 NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -143,6 +143,8 @@ PyObject *loan_lend(struct loan *loan, void *start, uint64_t length, bool read_o
 bool loan_end(struct loan *loan, PyObject *view);
 void loan_lend_again(struct loan *loan, PyObject **view);
 bool loan_is_of(struct loan *loan, PyObject *view);
+void loan_let_go(struct loan *loan);
+PyObject *loan_hold(struct loan *loan, PyObject *view);
 void loan_drop(struct loan **loan);
 extern PyMethodDef loan_methods[];
 bool view_release(PyObject *view);
@@ -169,7 +171,7 @@ bool producer_send_on(struct producer *producer, int64_t status, const struct pa
 		      uint64_t token, int kind, struct patience *patience, struct room room);
 bool producer_send_in_pieces(struct producer *producer, const struct payload *payload,
 			     uint64_t token, int kind, struct patience *patience, struct room room);
-void ring_full(void);
+void ring_full(rb_channel *core);
 
 /* ---- reservation.c ---- */
 
@@ -219,7 +221,7 @@ struct consumer {
 	uint64_t most;
 	bool told;            /* the user has been told of the refusal */
 	PyObject *kept;       /* a list of messages that are to be decoded again; or NULL */
-	PyObject *takings[3]; /* recv, recv_many, borrow */
+	PyObject *takings[4]; /* recv, recv_many, borrow, hold */
 };
 
 struct message {
@@ -239,15 +241,18 @@ enum took {
 	TOOK_MESSAGE,
 };
 
-/* Where the payload of the frame that was found last lies. */
+/* Where the payload of the frame that was found last lies: in the ring or in a block. */
 static inline const uint8_t *payload_start(const rb_channel *core)
 {
-	return core->consumer.slots + core->consumer.frame.start;
+	const rb_frame *frame = &core->consumer.frame;
+
+	return frame->flags & RB_FLAG_BLOCK ? frame->block.start
+					    : core->consumer.slots + frame->start;
 }
 
 static inline uint64_t payload_length(const rb_frame *frame)
 {
-	return frame->stop - frame->start;
+	return frame->flags & RB_FLAG_BLOCK ? frame->block.length : frame->stop - frame->start;
 }
 
 static inline void message_describe(struct message *message, const rb_frame *frame)
@@ -280,6 +285,10 @@ bool how_many(PyObject *max, uint64_t most, uint64_t *count);
 
 PyObject *consumer_poll(PyObject *self, PyObject *timeout);
 PyObject *consumer_watch(PyObject *self, PyObject *unused);
+
+/* ---- held.c ---- */
+
+PyObject *held_new(const struct end *end);
 
 /* ---- pieces.c ---- */
 
@@ -386,8 +395,8 @@ void map_answer_arrived(struct map *map, struct answer *answer);
 /* ---- module.c ---- */
 
 extern PyTypeObject *side_type, *record_consumer_type, *end_type, *taking_type, *iterator_type,
-	*loan_type, *producer_type, *consumer_type, *frame_type, *map_type, *completion_type,
-	*request_type, *block_type, *parts_type;
+	*loan_type, *held_type, *producer_type, *consumer_type, *frame_type, *map_type,
+	*completion_type, *request_type, *block_type, *parts_type;
 
 /* The classes of ringbell.errors. */
 extern struct errors {
@@ -404,9 +413,9 @@ extern struct names {
 	PyObject *done, *set_result, *set_exception; /* of futures */
 } names;
 
-extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, producer_spec, consumer_spec,
-	frame_spec, coalescing_spec, side_spec, driver_spec, map_spec, completion_spec, device_spec,
-	request_spec, record_producer_spec, record_consumer_spec, block_spec, waiter_spec,
-	parts_spec;
+extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, held_spec, producer_spec,
+	consumer_spec, frame_spec, coalescing_spec, side_spec, driver_spec, map_spec,
+	completion_spec, device_spec, request_spec, record_producer_spec, record_consumer_spec,
+	block_spec, waiter_spec, parts_spec;
 
 #endif

@@ -69,6 +69,19 @@ struct request *request_in_ring(struct side *device)
 			   core->consumer.slots + frame->start, frame->stop - frame->start);
 }
 
+/* Of the frame that was peeked at, whose message lies in a block. */
+struct request *request_in_block(struct side *device)
+{
+	const rb_frame *frame = &device->consumer->end.core->consumer.frame;
+	PyObject *held = held_new(&device->consumer->end);
+	struct request *request = held ? request_new(device, frame->index, frame->token, held,
+						     frame->block.start, frame->block.length)
+				       : NULL;
+
+	Py_XDECREF(held); /* the loan keeps it */
+	return request;
+}
+
 /* Of a message that was put together in memory of its own. */
 struct request *request_in_pieces(struct side *device, const struct message *message)
 {
@@ -162,7 +175,9 @@ static bool complete_with(struct request *request, PyObject *object, int kind,
 	if (good) {
 		int status = complete_once(request, &answer, kind);
 		good = !status || complete_on(request, status, &answer, kind, patience);
-		if (!good && request->loan && rb_holds(core, request->index))
+		if (good && request->loan)
+			loan_let_go(request->loan); /* a block goes back at once */
+		else if (!good && request->loan && rb_holds(core, request->index))
 			loan_lend_again(request->loan, &request->payload);
 	}
 	payload_close(&answer);
@@ -275,6 +290,23 @@ static PyObject *fail(PyObject *self, PyObject *const *args, Py_ssize_t nargs, P
 									  : NULL;
 }
 
+PyDoc_STRVAR(hold_doc,
+	     "hold($self, /)\n--\n\n"
+	     "Give the payload to be kept for as long as you want, also after the completion.\n\n"
+	     "If it lies in a block of the driver's (see `Blocks`), this is a read-only view of\n"
+	     "it. The driver gets the block back once the request is completed and nothing made\n"
+	     "from the view is left. Any other payload is copied, as bytes. Raises ValueError\n"
+	     "when the request has been completed.");
+
+static PyObject *hold(PyObject *self, PyObject *unused)
+{
+	struct request *request = (struct request *)self;
+
+	(void)unused;
+	return request->loan ? loan_hold(request->loan, request->payload)
+			     : request_payload(request);
+}
+
 /* ---- the type ---- */
 
 static void request_dealloc(PyObject *self)
@@ -300,6 +332,7 @@ static PyMethodDef request_methods[] = {
 	{"__reduce__", refuse_copy, METH_NOARGS, NULL},
 	{"complete", (PyCFunction)(void (*)(void))complete, METH_FASTCALL | METH_KEYWORDS,
 	 complete_doc},
+	{"hold", hold, METH_NOARGS, hold_doc},
 	{"fail", (PyCFunction)(void (*)(void))fail, METH_FASTCALL | METH_KEYWORDS, fail_doc},
 	{NULL, NULL, 0, NULL},
 };
@@ -310,8 +343,9 @@ static PyMemberDef request_members[] = {
 	{"payload", T_OBJECT_EX, offsetof(struct request, payload), READONLY,
 	 "Read-only view of the request's bytes in shared memory.\n\n"
 	 "Valid until the request is completed; using it after that raises ValueError. A request\n"
-	 "larger than half the ring lies in private memory instead. If the channel has a codec,\n"
-	 "this is the object, which the request's receiver owns; it raises what the codec raises."},
+	 "larger than half the ring lies in private memory instead, or in a block of the\n"
+	 "driver's. If the channel has a codec, this is the object, which the request's receiver\n"
+	 "owns; it raises what the codec raises."},
 	{NULL, 0, 0, 0, NULL},
 };
 

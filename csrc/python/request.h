@@ -18,6 +18,7 @@ struct request {
 };
 
 struct request *request_in_ring(struct side *device);
+struct request *request_in_block(struct side *device);
 bool request_take_back(struct request *request);
 PyObject *request_payload(struct request *request);
 struct request *request_in_pieces(struct side *device, const struct message *message);

@@ -202,7 +202,7 @@ bool driver_wait_for_room(PyObject *who, struct patience *patience)
 			    ? 0
 			    : end_wait(&driver->side.producer->end, RB_SPACE | RB_DATA, patience);
 	if (!ready)
-		ring_full();
+		ring_full(driver->side.producer->end.core);
 	/* Data may end each wait, so the time has to be checked here, too. */
 	patience->last_try = !patience_left(patience);
 	return ready > 0 && set_aside_unanswered(driver);

@@ -147,7 +147,7 @@ static bool frame_publish(struct reservation *reservation)
 static const struct reservation_kind frame_kind = {frame_enter, frame_leave, frame_take_back,
 						   frame_publish};
 
-static PyObject *frame_make(struct producer *producer, uint64_t start, uint64_t size)
+static PyObject *frame_make(struct producer *producer, void *start, uint64_t size)
 {
 	rb_channel *core = producer->end.core;
 	struct frame *frame = PyObject_New(struct frame, frame_type);
@@ -166,12 +166,24 @@ static PyObject *frame_make(struct producer *producer, uint64_t start, uint64_t 
 	frame->payload = NULL;
 	frame->loan = loan_new(producer->end.memory);
 	if (frame->loan)
-		frame->payload = loan_lend(frame->loan, producer->end.core->producer.slots + start,
-					   size, false);
+		frame->payload = loan_lend(frame->loan, start, size, false);
 	if (frame->payload)
 		return (PyObject *)frame;
 	Py_DECREF(frame);
 	return NULL;
+}
+
+/* A large block may have to get its memory from the kernel first, which takes long. */
+static int reserve(rb_channel *core, uint64_t size, void **start)
+{
+	int status;
+
+	if (size < MUCH)
+		return rb_reserve(core, size, start);
+	Py_BEGIN_ALLOW_THREADS
+	status = rb_reserve(core, size, start);
+	Py_END_ALLOW_THREADS
+	return status;
 }
 
 /* Reserves, with the caller's way to wait. `answer` of a driver's request belongs to the frame. */
@@ -179,20 +191,22 @@ PyObject *frame_new(struct producer *producer, struct driver *driver, PyObject *
 		    uint64_t token, struct patience *patience, struct room room)
 {
 	rb_channel *core = producer->end.core;
-	int64_t start;
+	void *start;
 	uint64_t size;
+	int status;
 
-	if (!number_within(wanted, 0, rb_payload_max(core),
+	if (!number_within(wanted, 0, rb_reserve_max(core),
 			   "reserve gives from 0 to %llu bytes, what the ring can hold, not %S; "
-			   "choose a larger ring_size, or use a call that copies",
+			   "choose a larger ring_size, Blocks with a larger pool, or use a call "
+			   "that copies",
 			   &size))
 		return NULL;
-	while ((start = rb_reserve(core, size)) == -EAGAIN)
-		if (!room.wait(room.who, patience))
+	while ((status = reserve(core, size, &start)) == -EAGAIN || status == -EINTR)
+		if (status == -EAGAIN ? !room.wait(room.who, patience) : PyErr_CheckSignals())
 			return NULL;
-	if (start < 0)
-		return end_fail(&producer->end, start);
-	struct frame *frame = (struct frame *)frame_make(producer, (uint64_t)start, size);
+	if (status)
+		return end_fail(&producer->end, status);
+	struct frame *frame = (struct frame *)frame_make(producer, start, size);
 	if (!frame || !driver) {
 		if (frame)
 			frame->token = token;

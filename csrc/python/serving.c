@@ -279,6 +279,7 @@ static enum sent serve_one(struct device *device, struct request *request, PyObj
 		Py_DECREF(request);
 		return FAILED;
 	}
+	loan_let_go(request->loan); /* a block goes back before the answer has room */
 	aside->request = request;
 	aside->answer = answer;
 	return send_set_aside(device);

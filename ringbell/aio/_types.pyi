@@ -2,7 +2,7 @@
 from typing import TypedDict
 
 from ringbell.meeting.segment import Memory
-from ringbell.policy import Kick, Moderation
+from ringbell.policy import Blocks, Kick, Moderation
 
 # The options of the functions of ringbell.aio.
 
@@ -12,6 +12,7 @@ class ListenOptions(TypedDict, total=False):
     kick: Kick
     moderation: Moderation | None
     max_message: int | None
+    blocks: Blocks | None
 
 class ConnectOptions(ListenOptions, total=False):
     ring_size: int
@@ -25,6 +26,7 @@ class ProduceOptions(TypedDict, total=False):
     cpu: int | None
     kick: Kick
     memory: Memory | None
+    blocks: Blocks | None
 
 class ConsumeOptions(TypedDict, total=False):
     timeout: float | None

@@ -59,6 +59,15 @@ class MessageConsumer(Consuming):
         """
         return await self._taken(self._end._borrow, 0, timeout)
 
+    async def hold(self, timeout: float | None = None) -> bytes | memoryview:
+        """Take the next message, to be kept for as long as you want.
+
+        A message that the producer sent by reference (see `ringbell.Blocks`) is a read-only view of
+        its block, which goes back when nothing made from the view is left. Any other message is
+        copied, as bytes. Waits and raises as `recv` does.
+        """
+        return await self._taken(self._end._hold, 0, timeout)
+
     def __aiter__(self) -> Self:
         return self
 

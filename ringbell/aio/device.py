@@ -114,6 +114,13 @@ class Request:
         """Read-only view of the request's bytes, valid until the request is completed."""
         return self._request.payload
 
+    def hold(self) -> bytes | memoryview:
+        """Give the payload to be kept for as long as you want, also after the completion.
+
+        A view of the block that it lies in, or a copy; see `ringbell.Request.hold`.
+        """
+        return self._request.hold()
+
     async def complete(self, payload: Payload = b"", timeout: float | None = None) -> None:
         """Answer with any contiguous buffer, of any size; the request's own payload will do.
 

@@ -21,7 +21,7 @@ from ringbell.arguments import real_number, shown
 from ringbell.calls import opening as calls
 from ringbell.meeting import segment
 from ringbell.pinning import pin
-from ringbell.policy import Kick, Moderation
+from ringbell.policy import Blocks, Kick, Moderation
 from ringbell.streams import opening as streams
 from ringbell.streams.messages import MessageConsumer as BlockingMessageConsumer
 
@@ -125,6 +125,7 @@ def connect(
     kick: Kick = "asleep",
     moderation: Moderation | None = None,
     max_message: int | None = None,
+    blocks: Blocks | None = None,
     memory: segment.Memory | None = None,
     codec: AnyCodec = "bytes",
 ) -> Opening[Driver]:
@@ -152,6 +153,7 @@ def connect(
             kick=kick,
             moderation=moderation,
             max_message=max_message,
+            blocks=blocks,
             memory=memory,
             codec=codec,
             **_policy(max_poll),
@@ -184,6 +186,7 @@ def listen(
     moderation: Moderation | None = None,
     max_message: int | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> Opening[Listener]:
     """Listen for drivers under `name`; a name with a slash is the path of the Unix socket.
 
@@ -200,6 +203,7 @@ def listen(
             moderation=moderation,
             max_message=max_message,
             codec=codec,
+            blocks=blocks,
             **_policy(max_poll),
         )
         return Listener(await _meet(opening, cpu), max_poll)
@@ -218,6 +222,7 @@ def produce(
     kick: Kick = ...,
     memory: segment.Memory | None = ...,
     codec: Literal["bytes"] = ...,
+    blocks: Blocks | None = ...,
 ) -> Opening[MessageProducer]: ...
 @overload
 def produce(
@@ -249,6 +254,7 @@ def produce(
     kick: Kick = "asleep",
     memory: segment.Memory | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> Opening[MessageProducer] | Opening[RecordProducer]:
     """Begin a one-way stream to the process that consumes it under `name`.
 
@@ -267,6 +273,7 @@ def produce(
             kick=kick,
             memory=memory,
             codec=codec,
+            blocks=blocks,
         )
         end: Any = await _meet(opening, cpu)
         return MessageProducer(end) if dtype is None else RecordProducer(end)

@@ -18,7 +18,7 @@ from ringbell.calls.failures import Failures
 from ringbell.calls.service import check_handler
 from ringbell.channel.descriptors import LACKING
 from ringbell.errors import CorruptRing, EndOfStream, PeerLost, RingbellError, RingEmpty, RingFull
-from ringbell.policy import Kick, Moderation
+from ringbell.policy import Blocks, Kick, Moderation
 
 if TYPE_CHECKING:
     from typing import Literal, Unpack
@@ -69,6 +69,7 @@ async def serve(
     moderation: Moderation | None = None,
     max_message: int | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
@@ -94,6 +95,7 @@ async def serve(
         moderation=moderation,
         max_message=max_message,
         codec=codec,
+        blocks=blocks,
     )
     async with opening as listener:
         await serve_on(listener, handler)

@@ -31,7 +31,7 @@ class Driver(Side, _ends.Driver):
 
     @property
     def max_payload(self) -> int:
-        """The longest payload in bytes that `reserve` can give: all of the ring."""
+        """The longest payload in bytes that `reserve` can give in the ring: all of it."""
         return self.doorbell.max_payload
 
     def reap(self, timeout: float | None = None) -> Completion:

@@ -18,7 +18,7 @@ from ringbell.meeting import handshake, segment, waits
 from ringbell.meeting.address import check_folder, hint_about, prepare_folder, socket_path
 from ringbell.meeting.control_socket import connect_socket
 from ringbell.pinning import pin
-from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+from ringbell.policy import MAX_POLL, MAX_SHARE, Blocks, Kick, Moderation, Policy, Polling
 
 if TYPE_CHECKING:
     from typing import Literal, Unpack
@@ -71,6 +71,7 @@ def connect(
     moderation: Moderation | None = None,
     max_message: int | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
     memory: segment.Memory | None = None,
 ) -> Driver:
     """Open a channel to the device that listens under `name`, and drive it.
@@ -100,6 +101,8 @@ def connect(
       you trust. A tuple of two functions, `(encode, decode)`, is a codec of your own: `encode`
       makes a buffer of an object, `decode` an object of bytes. Both sides give the same codec. The
       names of its functions tell, or a third element of the tuple, a name of its own.
+    - `blocks`: how this side sends large payloads by reference; see `Blocks`. With None they go
+      through the ring.
     - `memory`: `"memfd"` is memory outside the file system, sealed so that nobody can shorten it.
       `"posix"` is a file on /dev/shm, and the size of /dev/shm bounds it. None takes a memfd, and
       /dev/shm only where the system has no memfd. `stats().memory` says which it is.
@@ -111,7 +114,9 @@ def connect(
     (ENOSPC) when there is too little memory, (EMFILE, ENFILE) when there is no file descriptor
     left; TypeError or ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, kick, moderation, max_message, codec_from(codec))
+    policy = Policy(
+        polling, max_poll, max_share, kick, moderation, max_message, codec_from(codec), blocks
+    )
     path = socket_path(name)
     deadline = deadline_after(timeout)
     check_folder(path)
@@ -188,6 +193,7 @@ def listen(
     moderation: Moderation | None = None,
     max_message: int | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> Listener:
     """Listen for drivers under `name`; a name with a slash is the path of the Unix socket.
 
@@ -197,7 +203,9 @@ def listen(
     Raises OSError (EADDRINUSE) when another process listens there, PermissionError when the socket
     folder is not this user's alone, TypeError or ValueError for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, kick, moderation, max_message, codec_from(codec))
+    policy = Policy(
+        polling, max_poll, max_share, kick, moderation, max_message, codec_from(codec), blocks
+    )
     path = socket_path(name)
     prepare_folder(path)
     pin(cpu)

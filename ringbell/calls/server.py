@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 from ringbell.calls.opening import listen
 from ringbell.calls.service import ServedDriver, Service, check_handler
 from ringbell.channel.closing import Closing
-from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
+from ringbell.policy import MAX_POLL, MAX_SHARE, Blocks, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
     from typing import Literal, Unpack
@@ -67,6 +67,7 @@ class Server(Closing):
         moderation: Moderation | None = None,
         max_message: int | None = None,
         codec: AnyCodec = "bytes",
+        blocks: Blocks | None = None,
     ) -> None:
         """Listen under `name`; `serve_forever` answers.
 
@@ -86,6 +87,7 @@ class Server(Closing):
             moderation=moderation,
             max_message=max_message,
             codec=codec,
+            blocks=blocks,
         )
         self._listener = listener
         try:

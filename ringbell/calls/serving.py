@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 from ringbell.calls.listener import Listener
 from ringbell.calls.server import Server
 from ringbell.calls.service import Service
-from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Polling
+from ringbell.policy import MAX_POLL, MAX_SHARE, Blocks, Kick, Moderation, Polling
 
 if TYPE_CHECKING:
     from typing import Literal, Unpack
@@ -45,6 +45,7 @@ def serve(
     moderation: Moderation | None = None,
     max_message: int | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> None:
     """Listen under `name` and answer every request with `handler(payload)`, for ever.
 
@@ -75,6 +76,7 @@ def serve(
         moderation=moderation,
         max_message=max_message,
         codec=codec,
+        blocks=blocks,
     ) as server:
         server.serve_forever()
 

@@ -17,7 +17,7 @@ from ringbell.available import available_memory
 from ringbell.channel import forks
 from ringbell.channel.descriptors import Descriptors, os_error
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
-from ringbell.policy import Moderation, Policy, moderation_arguments
+from ringbell.policy import Moderation, Policy, blocks_arguments, moderation_arguments
 from ringbell.process import describe
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Channel:
         lib.rb_channel_policy(self.handle, *policy.as_arguments())
         if policy.max_message is not None:
             lib.rb_channel_limit(self.handle, policy.max_message)
+        if policy.blocks is not None:
+            lib.rb_channel_blocks(self.handle, *blocks_arguments(policy.blocks))
         self.moderate(policy.moderation)
         self.codec: Codec | None = policy.codec
         """What makes messages of objects; None: the ends carry bytes."""

@@ -19,7 +19,7 @@ from ringbell.launching.names import private_path
 from ringbell.launching.parcel import Parcel
 from ringbell.launching.worker import StartMethod, Worker
 from ringbell.meeting.segment import RING_SIZE, Memory
-from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+from ringbell.policy import MAX_POLL, MAX_SHARE, Blocks, Kick, Moderation, Policy, Polling
 
 if TYPE_CHECKING:
     from typing import Literal, Unpack
@@ -67,6 +67,7 @@ def launch(
     moderation: Moderation | None = None,
     max_message: int | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> Iterator[Any]:
     """Start a process that answers requests with `handler`, and give a driver for it.
 
@@ -103,6 +104,7 @@ def launch(
         "moderation": moderation,
         "max_message": max_message,
         "codec": codec_from(codec),
+        "blocks": blocks,
     }
     Policy(**policy)  # raises if they are wrong, before there is a process
     deadline = deadline_after(timeout)

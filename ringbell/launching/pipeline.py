@@ -20,7 +20,16 @@ from ringbell.launching.progress import Progress, reported
 from ringbell.launching.worker import StartMethod, Worker
 from ringbell.meeting.segment import RING_SIZE, Memory
 from ringbell.pinning import choose_pair
-from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+from ringbell.policy import (
+    MAX_POLL,
+    MAX_SHARE,
+    Blocks,
+    Kick,
+    Moderation,
+    Policy,
+    Polling,
+    check_blocks,
+)
 from ringbell.streams.opening import consume, produce
 
 if TYPE_CHECKING:
@@ -56,6 +65,7 @@ def pipeline(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    blocks: Blocks | None = ...,
 ) -> Any: ...  # noqa: ANN401
 @overload
 def pipeline(
@@ -91,6 +101,7 @@ def pipeline(
     moderation: Moderation | None = None,
     checked: bool = False,
     max_message: int | None = None,
+    blocks: Blocks | None = None,
 ) -> Any:
     """Run a stream between two new processes, and return what the consumer's function returned.
 
@@ -117,14 +128,21 @@ def pipeline(
     goes wrong before the two have met, what `launch`, `produce` and `consume` raise.
     """
     # Raises if they are wrong, before there is a process.
-    Policy(polling, max_poll, max_share, kick, moderation, max_message)
+    Policy(polling, max_poll, max_share, kick, moderation, max_message, blocks=blocks)
+    check_blocks(blocks, dtype)
     return run_pipeline(
         producer,
         consumer,
         cpus=choose_cpus(cpus),
         start_method=start_method,
         watch=None,
-        produced={"dtype": dtype, "ring_size": ring_size, "memory": memory, "kick": kick},
+        produced={
+            "dtype": dtype,
+            "ring_size": ring_size,
+            "memory": memory,
+            "kick": kick,
+            "blocks": blocks,
+        },
         consumed={"moderation": moderation, "checked": checked, "max_message": max_message},
         both={"polling": polling, "max_poll": max_poll, "max_share": max_share},
     )

@@ -20,7 +20,7 @@ from ringbell.launching.plan import Plan
 from ringbell.launching.promise import Promise
 from ringbell.launching.worker import StartMethod
 from ringbell.meeting.segment import RING_SIZE, Memory
-from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+from ringbell.policy import MAX_POLL, MAX_SHARE, Blocks, Kick, Moderation, Policy, Polling
 
 if TYPE_CHECKING:
     from typing import Literal, Unpack
@@ -101,6 +101,7 @@ class Pool(Closing, Generic[_Given, _Answer]):
         moderation: Moderation | None = None,
         max_message: int | None = None,
         codec: AnyCodec = "bytes",
+        blocks: Blocks | None = None,
     ) -> None:
         """Start the workers; blocks until all of them are there.
 
@@ -137,6 +138,7 @@ class Pool(Closing, Generic[_Given, _Answer]):
             "moderation": moderation,
             "max_message": max_message,
             "codec": codec_from(codec),
+            "blocks": blocks,
         }
         Policy(**policy)
         plan = Plan(

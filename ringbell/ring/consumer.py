@@ -50,7 +50,8 @@ class Consumer(ConsumingEnd, MessageConsumer):
         """Lend the next message where it lies in the ring, as a read-only view.
 
         The next call that takes something from this ring releases the view; using it after that
-        raises ValueError. A message larger than half the ring lies in private memory instead.
+        raises ValueError. A message larger than half the ring lies in private memory instead, or in
+        a block (see `Blocks`); what was made from such a view stays right, and keeps the block.
         Blocks while there is none. Raises BufferError, and lends nothing, while a slice of the
         view lent before, or an array made from it, is alive. Raises what `recv` raises.
 
@@ -58,3 +59,14 @@ class Consumer(ConsumingEnd, MessageConsumer):
         are read-only views of the ring, and the next call raises BufferError while one is alive.
         """
         return self._borrow[timeout]
+
+    def hold(self, timeout: float | None = None) -> bytes | memoryview:
+        """Take the next message, to be kept for as long as you want.
+
+        A message that the other side sent by reference (see `Blocks`) is not copied: this gives a
+        read-only view of its block. NumPy, DLPack and pickle make arrays of it without a copy. The
+        view stays readable whatever the other side does, also when either side has closed the
+        channel or died. When nothing made from it is left, in any order, the other side may use the
+        block again. Any other message is copied, as bytes. Waits and raises as `recv` does.
+        """
+        return self._hold[timeout]

@@ -11,7 +11,16 @@ from ringbell.codecs import Codec, codec_from
 from ringbell.meeting import segment
 from ringbell.meeting.address import prepare_folder, socket_path
 from ringbell.pinning import pin
-from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+from ringbell.policy import (
+    MAX_POLL,
+    MAX_SHARE,
+    Blocks,
+    Kick,
+    Moderation,
+    Policy,
+    Polling,
+    check_blocks,
+)
 from ringbell.streams.consuming import consume_channel
 from ringbell.streams.gather import Gather
 from ringbell.streams.gather_meeting import GatherMeeting
@@ -66,6 +75,7 @@ def produce(
     kick: Kick = ...,
     memory: segment.Memory | None = ...,
     codec: Literal["bytes"] = ...,
+    blocks: Blocks | None = ...,
 ) -> MessageProducer: ...
 @overload
 def produce(
@@ -103,6 +113,7 @@ def produce(
     kick: Kick = "asleep",
     memory: segment.Memory | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> MessageProducer | RecordProducer:
     """Begin a one-way stream to the process that consumes it under `name`.
 
@@ -123,7 +134,10 @@ def produce(
     left; TypeError or ValueError for a dtype that cannot lie in shared memory and for bad options.
     Warns (UserWarning) when the ring has room for one record only.
     """
-    policy = Policy(polling, max_poll, max_share, kick, codec=_codec_of_messages(codec, dtype))
+    policy = Policy(
+        polling, max_poll, max_share, kick, codec=_codec_of_messages(codec, dtype), blocks=blocks
+    )
+    check_blocks(blocks, dtype)
     path = socket_path(name)
     records, description = None, b""
     if dtype is None:

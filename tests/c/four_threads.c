@@ -99,11 +99,12 @@ static int send_one(struct end *end, const uint64_t *payload, uint64_t length, b
 
 	if (!in_place)
 		return rb_send(channel, &(struct rb_payload){payload, length, NULL}, 0, 0);
-	int64_t start = rb_reserve(channel, length);
-	if (start < 0)
-		return (int)start;
+	void *start;
+	int status = rb_reserve(channel, length, &start);
+	if (status)
+		return status;
 	uint64_t reservation = rb_reservation(channel);
-	memcpy(rb_channel_mine(channel) + start, payload, length);
+	memcpy(start, payload, length);
 	return rb_commit(channel, reservation, length, 0);
 }
 

@@ -43,11 +43,12 @@ static uint64_t whole_ring(void)
 /* Writes in place: only so can one message take all of the ring. */
 static int send_whole_ring(uint64_t token)
 {
-	int64_t start = rb_reserve(pair.driver, whole_ring());
+	void *start;
+	int status = rb_reserve(pair.driver, whole_ring(), &start);
 
-	if (start < 0)
-		return (int)start;
-	memset(rb_channel_mine(pair.driver) + start, 0, whole_ring());
+	if (status)
+		return status;
+	memset(start, 0, whole_ring());
 	return rb_commit(pair.driver, rb_reservation(pair.driver), whole_ring(), token);
 }
 

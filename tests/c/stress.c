@@ -218,10 +218,11 @@ static int64_t send_frame(rb_channel *channel, const uint8_t *payload, uint64_t 
 
 	if (status != -EMSGSIZE || size > rb_payload_max(channel))
 		return status;
-	int64_t start = rb_reserve(channel, size);
-	if (start < 0)
-		return start;
-	memcpy(rb_channel_mine(channel) + start, payload, size);
+	void *start;
+	status = rb_reserve(channel, size, &start);
+	if (status)
+		return status;
+	memcpy(start, payload, size);
 	return rb_commit(channel, rb_reservation(channel), size, token);
 }
 

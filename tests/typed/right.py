@@ -41,14 +41,16 @@ def devices() -> None:
     ringbell.serve("f", lambda payload: bytearray(payload))
     with ringbell.listen("g") as listener, listener.accept(timeout=3) as device:
         for request in device:
-            request.complete(np.arange(len(request.payload)), ok=False)
+            kept: bytes | memoryview = request.hold()
+            request.complete(np.arange(len(kept)), ok=False)
         taken: list[bytes] = device.doorbell.recv_many(10, timeout=0.0)
         device.interrupt.send_many([*taken, bytearray(b"y")])
 
 
 def driver() -> tuple[bytes, int, bool]:
     moderation = ringbell.Moderation(entries=2)
-    with ringbell.connect("a", wait=True, moderation=moderation) as one:
+    blocks = ringbell.Blocks(pool=1 << 24, least=1 << 16, when_lent="wait")
+    with ringbell.connect("a", wait=True, moderation=moderation, blocks=blocks) as one:
         for payload in (b"x", bytearray(b"x"), memoryview(b"x"), array("d", [1.0]), np.arange(3)):
             one.call(payload, timeout=1.0)
         answers: list[bytes] = list(one.map((b"%d" % i for i in range(3)), depth=2))
@@ -57,7 +59,7 @@ def driver() -> tuple[bytes, int, bool]:
         selectors.DefaultSelector().register(one.interrupt, selectors.EVENT_READ)
         one.interrupt.moderation = None
         completion = one.reap()
-        found = one.stats().device.consumer.polling.found
+        found = one.stats().device.consumer.polling.found + one.stats().driver.blocks.lent
         return completion.result() + answers[0], completion.token + found, completion.ok
 
 

@@ -15,6 +15,7 @@ RINGS = ROOT / "tests/model/rings.pml"
 SLEEPERS = ROOT / "tests/model/sleepers.pml"
 WAITER = ROOT / "tests/model/waiter.pml"
 CHIME = ROOT / "tests/model/chime.pml"
+BLOCKS = ROOT / "tests/model/blocks.pml"
 LEAST_STATES = 2_000_000
 MEGABYTES = 4096
 
@@ -37,6 +38,7 @@ SEARCHES = {
     "both rings of one slot, pollable": ["-DN=3", "-DSLOTS=1", POLLABLE],
 }
 SEARCHES_OF_SLEEPERS = {"two threads": [], "a thread and an event loop": ["-DEVENT_LOOP"]}
+SEARCHES_OF_BLOCKS = {"blocks that come back in any order": []}
 ONCE = "-DN=1"
 BUSY = ["-DBUSY", "-DP=3", ONCE]
 CLOSES = ["-DCLOSES=2", ONCE]
@@ -73,6 +75,7 @@ MODEL_OF = {
     **dict.fromkeys(SEARCHES_OF_SLEEPERS, SLEEPERS),
     **dict.fromkeys(SEARCHES_OF_WAITER, WAITER),
     **dict.fromkeys(SEARCHES_OF_CHIME, CHIME),
+    **dict.fromkeys(SEARCHES_OF_BLOCKS, BLOCKS),
 }
 
 # The options that a mutant needs beside its own macro to go wrong. All others need three entries.
@@ -162,6 +165,7 @@ def check_model(folder: Path) -> Iterator[Row]:
                 **SEARCHES_OF_SLEEPERS,
                 **SEARCHES_OF_WAITER,
                 **SEARCHES_OF_CHIME,
+                **SEARCHES_OF_BLOCKS,
             }.items()
         }
         searched = 0
@@ -179,7 +183,7 @@ def check_model(folder: Path) -> Iterator[Row]:
 def check_mutants(folder: Path) -> Iterator[Row]:
     mutants = {
         mutant: model
-        for model in (RINGS, SLEEPERS, WAITER, CHIME)
+        for model in (RINGS, SLEEPERS, WAITER, CHIME, BLOCKS)
         for mutant in sorted(set(re.findall(r"MUTANT_\w+", model.read_text())))
     }
     with ThreadPoolExecutor(2) as pool:

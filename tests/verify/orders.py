@@ -17,29 +17,34 @@ NO_BOUND = 1000
 RANDOM_SCHEDULES = 1_000_000
 
 # The tests and how each is searched. To search all executions of every test would take minutes.
-ORDERS_TESTS = ["data", "space", "both", "terms", "good_part"]
+ORDERS_TESTS = ["data", "space", "both", "terms", "good_part", "block"]
 ORDERS_SEARCHES = [
     *((test, "bound", CONTEXT_BOUND) for test in ORDERS_TESTS),
     *((test, "random", RANDOM_SCHEDULES) for test in ORDERS_TESTS),
     ("good_part", "bound", NO_BOUND),
+    ("block", "bound", NO_BOUND),
 ]
 # For each macro: the tests that must fail with it, and what it takes out of the sources there.
 ORDERS_BREAKAGES = {
     "WITHOUT_RING_FENCE": {
         "data": "fence (B) of the producer",
         "space": "fence (D) of the consumer",
+        "block": "fence (H) of the receiver",
     },
     "WITHOUT_WAIT_FENCE": {
         "data": "fence (B) of the consumer",
         "space": "fence (D) of the producer",
+        "block": "fence (H) of the sender",
     },
     "WITHOUT_RELEASE": {
         "data": "release (A) of write_index",
         "space": "release (C) of read_index",
+        "block": "release (G) of a returned block",
     },
     "WITHOUT_ACQUIRE": {
         "data": "acquire (A) of write_index",
         "space": "acquire (C) of read_index",
+        "block": "acquire (G) of a returned block",
     },
     "WITHOUT_EVENT_RELEASE": {"terms": "release (E) of data_event"},
     "WITHOUT_EVENT_ACQUIRE": {"terms": "acquire (E) of data_event"},

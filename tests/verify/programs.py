@@ -18,6 +18,7 @@ from ringbell.pinning import choose_pair
 LITMUS_ROUNDS = 1_000_000
 LITMUS_FACTOR = 50
 FOUR_THREADS_ROUNDS = 300
+BLOCKS_SENT = 100_000
 
 
 def passed_tests(name: str) -> int:
@@ -90,3 +91,8 @@ def check_sanitizers(folder: Path) -> Iterator[Row]:
         numbers = soak_numbers(run(command, env=environment))
         explored = f"{numbers['rounds']:,} channels, {numbers['entries']:,} entries"
         yield Row(f"two threads a side under {name}", explored, "clean", True)
+        program = build(folder, f"blocks-{name.replace(' ', '-')}", "blocks.c", *options)
+        command = [*fixed_addresses(), program, "threads", str(BLOCKS_SENT)]
+        numbers = soak_numbers(run(command, env=environment))
+        explored = f"{numbers['messages']:,} blocks, {numbers['sleeps']:,} sleeps for one"
+        yield Row(f"blocks under {name}", explored, "clean", True)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The memory orders of the real functions against the whole C11 model, by Relacy: two threads that
- * fall asleep and wake each other over ring.c, kick.c, wait.c and sleepers.c of csrc/ as they are.
+ * fall asleep and wake each other over ring.c, kick.c, wait.c, sleepers.c, pool.c and blocks.c of
+ * csrc/ as they are.
  * A lost wake-up is a deadlock; contents that are not ordered by the indices are a data race.
  *
  *   orders TEST bound N     every execution with at most N preemptions
@@ -10,11 +11,13 @@
  * prints the execution that went wrong, if any, then "RESULT after N". It has to fail when built
  * with WITHOUT_RING_FENCE, WITHOUT_WAIT_FENCE, WITHOUT_ACQUIRE or WITHOUT_RELEASE, terms with
  * WITHOUT_EVENT_ACQUIRE or WITHOUT_EVENT_RELEASE, good_part with WITHOUT_TIMEOUT. As data uses (A)
- * and (B) only, and space (C) and (D), each of the two tells that its own letter is needed; terms
- * is for (E).
+ * and (B) only, space (C) and (D), and block (G) and (H), each of them tells that its own letter is
+ * needed; terms is for (E).
  */
 #include "modelled_memory.h"
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "channel.h"
 
@@ -23,6 +26,7 @@
 #endif
 #ifdef WITHOUT_ACQUIRE
 #define rb_load_acquire(word) rb_load_relaxed(word)
+#define rb_load_acquire_byte(byte) __atomic_load_n(byte, __ATOMIC_RELAXED)
 #endif
 #define DATA_EVENT (&modelled::controls[modelled::CONSUMER].data_event)
 #ifdef WITHOUT_EVENT_ACQUIRE
@@ -34,9 +38,12 @@
 #endif
 #ifdef WITHOUT_RELEASE
 #define rb_store_release(word, value) rb_store_relaxed(word, value)
+#define rb_store_release_byte(byte, value) __atomic_store_n(byte, value, __ATOMIC_RELAXED)
 #endif
 #include "holds.c"
 #include "ring.c"
+#include "blocks.c"
+#include "pool.c"
 #undef rb_fence_full
 #include "kick.c"
 #include "quick.h"
@@ -50,8 +57,8 @@
 #endif
 #include "wait.c"
 
-/* Of owned.c, control.c and waiter.c. A descriptor that is made or watched, and a message, would be
- * the model's fault. */
+/* Of owned.c, control.c, waiter.c, memory.c and passed.c. A descriptor that is made or watched, and
+ * a message, would be the model's fault. */
 static int no_descriptor()
 {
 	modelled::fail("descriptor to be made");
@@ -86,9 +93,38 @@ int rb_socket_receive(int, char *, size_t, rb_owned **, int, int *)
 {
 	return no_descriptor();
 }
+int rb_memory_make(rb_owned *, int)
+{
+	return no_descriptor();
+}
+int rb_memory_seal_for_writer(int)
+{
+	return no_descriptor();
+}
+int rb_pass(struct rb_producer *, char, int)
+{
+	return no_descriptor();
+}
+int rb_take_passed(rb_channel *)
+{
+	return no_descriptor();
+}
 int rb_epoll_watch(int, int)
 {
 	return no_descriptor();
+}
+/* Of segment.c and ends.c */
+uint64_t rb_whole_pages(uint64_t bytes)
+{
+	return bytes;
+}
+int rb_wait_for_room(rb_channel *, uint64_t, int64_t)
+{
+	return no_descriptor();
+}
+uint64_t rb_begin_reservation(struct rb_producer *, uint64_t)
+{
+	return 0;
 }
 /* Of members.c: there is no waiter. */
 int rb_waiter_watches(rb_waiter *, rb_member *, int)
@@ -109,6 +145,7 @@ static const uint64_t FIRST = UINT64_MAX;
 /* Relacy wants no state that outlives an execution; these are set anew, and nobody else's. They are
  * too large for its stacks. */
 static rb_channel driver, device;
+static struct rb_block_note notes[RB_BLOCKS + 1];
 
 /* One ring with both its ends; each test uses it in its own way. */
 struct ring : rl::test_suite<ring, 2> {
@@ -273,6 +310,40 @@ struct ring : rl::test_suite<ring, 2> {
 		RL_ASSERT(slot(0)($) == 0);
 		release(0);
 	}
+
+	/* block: a pool of one block, which the receiver has. The sender sleeps until it comes
+	 * back, and writes it. A slot stands for its content. */
+	void lend_the_pool()
+	{
+		struct rb_pool *pool = &driver.producer.pool;
+
+		memory.has_blocks = true;
+		notes[RB_BLOCKS] = {.start = 0, .stop = 0, .before = 0, .after = 0, .lending = 0};
+		notes[0] = {.start = 0,
+			    .stop = 1,
+			    .before = RB_BLOCKS,
+			    .after = RB_BLOCKS,
+			    .lending = 1};
+		pool->notes = notes;
+		pool->unused = 1;
+		pool->reserved = pool->filling = RB_BLOCKS;
+		pool->bytes = pool->needed = 1;
+		slots[0]($) = 0;
+	}
+
+	void write_block()
+	{
+		wait_for_room(1);
+		slots[0]($) = 1;
+	}
+
+	void return_block()
+	{
+		rb_block block = {NULL, 1, 0, 1};
+
+		RL_ASSERT(slots[0]($) == 0);
+		rb_block_return(&device, &block);
+	}
 };
 
 static const struct test {
@@ -286,6 +357,7 @@ static const struct test {
 	{"both", 1, 0, {&ring::send_two, &ring::receive_two}},
 	{"terms", 2, 0, {&ring::publish_on_terms, &ring::take_on_terms}},
 	{"good_part", 4, 4, {&ring::refill_one, &ring::release_one}},
+	{"block", 2, 0, {&ring::write_block, &ring::return_block}},
 };
 
 static const test *chosen;
@@ -293,6 +365,8 @@ static const test *chosen;
 void ring::before()
 {
 	begin(chosen->count, chosen->entries);
+	if (!strcmp(chosen->name, "block"))
+		lend_the_pool();
 }
 
 void ring::thread(unsigned side)
@@ -306,7 +380,8 @@ int main(int argc, char **argv)
 		if (argc == 4 && !strcmp(argv[1], test.name))
 			chosen = &test;
 	if (!chosen) {
-		fprintf(stderr, "orders {data,space,both,terms,good_part} {bound,random} N\n");
+		fprintf(stderr,
+			"orders {data,space,both,terms,good_part,block} {bound,random} N\n");
 		return 2;
 	}
 	rl::test_params params;

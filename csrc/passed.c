@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a producer passes to its consumer over the control socket once the two have met: a timer,
+ * for kicks that come later (kick.c), and the pool of its blocks (pool.c). Each is a datagram of
+ * one letter with a descriptor, passed at most once.
+ *
+ * The consumer's sleeps watch the socket. A frame in a block needs the pool at once, and finds it
+ * there, because the pool is passed before the frame is published.
+ *
+ * If the consumer has no descriptor left, a timer is lost, and its later sleeps are short. A pool
+ * stays in the socket: it is looked at first, and taken out once it is mapped. So a call that finds
+ * no descriptor for it fails, and takes nothing; a later call tries again. Once it is mapped, it
+ * needs no descriptor.
+ */
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "life.h"
+#include "owned.h"
+#include "passed.h"
+
+/* Passes a descriptor; -errno when this side has no room for that, or the peer has gone. */
+int rb_pass(struct rb_producer *producer, char what, int fd)
+{
+	return rb_socket_send(producer->control_fd, &what, 1, &fd, 1);
+}
+
+/* Maps the pool that a descriptor stands for. -EPROTO for what is no pool: a receiver must not meet
+ * a page that is missing, so the pool has to be sealed against getting shorter. */
+static int map_pool(struct rb_consumer *consumer, int fd)
+{
+	struct stat found;
+
+	if (rb_memory_kind(fd) != RB_MEMORY_MEMFD || fstat(fd, &found) || found.st_size <= 0 ||
+	    rb_whole_pages((uint64_t)found.st_size) != (uint64_t)found.st_size)
+		return -EPROTO;
+	size_t bytes = (size_t)found.st_size;
+	void *start = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	if (start == MAP_FAILED)
+		return -errno;
+	consumer->their_pool = (struct rb_area){start, bytes};
+	rb_set(&consumer->has_pool);
+	return 0;
+}
+
+static int take_pool(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	rb_owned pool = {0}, *owner = &pool;
+	char text[2];
+	int came;
+	int length = rb_socket_look(channel->control_fd, text, sizeof(text), &owner, 1, &came);
+
+	if (length < 0 || consumer->has_pool || length != 1 || came != 1) {
+		rb_owned_close(&pool);
+		return length < 0 ? length : rb_corrupt(channel);
+	}
+	int status = map_pool(consumer, pool.fd);
+	rb_owned_close(&pool);
+	if (status)
+		return status == -EPROTO ? rb_corrupt(channel) : status;
+	rb_socket_receive(channel->control_fd, text, sizeof(text), NULL, 0, &came);
+	return 1;
+}
+
+/* Takes what the producer has passed. The caller holds the lock of closing.c. Returns 1; 0 when
+ * there is nothing, as at the socket's end; -EMFILE when this process has no descriptor left for
+ * it; -EPROTO when the producer passed something else. */
+int rb_take_passed(rb_channel *channel)
+{
+	char text[2];
+	int came;
+	int length = rb_socket_look(channel->control_fd, text, sizeof(text), NULL, 0, &came);
+
+	if (length <= 0)
+		return 0;
+	if (text[0] == RB_PASSES_TIMER)
+		return rb_take_timer(channel);
+	if (text[0] == RB_PASSES_POOL)
+		return take_pool(channel);
+	return rb_corrupt(channel);
+}
