@@ -612,3 +612,48 @@ def test_packing_inside_of_packing_makes_two_pickles():
 
     assert codecs.unpack(codecs.pack([Nested(), 3])) == [[], 3]
     assert codecs.unpack(inner[0]) == [1, 2]
+
+
+# ---- by reference ----
+
+
+def test_what_is_held_by_reference_is_not_copied(stream):
+    blocks = ringbell.Blocks(pool=1 << 20, least=1 << 16)
+    producer, consumer = stream(consume={"codec": "pickle"}, codec="pickle", blocks=blocks)
+    with producer, consumer:
+        for number in range(3):
+            producer.send({"number": number, "one": np.full(1 << 14, number), "two": np.arange(9)})
+        held = [consumer.hold() for _ in range(3)]
+        assert producer.stats().driver.blocks.sent == 3
+        assert not any(one["one"].flags.writeable for one in held)
+        producer.send("small")
+        assert consumer.hold() == "small"
+    assert [int(one["one"].sum()) for one in held] == [0, 1 << 14, 2 << 14]
+    assert held[1]["two"].tolist() == list(range(9))
+
+
+def test_a_block_of_an_object_goes_back_with_its_last_array(stream):
+    blocks = ringbell.Blocks(pool=1 << 19, least=1 << 16, when_lent="wait")
+    producer, consumer = stream(consume={"codec": "pickle"}, codec="pickle", blocks=blocks)
+    with producer, consumer:
+        for number in range(100):
+            producer.send([np.full(1 << 14, number), np.full(1 << 13, number)], timeout=10)
+            _, kept = consumer.hold()
+            assert (kept == number).all()
+        assert producer.stats().driver.blocks.sent == 100
+        del kept
+        producer.send(np.zeros(1 << 14), timeout=10)
+        assert not consumer.recv().any()
+
+
+def test_what_cannot_be_unpickled_by_reference_is_consumed(stream):
+    blocks = ringbell.Blocks(pool=1 << 17, least=1 << 16, when_lent="wait")
+    decoding = (bytes, lambda view: 1 // bytes(view)[0], "odd")
+    producer, consumer = stream(consume={"codec": decoding}, codec=decoding, blocks=blocks)
+    with producer, consumer:
+        for _ in range(5):
+            producer.send(bytes(1 << 16), timeout=10)
+            with pytest.raises(ZeroDivisionError):
+                consumer.hold()
+        producer.send(b"\1" * (1 << 16), timeout=10)
+        assert consumer.hold() == 1

@@ -45,6 +45,7 @@ extern PyType_Spec object_completion_spec, object_request_spec;
 /* ---- objects.c ---- */
 
 PyObject *object_recv(struct consumer *consumer, struct patience *patience);
+PyObject *object_hold(struct consumer *consumer, struct patience *patience);
 PyObject *objects_recv(struct consumer *consumer, uint64_t most, struct patience *patience);
 PyObject *object_borrow(struct consumer *consumer, struct patience *patience);
 

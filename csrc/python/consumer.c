@@ -205,7 +205,7 @@ PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patienc
 /* ---- holding ---- */
 
 /* Takes the next message: a view of it if it lies in a block, else bytes. */
-static PyObject *hold_next(struct consumer *consumer, struct patience *patience)
+PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patience)
 {
 	rb_channel *core = consumer->end.core;
 	int status = rb_peek(core, 0);
@@ -370,8 +370,8 @@ static PyObject *subscribe_hold(PyObject *self, PyObject *timeout)
 	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
 		return NULL;
 	if (consumer_end_loan(consumer))
-		held = consumer->end.decode ? object_recv(consumer, &patience)
-					    : hold_next(consumer, &patience);
+		held = consumer->end.decode ? object_hold(consumer, &patience)
+					    : consumer_hold_next(consumer, &patience);
 	end_leave(&consumer->end);
 	return held;
 }

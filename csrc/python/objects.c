@@ -78,19 +78,32 @@ static PyObject *decode(struct consumer *consumer, PyObject *octets, bool kept)
 	return object;
 }
 
-/* The object of the next message; blocks while there is none. */
-PyObject *object_recv(struct consumer *consumer, struct patience *patience)
+/* The object of the message that is kept, or of the next one that `take` gives. */
+static PyObject *object_of(struct consumer *consumer, struct patience *patience,
+			   PyObject *(*take)(struct consumer *consumer, struct patience *patience))
 {
 	PyObject *octets = first_kept(consumer);
 	bool kept = octets;
 
 	if (!octets && !PyErr_Occurred())
-		octets = consumer_take_bytes(consumer, patience);
+		octets = take(consumer, patience);
 	if (!octets)
 		return NULL;
 	PyObject *object = decode(consumer, octets, kept);
 	Py_DECREF(octets);
 	return object;
+}
+
+/* The object of the next message; blocks while there is none. */
+PyObject *object_recv(struct consumer *consumer, struct patience *patience)
+{
+	return object_of(consumer, patience, consumer_take_bytes);
+}
+
+/* The same, but what lies in a block of the sender's stays there, and the object keeps it. */
+PyObject *object_hold(struct consumer *consumer, struct patience *patience)
+{
+	return object_of(consumer, patience, consumer_hold_next);
 }
 
 /* The same, but what lies in the message's buffers is lent with it. */

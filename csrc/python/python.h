@@ -277,6 +277,7 @@ PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patien
 PyObject *consumer_take_many(struct consumer *consumer, uint64_t most, struct patience *patience);
 PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes);
 PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience);
+PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patience);
 bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
 bool consumer_end_loan(struct consumer *consumer);
 bool how_many(PyObject *max, uint64_t most, uint64_t *count);

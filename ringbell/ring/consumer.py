@@ -67,6 +67,7 @@ class Consumer(ConsumingEnd, MessageConsumer):
         read-only view of its block. NumPy, DLPack and pickle make arrays of it without a copy. The
         view stays readable whatever the other side does, also when either side has closed the
         channel or died. When nothing made from it is left, in any order, the other side may use the
-        block again. Any other message is copied, as bytes. Waits and raises as `recv` does.
+        block again. Any other message is copied, as bytes. With a codec it gives the object, whose
+        arrays are read-only views of the block. Waits and raises as `recv` does.
         """
         return self._hold[timeout]
