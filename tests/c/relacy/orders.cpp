@@ -126,6 +126,10 @@ uint64_t rb_begin_reservation(struct rb_producer *, uint64_t)
 {
 	return 0;
 }
+/* Of chime.c: it is no pipe. */
+void rb_chime(struct rb_producer *)
+{
+}
 /* Of members.c: there is no waiter. */
 int rb_waiter_watches(rb_waiter *, rb_member *, int)
 {
