@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from machine import describe
@@ -118,7 +118,7 @@ class Way:
             raise SystemExit("what arrived is not what was sent")
         return count / seconds
 
-    def __enter__(self) -> Way:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

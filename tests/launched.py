@@ -2,6 +2,7 @@
 """Functions that the tests of launching have called in new processes."""
 
 import collections
+import hashlib
 import itertools
 import logging
 import os
@@ -22,6 +23,14 @@ def wait_for_ever():
 
 def upper(payload):
     return bytes(payload).upper()
+
+
+def digest(payload):
+    return hashlib.sha256(payload).digest()
+
+
+def echo(payload):
+    return payload
 
 
 def meets(count, which, folder):

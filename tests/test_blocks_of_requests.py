@@ -2,9 +2,9 @@
 """Requests and answers by reference, and blocks in everything that is built on messages."""
 
 import asyncio
-import hashlib
 import threading
 
+import launched
 import numpy as np
 import pytest
 from processes import wait_until
@@ -19,14 +19,6 @@ FOUR = {"pool": 4 * LEAST, "least": LEAST, "when_lent": "wait"}
 
 def payload(number, size=LEAST):
     return (b"%08d" % number) * (size // 8)
-
-
-def digest(view):
-    return hashlib.sha256(view).digest()
-
-
-def echo(view):
-    return view
 
 
 def test_requests_and_answers_go_by_reference(start, connect):
@@ -161,10 +153,10 @@ def test_a_killed_device_leaves_what_was_sent_to_the_driver(start, connect):
 
 def test_a_launched_device_and_a_pool_take_the_option():
     blocks = ringbell.Blocks(**FOUR)
-    with ringbell.launch(digest, blocks=blocks) as driver:
-        assert driver.call(payload(1)) == digest(payload(1))
+    with ringbell.launch(launched.digest, blocks=blocks) as driver:
+        assert driver.call(payload(1)) == launched.digest(payload(1))
         assert driver.stats().driver.blocks.sent == 1
-    with ringbell.Pool(echo, workers=2, blocks=blocks) as pool:
+    with ringbell.Pool(launched.echo, workers=2, blocks=blocks) as pool:
         payloads = [payload(number, (1 + number % 3) * LEAST) for number in range(40)]
         assert list(pool.map(payloads)) == payloads
 

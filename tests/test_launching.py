@@ -296,6 +296,17 @@ def test_an_exception_ends_a_device_that_is_busy(tmp_path, request_text, method,
     assert has_ended(device)
 
 
+def test_the_loss_of_another_device_is_not_waited_for(monkeypatch):
+    """A device that lives on has nothing to tell of it."""
+    monkeypatch.setattr(worker, "PATIENCE", 1000)
+    with pytest.raises(ringbell.PeerLost) as raised, ringbell.launch(launched.does) as dies:
+        os.kill(pid_of(dies), signal.SIGKILL)
+        dies.call(b"pid")
+    assert any("SIGKILL" in note for note in raised.value.__notes__)
+    with pytest.raises(ringbell.PeerLost), ringbell.launch(launched.does):
+        raise ringbell.PeerLost("of another driver")
+
+
 def test_a_device_cleans_up_when_it_is_ended(tmp_path, method, monkeypatch):
     monkeypatch.setattr(worker, "GRACE", 60)
     begun = tmp_path / "begun"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from ringbell._ffi import lib
 from ringbell.calls.opening import connect, listen
 from ringbell.calls.service import check_handler, serve_driver
 from ringbell.codecs import codec_from
@@ -119,12 +120,19 @@ def launch(
             try:
                 yield driver
             except BaseException as error:
-                if isinstance(error, (PeerLost, EndOfStream)) and (why := device.trouble()):
+                # It may be the error of another driver, whose device this one has no part in.
+                lost = isinstance(error, (PeerLost, EndOfStream)) and _has_gone(driver)
+                if lost and (why := device.trouble()):
                     error.add_note(why)
                 device.stop()  # before the driver goes: the device would warn of that
                 raise
     if why := device.trouble():
         _log.warning("%s", why)
+
+
+def _has_gone(driver: Driver) -> bool:
+    """Whether no room will come any more."""
+    return lib.rb_wait_poll(driver._channel.handle, lib.RB_SPACE, 0) < 0
 
 
 def for_child(policy: dict[str, Any]) -> dict[str, Any]:

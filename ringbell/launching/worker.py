@@ -228,11 +228,13 @@ class Worker(Closing):
             'processes below `if __name__ == "__main__":`, as a new process imports the script'
         )
 
-    def trouble(self, patience: float = PATIENCE) -> str | None:
+    def trouble(self, patience: float | None = None) -> str | None:
         """Say why its task ended before this process wanted that; None if it did not.
 
-        Waits `patience` seconds for the end of the task.
+        Waits `patience` seconds for the end of the task; None is a few seconds.
         """
+        if patience is None:
+            patience = PATIENCE
         if self._is_forked() or not self._wait_until_finished(patience):
             return None
         if failure := self.failure():
