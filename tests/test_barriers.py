@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.proof
+
 CSRC = Path(__file__).parent.parent / "csrc"
 # Offsets in struct rb_control; tests/test_format.py compares them with the compiler's.
 WRITE_INDEX, SPACE_EVENT, READ_INDEX, DATA_EVENT = 0, 128, 256, 384

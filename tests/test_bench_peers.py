@@ -17,7 +17,10 @@ from ringbell.pinning import choose_pair
 COMPARE = Path(__file__).parent.parent / "bench/compare.py"
 JOBS = "one way,one way 1024,views,lists,pickled lists,echo,spinning,call,in flight,idle"
 
-pytestmark = pytest.mark.skipif(choose_pair() is None, reason="needs two CPUs")
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.skipif(choose_pair() is None, reason="needs two CPUs"),
+]
 
 # A stand-in for zeroq, over a named pipe, which spoils one message on the way.
 SPOILING_QUEUE = """

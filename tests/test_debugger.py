@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.proof
+
 TESTS = Path(__file__).parent
 CSRC = TESTS.parent / "csrc"
 SOURCES = [TESTS / "c/handover.c", *sorted(CSRC.glob("*.c"))]

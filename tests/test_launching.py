@@ -481,7 +481,8 @@ if __name__ == "__main__":
     wait_until(lambda: has_ended(int(out)))
 
 
-def test_a_second_signal_does_not_disturb_the_cleaning_up(tmp_path):
+def test_a_second_signal_does_not_disturb_the_cleaning_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "GRACE", 60)
     begun = tmp_path / "begun"
     with (
         pytest.raises(ringbell.PeerLost),

@@ -5,7 +5,6 @@ import array
 import hashlib
 import random
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -153,7 +152,6 @@ def take_until_interrupted(got, consumer, rng):
                     got += (consumer.recv(timeout=0),)
             except ringbell.RingEmpty:
                 empty = True
-                time.sleep(1)
     except Interruption:
         return not empty
 

@@ -13,6 +13,8 @@ import pytest
 from numbered import ANSWER, REQUEST, Traffic, Wrong
 from processes import state_of, wait_until
 
+pytestmark = pytest.mark.proof
+
 TESTS = Path(__file__).parent
 SOAK = TESTS / "soak.py"
 CSRC = TESTS.parent / "csrc"

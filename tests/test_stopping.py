@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from processes import wait_until
 
+pytestmark = pytest.mark.proof
+
 # The sum over all cases; `make verify` asks for more.
 STOPS = 2000 if os.environ.get("RINGBELL_VERIFY") else 200
 PARTS = 10  # between two parts each side must make progress

@@ -6,8 +6,8 @@
 Searches the model and its mutants, and the memory orders of the sources of the extension with and
 without each of them; runs the C programs over these sources (under ThreadSanitizer,
 AddressSanitizer and UBSan, and as two processes), the same soak in Python, the litmus with and
-without the fences, the tests that stop a side, and the check of the machine code. Ends with one
-table; exits with 1 if anything failed.
+without the fences, the tests that stop a side, those of the soaks, and the check of the machine
+code. Ends with one table; exits with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from programs import (
     check_machine_code,
     check_sanitizers,
     check_stopping,
+    check_tools,
 )
 from running import Failed, Row, install_tools
 from soaks import QUICK_SLEEPS, check_soak
@@ -55,6 +56,7 @@ def main() -> int:
         "sanitizers": check_sanitizers,
         "debugger": check_debugger,
         "stopping": check_stopping,
+        "tools": check_tools,
         "soak": lambda folder: check_soak(folder, options.soak or QUICK_SLEEPS),
     }
     only = "soak" if options.soak else options.only

@@ -51,6 +51,12 @@ def check_stopping(_: Path) -> Iterator[Row]:
     yield Row("sides stopped and continued", explored, "nothing lost", True)
 
 
+def check_tools(_: Path) -> Iterator[Row]:
+    for name, what in (("soak", "the soaks"), ("bench_peers", "the comparison with others")):
+        passed = passed_tests(f"test_{name}.py")
+        yield Row(f"tests of {what}", f"{passed} tests", "passed", True)
+
+
 def check_litmus(folder: Path) -> Iterator[Row]:
     cpus = [str(cpu) for cpu in choose_pair() or ()]
     if not cpus:
