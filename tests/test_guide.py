@@ -190,6 +190,12 @@ def test_a_script_waits_for_the_device_that_it_starts(tmp_path, path):
     assert (done.returncode, done.stdout) == (0, "b'HELLO'\n"), done.stderr
 
 
+def test_a_stream_in_the_place_of_a_queue():
+    producer = block('import ringbell\n\nwith ringbell.produce("numbers", codec')
+    consumer = block('import ringbell\n\nwith ringbell.consume("numbers", codec')
+    assert run_both(producer, consumer) == "0\n1\n2\n3\n4\n"
+
+
 def test_the_library_logs_what_it_waits_for():
     consumer = "import logging, sys\nlogging.basicConfig(stream=sys.stdout)\n"
     consumer += "logging.getLogger().setLevel(0)\n" + block("logging.basicConfig")
