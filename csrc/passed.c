@@ -14,7 +14,7 @@
  */
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "life.h"
 #include "owned.h"
@@ -30,12 +30,12 @@ int rb_pass(struct rb_producer *producer, char what, int fd)
  * a page that is missing, so the pool has to be sealed against getting shorter. */
 static int map_pool(struct rb_consumer *consumer, int fd)
 {
-	struct stat found;
+	/* Not fstat, which binds to a newer C library. */
+	off_t size = rb_memory_kind(fd) == RB_MEMORY_MEMFD ? lseek(fd, 0, SEEK_END) : -1;
 
-	if (rb_memory_kind(fd) != RB_MEMORY_MEMFD || fstat(fd, &found) || found.st_size <= 0 ||
-	    rb_whole_pages((uint64_t)found.st_size) != (uint64_t)found.st_size)
+	if (size <= 0 || rb_whole_pages((uint64_t)size) != (uint64_t)size)
 		return -EPROTO;
-	size_t bytes = (size_t)found.st_size;
+	size_t bytes = (size_t)size;
 	void *start = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
 	if (start == MAP_FAILED)
 		return -errno;
