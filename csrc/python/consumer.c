@@ -298,7 +298,12 @@ PyObject *consumer_take_many(struct consumer *consumer, uint64_t most, struct pa
 
 /* ---- the subscripts behind the methods of Python ---- */
 
-static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
+typedef PyObject *take_next(struct consumer *consumer, struct patience *patience);
+
+/* Takes one message: by `object` if the channel has a codec, else by `octets`. The key is the
+ * timeout. */
+static inline PyObject *take_message(PyObject *self, PyObject *timeout, take_next *object,
+				     take_next *octets)
 {
 	struct consumer *consumer = (struct consumer *)self;
 	PyObject *message = NULL;
@@ -307,12 +312,26 @@ static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
 	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
 		return NULL;
 	if (consumer_end_loan(consumer))
-		message = consumer->end.decode ? object_recv(consumer, &patience)
-					       : consumer_take_bytes(consumer, &patience);
+		message = (consumer->end.decode ? object : octets)(consumer, &patience);
 	if (rb_load_relaxed_bool(&consumer->end.core->consumer.chime.watched))
 		rb_chime_settle(consumer->end.core);
 	end_leave(&consumer->end);
 	return message;
+}
+
+static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
+{
+	return take_message(self, timeout, object_recv, consumer_take_bytes);
+}
+
+static PyObject *subscribe_borrow(PyObject *self, PyObject *timeout)
+{
+	return take_message(self, timeout, object_borrow, consumer_lend_next);
+}
+
+static PyObject *subscribe_hold(PyObject *self, PyObject *timeout)
+{
+	return take_message(self, timeout, object_hold, consumer_hold_next);
 }
 
 /* Reads the `max` of a call that takes several entries: None is `most`. */
@@ -344,36 +363,6 @@ static PyObject *subscribe_recv_many(PyObject *self, PyObject *key)
 						: consumer_take_many(consumer, most, &patience);
 	end_leave(&consumer->end);
 	return messages;
-}
-
-static PyObject *subscribe_borrow(PyObject *self, PyObject *timeout)
-{
-	struct consumer *consumer = (struct consumer *)self;
-	PyObject *view = NULL;
-	struct patience patience;
-
-	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
-		return NULL;
-	if (consumer_end_loan(consumer))
-		view = consumer->end.decode ? object_borrow(consumer, &patience)
-					    : consumer_lend_next(consumer, &patience);
-	end_leave(&consumer->end);
-	return view;
-}
-
-static PyObject *subscribe_hold(PyObject *self, PyObject *timeout)
-{
-	struct consumer *consumer = (struct consumer *)self;
-	PyObject *held = NULL;
-	struct patience patience;
-
-	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
-		return NULL;
-	if (consumer_end_loan(consumer))
-		held = consumer->end.decode ? object_hold(consumer, &patience)
-					    : consumer_hold_next(consumer, &patience);
-	end_leave(&consumer->end);
-	return held;
 }
 
 static PyObject *borrow_for_ever(PyObject *self)
