@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import gc
 import select
 import signal
 import subprocess
@@ -211,6 +212,56 @@ def test_an_answer_that_comes_before_the_loop_knows_of_the_request(loop, path, s
 
     run(loop, main)
     device.reply()
+
+
+def test_a_failure_that_nobody_waits_for_any_longer_is_not_reported(path, start):
+    """A thread sends the request to its end, although its task has been cancelled."""
+    device = start("device")
+    reported = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: reported.append(what))
+        async with aio.connect(path, ring_size=4096) as driver:
+            call = asyncio.create_task(driver.call(bytes(100_000)))
+            while not driver._sending._away:
+                await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            device.begin("device.take().fail('too late'); device.take().complete()")
+            assert await driver.call(b"x") == b""
+            device.reply()
+        gc.collect()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert reported == []
+
+
+def test_what_the_loop_raises_loses_no_answer_of_others(pair):
+    driver, device = pair()
+
+    class Refuses:
+        def done(self):
+            raise InterruptedError
+
+    class Takes(list):
+        def done(self):
+            return False
+
+        set_result = list.append
+
+    futures = [Takes(), Refuses(), Takes(), Takes()]
+    waiting = {driver.submit(b"%d" % number): future for number, future in enumerate(futures)}
+    for _ in futures:
+        request = device.take()
+        request.complete(request.payload)
+    with pytest.raises(InterruptedError):
+        driver._hand_out(waiting)
+    assert readable(driver.interrupt.fileno())
+    assert driver._hand_out(waiting) == 2
+    assert futures[0] + futures[2] + futures[3] == [b"0", b"2", b"3"]
+    assert driver.in_flight == 0
 
 
 def test_asyncio_timeout_ends_a_call(path, start):

@@ -198,6 +198,8 @@ NO_PAYLOADS = {
     "pointers in a packed structure": lambda _: (Packed * 2)(),
     "a pickle's view of a union with pointers": lambda _: pickle.PickleBuffer(Either(1)).raw(),
     "a view of pointers": lambda _: memoryview((ctypes.c_char_p * 2)(b"a", b"b")),
+    "bytes seen as pointers": lambda _: memoryview(bytes(16)).cast("P"),
+    "an array seen as pointers": lambda np: memoryview(np.zeros(16, "u1")).cast("P"),
     "a pickle's view of a masked array": lambda np: pickle.PickleBuffer(masked(np)),
 }
 
