@@ -11,6 +11,8 @@
  *   -EBADF       this side closed the channel
  *   -EPIPE       the peer said goodbye, and all that it sent has been taken
  *   -ECONNRESET  the peer died, and all that it sent has been taken
+ *   -ETIMEDOUT   the writer of many readers let this one go, because it did not move
+ *   -ESTALE      the writer of many readers has overwritten what this one read
  *   -EPROTO      the peer broke the format; the channel is dead from then on
  *
  * `patience_ns` is how long a call may poll: 0 looks once, and with a negative number the polling
@@ -52,7 +54,9 @@ enum { RB_MEMORY_MEMFD = 1, RB_MEMORY_POSIX = 2 };
 /* memory.c: made, sealed, looked at */
 int rb_memory_make(rb_owned *owned, int kind);
 int rb_memory_seal(int descriptor);
+int rb_memory_seal_for_writer(int descriptor);
 int rb_memory_kind(int descriptor);
+int rb_memory_is_memfd(int descriptor);
 
 /* segment.c: the header */
 size_t rb_header_size(void);
@@ -60,6 +64,8 @@ uint64_t rb_header_make(void *header, uint64_t doorbell_slots, uint64_t doorbell
 			uint64_t interrupt_slots, uint64_t dtype_bytes, uint64_t first_index);
 int rb_header_check(const void *header, uint64_t segment_size);
 uint32_t rb_header_version(const void *header);
+uint64_t rb_header_features(const void *header);
+void rb_header_for_readers(void *header, int newest);
 uint64_t rb_header_dtype_bytes(const void *header);
 uint64_t rb_header_slot_size(const void *header); /* of the doorbell ring, in bytes */
 uint64_t rb_message_slot(void);                   /* the size of a message ring's slots in bytes */
@@ -72,6 +78,9 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 int rb_pipe_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		 const int *wake_fds, int control_fd);
 int rb_pipe_prepare(const void *header, int segment_fd);
+/* One reader among many, which the writer has admitted; its own words lie in page_fd. */
+int rb_reader_open(rb_channel **channel, const void *header, int segment_fd, int page_fd,
+		   const int *wake_fds, int control_fd);
 void rb_channel_free(rb_channel *channel);
 void rb_channel_drop(rb_channel **opened);
 const rb_memory *rb_channel_memory(rb_channel *channel);
@@ -110,6 +119,17 @@ int rb_socket_peer(int fd, int *process, unsigned *user);
 void rb_socket_shutdown(int fd);
 int rb_socket_send(int fd, const char *text, size_t length, const int *fds, size_t count);
 int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came);
+
+/* readers.c: one writer, many readers */
+int rb_readers_begin(rb_channel *channel, int newest, uint64_t awaited, uint64_t stall_ns);
+int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_fd);
+void rb_readers_remove(rb_channel *channel, int place);
+int rb_readers_count(rb_channel *channel);
+uint64_t rb_reader_bytes(void);
+
+/* reader.c: one of them */
+uint64_t rb_missed(const rb_channel *channel);
+int rb_reader_takes_newest(const rb_channel *channel);
 
 /* closing.c: every call of a side that is closed returns -EBADF */
 int rb_channel_close(rb_channel *channel, int goodbye, uint64_t wait_ns);

@@ -50,6 +50,7 @@ static void publish(struct rb_producer *producer, uint32_t block, uint64_t lengt
 					 RB_FLAG_BLOCK, token};
 	struct rb_block_place place = {note->start, length, block, note->lending};
 
+	rb_number_frame(producer, &header, 0);
 	memcpy(slot, &header, sizeof(header));
 	memcpy(slot + sizeof(header), &place, sizeof(place));
 	rb_count(&producer->mine->blocks_sent, 1);

@@ -39,13 +39,12 @@ static void start_indices(rb_channel *channel, uint64_t first)
 	producer->pool.least = UINT64_MAX;
 }
 
-static int write_first_words(const struct rb_geometry *ring, uint64_t first, int segment_fd)
+int rb_write_first_words(int fd, uint64_t offset, uint64_t first)
 {
 	struct rb_control control = {0};
-	off_t offset = (off_t)ring->control_offset;
 
 	start_words(&control, first);
-	if (pwrite(segment_fd, &control, sizeof(control), offset) != (ssize_t)sizeof(control))
+	if (pwrite(fd, &control, sizeof(control), (off_t)offset) != (ssize_t)sizeof(control))
 		return errno ? -errno : -EIO;
 	return 0;
 }
@@ -86,24 +85,33 @@ static void find_places(rb_channel *channel, const struct rb_geometry *mine,
 	};
 }
 
-static int map_both(rb_channel *channel, const struct rb_header *header, int segment_fd)
+static int write_device_words(const struct rb_header *header, int segment_fd)
 {
-	bool driver = channel->side == RB_DRIVER;
-	const struct rb_geometry *mine = driver ? &header->doorbell : &header->interrupt;
-	const struct rb_geometry *theirs = driver ? &header->interrupt : &header->doorbell;
-	int status = rb_area_map(&channel->my_area, segment_fd, mine, true);
+	return rb_write_first_words(segment_fd, header->interrupt.control_offset,
+				    header->first_index);
+}
+
+/* Where the area of one side lies. */
+struct place {
+	int fd;
+	struct rb_geometry ring;
+};
+
+static int map_both(rb_channel *channel, const struct place *mine, const struct place *theirs)
+{
+	int status = rb_area_map(&channel->my_area, mine->fd, &mine->ring, true);
 
 	if (!status)
-		status = rb_area_map(&channel->their_area, segment_fd, theirs, false);
+		status = rb_area_map(&channel->their_area, theirs->fd, &theirs->ring, false);
 	if (!status)
-		find_places(channel, mine, theirs);
+		find_places(channel, &mine->ring, &theirs->ring);
 	return status;
 }
 
-/* Maps a segment whose header has been checked. The caller still owns the descriptors. wake_fds has
- * the eventfd that wakes the driver, then the one that wakes the device. */
-static int open_side(rb_channel **channel, const struct rb_header *header, int side, int segment_fd,
-		     const int *wake_fds, int control_fd)
+/* Maps the areas of a side. The caller still owns the descriptors. wake_fds has the eventfd that
+ * wakes the driver, then the one that wakes the device. */
+static int open_at(rb_channel **channel, int side, const struct place *mine,
+		   const struct place *theirs, uint64_t first, const int *wake_fds, int control_fd)
 {
 	rb_channel *opened = calloc(1, sizeof(*opened));
 
@@ -115,14 +123,26 @@ static int open_side(rb_channel **channel, const struct rb_header *header, int s
 	opened->wake_fd = wake_fds[side];
 	opened->asleep.waits_for = RB_DATA;
 	opened->producer.kick_fd = opened->consumer.kick_fd = wake_fds[!side];
-	int status = map_both(opened, header, segment_fd);
+	int status = map_both(opened, mine, theirs);
 	if (status) {
 		rb_channel_free(opened);
 		return status;
 	}
-	start_indices(opened, header->first_index);
+	start_indices(opened, first);
 	*channel = opened;
 	return 0;
+}
+
+/* The same for a segment that has both areas, and whose header has been checked. */
+static int open_side(rb_channel **channel, const struct rb_header *header, int side, int segment_fd,
+		     const int *wake_fds, int control_fd)
+{
+	const struct place driver = {segment_fd, header->doorbell};
+	const struct place device = {segment_fd, header->interrupt};
+	const struct place *mine = side == RB_DRIVER ? &driver : &device;
+
+	return open_at(channel, side, mine, mine == &driver ? &device : &driver,
+		       header->first_index, wake_fds, control_fd);
 }
 
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
@@ -139,12 +159,40 @@ int rb_channel_open(rb_channel **channel, const void *header, int side, int segm
 	/* The driver writes the device's first words, because it made the memory and opens its side
 	 * first. So it need not wait for the device. */
 	if (side == RB_DRIVER)
-		status = write_first_words(&checked.interrupt, checked.first_index, segment_fd);
+		status = write_device_words(&checked, segment_fd);
 	if (status)
 		rb_channel_free(opened);
 	else
 		*channel = opened;
 	return status;
+}
+
+/* ---- one reader among many ---- */
+
+/* Opens a reader: a device whose own area lies in memory of its own, page_fd, of rb_reader_bytes.
+ * The writer has started its words (rb_readers_admit). */
+int rb_reader_open(rb_channel **channel, const void *header, int segment_fd, int page_fd,
+		   const int *wake_fds, int control_fd)
+{
+	struct rb_header checked;
+	rb_channel *opened;
+
+	memcpy(&checked, header, sizeof(checked));
+	struct place writer = {segment_fd, checked.doorbell};
+	struct place mine = {page_fd, checked.interrupt};
+	mine.ring.control_offset = 0;
+	mine.ring.slots_offset = rb_whole_pages(1);
+	mine.ring.slots = mine.ring.slots_offset / RB_SLOT;
+	int status = open_at(&opened, RB_DEVICE, &mine, &writer, 0, wake_fds, control_fd);
+	if (status)
+		return status;
+	struct rb_consumer *consumer = &opened->consumer;
+	consumer->one_of_many = true;
+	consumer->takes_newest = checked.features & RB_FEATURE_NEWEST;
+	consumer->records = checked.doorbell.ring_kind == RB_RING_RECORDS;
+	rb_reader_begin(consumer, checked.first_index);
+	*channel = opened;
+	return 0;
 }
 
 /* ---- pipes ---- */
@@ -155,8 +203,9 @@ int rb_pipe_prepare(const void *header, int segment_fd)
 	struct rb_header made;
 
 	memcpy(&made, header, sizeof(made));
-	int status = write_first_words(&made.doorbell, made.first_index, segment_fd);
-	return status ? status : write_first_words(&made.interrupt, made.first_index, segment_fd);
+	int status =
+		rb_write_first_words(segment_fd, made.doorbell.control_offset, made.first_index);
+	return status ? status : write_device_words(&made, segment_fd);
 }
 
 /* Any number of processes may have the descriptors of a side of a pipe. The first that opens the
@@ -191,6 +240,7 @@ void rb_channel_free(rb_channel *channel)
 	rb_area_unmap(&channel->their_area);
 	rb_area_unmap(&channel->consumer.their_pool);
 	rb_pool_free(&channel->producer.pool);
+	rb_readers_free(&channel->producer);
 	rb_holds_free(&channel->consumer.holds);
 	free(channel);
 }

@@ -20,6 +20,8 @@
  *     consumer.moderation_...          any thread writes it, for the consumer's next sleep
  *     consumer.chime.watched           any thread sets it
  *     dead, peer_gone, life_seen_ns    the threads of both ends; see life.h
+ *     producer.readers                 the producer's thread, and the thread that admits readers;
+ *                                      see readers.c
  *     inside of either end, closing    see closing.c
  */
 #ifndef RB_CHANNEL_H
@@ -79,6 +81,8 @@ struct rb_producer {
 	uint64_t chimed_for;    /* the event of the last chime */
 	struct rb_pool pool;    /* for payloads by reference */
 	struct rb_poller poller;
+	struct rb_readers *readers; /* it has many, see readers.c; NULL: one consumer */
+	uint64_t last_entry; /* of many: where the last entry begins that is published next */
 };
 
 struct rb_area {
@@ -117,7 +121,13 @@ struct rb_consumer {
 	rb_owned timer;  /* the peer's, once the peer has passed it; slept on as well */
 	int kick_fd;     /* wakes the peer */
 	struct rb_chime chime;
-	bool has_pool; /* the peer has passed the pool of its blocks, and it is mapped: */
+	bool records;         /* it is a ring of records; known of a reader among many only */
+	bool one_of_many;     /* the ring has other readers, see reader.c */
+	bool takes_newest;    /* and its writer does not wait for them */
+	bool skips_to_newest; /* the next take is of the newest entry */
+	uint64_t number;      /* of the message that is next, once one was taken; else 0 */
+	uint64_t missed;      /* entries that it did not get */
+	bool has_pool;        /* the peer has passed the pool of its blocks, and it is mapped: */
 	struct rb_area their_pool;
 	rb_frame frame; /* the last one */
 	struct rb_poller poller;
@@ -209,6 +219,8 @@ enum rb_wake {
 
 /* ring.c */
 int rb_producer_room(struct rb_producer *producer, uint64_t slots);
+enum rb_wake rb_wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots,
+			 uint64_t entries);
 enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries);
 int rb_consumer_available(struct rb_consumer *consumer);
 int rb_consumer_look(struct rb_consumer *consumer);
@@ -230,6 +242,7 @@ void rb_kick(int eventfd);
 void rb_drain(int fd);
 void rb_kick_consumer(struct rb_producer *producer);
 void rb_kick_consumer_leaving_timer(struct rb_producer *producer);
+void rb_kick_if_owed(struct rb_producer *producer);
 void rb_kick_if_owed_leaving_timer(struct rb_producer *producer);
 void rb_producer_kick(struct rb_producer *producer, enum rb_wake wake, uint64_t entries);
 void rb_producer_ring_full(struct rb_producer *producer);
@@ -245,6 +258,22 @@ void rb_disarm(rb_channel *channel, int want);
 /* chime.c */
 void rb_chime(struct rb_producer *producer);
 void rb_chime_begin(rb_channel *channel, uint64_t first);
+
+/* readers.c */
+void rb_readers_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries);
+int rb_readers_room(struct rb_producer *producer, uint64_t slots);
+void rb_readers_kick_owed(struct rb_producer *producer);
+void rb_readers_ring_full(struct rb_producer *producer);
+uint64_t rb_readers_look_again_ns(const struct rb_producer *producer);
+void rb_readers_goodbye(struct rb_producer *producer);
+void rb_readers_free(struct rb_producer *producer);
+
+/* reader.c */
+void rb_reader_begin(struct rb_consumer *consumer, uint64_t first);
+int rb_overtaken(rb_channel *channel);
+void rb_go_to_newest(rb_channel *channel);
+bool rb_was_let_go(const rb_channel *channel);
+void rb_note_number(struct rb_consumer *consumer, uint64_t first, uint64_t count);
 
 /* members.c */
 void rb_waiter_is_told_of_close(rb_channel *channel);
@@ -270,6 +299,9 @@ int rb_channel_finish(rb_channel *channel, uint64_t wait_ns);
 bool rb_channel_left(rb_channel *channel);
 void rb_closing_begin(struct rb_closing *closing);
 void rb_closing_end(struct rb_closing *closing);
+
+/* channel.c */
+int rb_write_first_words(int fd, uint64_t offset, uint64_t first);
 
 /* segment.c */
 uint64_t rb_whole_pages(uint64_t bytes);

@@ -73,6 +73,7 @@ static bool try_to_finish(rb_channel *channel)
 			rb_say_goodbye(channel);
 		/* Wakes the peer, even while a forked child holds a copy of the socket. */
 		shutdown(channel->control_fd, SHUT_RDWR);
+		rb_readers_goodbye(&channel->producer);
 		rb_waiter_is_told_of_end(channel);
 		rb_set(&closing->over);
 		rb_close_own(channel);

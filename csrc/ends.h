@@ -73,6 +73,7 @@ int rb_peek(rb_channel *channel, int64_t patience_ns);
 uint64_t rb_frame_slots(const rb_channel *channel);
 uint64_t rb_find_arrived(rb_channel *channel, struct rb_place *found, uint64_t most);
 void rb_skip_found(rb_channel *channel, const struct rb_place *found, uint64_t count);
+void rb_takes_newest(rb_channel *channel, int newest);
 void rb_skip(rb_channel *channel);
 void rb_give_back(rb_channel *channel);
 void rb_hold(rb_channel *channel);

@@ -14,7 +14,7 @@
  *     kick_later                         nothing yet   is set
  *     kick_sooner                        nothing yet   is set anew, if it would end later
  *     defer                              nothing yet   as the block's max_delay says
- *     kick_if_owed                       a kick (1)    is cancelled
+ *     rb_kick_if_owed                    a kick (1)    is cancelled
  *     rb_kick_if_owed_leaving_timer      a kick (1)    is not touched
  *
  * (1) if one was held back. Only the producer's own thread touches the timer. The other end of the
@@ -161,7 +161,7 @@ void rb_kick_consumer(struct rb_producer *producer)
 
 /* ---- kicks that are held back ---- */
 
-static void kick_if_owed(struct rb_producer *producer)
+void rb_kick_if_owed(struct rb_producer *producer)
 {
 	if (rb_clear(&producer->deferral.owed))
 		rb_kick_consumer(producer);
@@ -190,7 +190,7 @@ static void defer(struct rb_producer *producer, enum rb_wake wake, uint64_t entr
 	deferral->entries += entries;
 	if (deferral->max_entries && deferral->entries >= deferral->max_entries) {
 		deferral->entries = 0;
-		kick_if_owed(producer);
+		rb_kick_if_owed(producer);
 	}
 }
 
@@ -241,8 +241,12 @@ void rb_defer_end(rb_channel *channel, uint64_t block)
 	if (channel->producer.deferral.block != block)
 		return;
 	rb_store_relaxed(&channel->producer.deferral.block, 0);
-	if (!rb_dead(channel))
-		kick_if_owed(&channel->producer);
+	if (rb_dead(channel))
+		return;
+	if (channel->producer.readers)
+		rb_readers_kick_owed(&channel->producer);
+	else
+		rb_kick_if_owed(&channel->producer);
 }
 
 /* The same when the block's object is dropped, even if another thread is inside of the end. The
@@ -260,7 +264,11 @@ void rb_defer_drop(rb_channel *channel, uint64_t block)
  * Otherwise the consumer would make no room until then. */
 void rb_producer_ring_full(struct rb_producer *producer)
 {
-	kick_if_owed(producer);
+	if (producer->readers) {
+		rb_readers_ring_full(producer);
+		return;
+	}
+	rb_kick_if_owed(producer);
 	if (producer->moderated_left) {
 		producer->moderated_left = 0;
 		rb_kick_consumer(producer);

@@ -34,8 +34,16 @@
 /* The unit that an index of a message ring counts: one cache line. */
 #define RB_SLOT 64U
 
+/* The most readers of one writer at the same time. */
+#define RB_READERS 64U
+
 /* The most blocks of a pool that are lent at the same time. */
 #define RB_BLOCKS 2048U
+
+/* The doorbell ring has many readers, each with a control page in memory of its own (readers.h).
+ * And of these: the writer does not wait for them. */
+#define RB_FEATURE_READERS 1U
+#define RB_FEATURE_NEWEST 2U
 
 /* Kinds of rings: frames of any length on slots of RB_SLOT bytes, or a record in each slot. */
 #define RB_RING_MESSAGES 1U
@@ -60,7 +68,7 @@ struct rb_header {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t ready;        /* 1 once all else is written */
-	uint64_t features;     /* none yet; unknown bits are refused */
+	uint64_t features;     /* RB_FEATURE_...; unknown bits are refused */
 	uint64_t segment_size; /* in bytes, header included */
 	uint64_t first_index;  /* where all four indices start */
 	struct rb_geometry doorbell;
@@ -121,6 +129,9 @@ static_assert(offsetof(struct rb_counters, budget_shrunk) == 120, "budget_shrunk
  * read_index `iri`; the device's write_index is `iwi` and its read_index `dri`. */
 struct rb_control {
 	alignas(RB_LINE) uint64_t write_index; /* of the ring this side produces */
+	uint64_t claim_index;  /* of many readers: the writer writes the slots before this one */
+	uint64_t newest_index; /* of many readers: where the newest entry begins */
+	uint64_t resume_index; /* and one about half the ring older, for who fell behind */
 	alignas(RB_LINE) uint64_t space_event; /* kick me when the reader passes this index */
 	alignas(RB_LINE) uint64_t read_index;  /* of the ring this side consumes */
 	alignas(RB_LINE) uint64_t data_event;  /* kick me when the writer passes this index */
@@ -146,6 +157,9 @@ static_assert(sizeof(struct rb_control) <= 4096, "a control page");
 #if RB_LINE == 128
 static_assert(sizeof(struct rb_control) == 3200, "rb_control");
 static_assert(offsetof(struct rb_control, write_index) == 0, "write_index");
+static_assert(offsetof(struct rb_control, claim_index) == 8, "claim_index");
+static_assert(offsetof(struct rb_control, newest_index) == 16, "newest_index");
+static_assert(offsetof(struct rb_control, resume_index) == 24, "resume_index");
 static_assert(offsetof(struct rb_control, space_event) == 128, "space_event");
 static_assert(offsetof(struct rb_control, read_index) == 256, "read_index");
 static_assert(offsetof(struct rb_control, data_event) == 384, "data_event");

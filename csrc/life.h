@@ -134,7 +134,8 @@ static inline void rb_note_socket_ended(rb_channel *channel)
 {
 	if (rb_dead(channel))
 		return;
-	rb_note_peer_gone(channel, rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET);
+	int how = rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET;
+	rb_note_peer_gone(channel, rb_was_let_go(channel) ? -ETIMEDOUT : how);
 }
 
 static inline void rb_look_for_peer(rb_channel *channel)

@@ -71,7 +71,7 @@ int rb_memory_seal_for_writer(int descriptor)
 	return fcntl(descriptor, F_GET_SEALS) & F_SEAL_SEAL ? 0 : -EPERM;
 }
 
-static bool is_memfd(int descriptor)
+int rb_memory_is_memfd(int descriptor)
 {
 	static const char name[] = "/memfd:";
 	char path[32], link[sizeof(name)];
@@ -89,5 +89,5 @@ int rb_memory_kind(int descriptor)
 
 	if (seals >= 0 && (seals & SEALS) == SEALS)
 		return RB_MEMORY_MEMFD;
-	return is_memfd(descriptor) ? -EPERM : RB_MEMORY_POSIX;
+	return rb_memory_is_memfd(descriptor) ? -EPERM : RB_MEMORY_POSIX;
 }

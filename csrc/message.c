@@ -8,6 +8,7 @@
 #include "blocks.h"
 #include "channel.h"
 #include "quick.h"
+#include "reader.h"
 
 #define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
 /* Bytes of the longest message: more than any machine can map. A longer length is nonsense. */
@@ -26,7 +27,7 @@ static uint64_t payload_of(uint64_t slots)
 /* The longest payload that one frame can carry: all of the ring. */
 uint64_t rb_payload_max(rb_channel *channel)
 {
-	return payload_of(channel->producer.count);
+	return payload_of(rb_most_slots(&channel->producer));
 }
 
 /* The longest payload that rb_reserve can give: all of the ring, or of the pool. */
@@ -59,13 +60,14 @@ static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t pat
 
 	if (status)
 		return status;
-	if (length > payload_of(channel->producer.count))
+	if (length > rb_payload_max(channel))
 		return -EMSGSIZE;
 	return rb_make_room(channel, slots_of(length), patience_ns);
 }
 
 static void publish(struct rb_producer *producer, struct rb_frame_header header)
 {
+	rb_number_frame(producer, &header, 0);
 	memcpy(next_slot(producer), &header, sizeof(header));
 	rb_publish(producer, slots_of(header.length), 1, header.length);
 }
@@ -153,6 +155,8 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 			break;
 		struct rb_frame_header header = {.length = (uint32_t)length, .kind = RB_MESSAGE};
 		uint8_t *slot = rb_producer_slot(producer, producer->write + slots);
+		rb_claim(producer, slots + more);
+		rb_number_frame(producer, &header, slots);
 		memcpy(slot, &header, sizeof(header));
 		rb_copy_payload(slot + RB_HEADER, &payloads[sent], 0, length);
 		slots += more;
@@ -176,6 +180,8 @@ int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uin
 		return status;
 	if (producer->in_pieces != (done != 0))
 		return -EBUSY;
+	if (rb_most_slots(producer) < producer->count && length < producer->pool.least)
+		return -EMSGSIZE; /* a piece may be overwritten before the next one is sent */
 	if (done ? rb_fills_block(channel) : length >= producer->pool.least) {
 		int64_t sent = rb_send_block_part(channel, payload, done, token, kind);
 		if (sent != -ENOBUFS)
@@ -337,6 +343,8 @@ static int64_t look_at_frame(rb_channel *channel)
 
 	/* The peer can change this at any time: copy it once, check the copy, use the copy. */
 	memcpy(&header, consumer->slots + offset, sizeof(header));
+	if (!rb_is_whole(consumer, consumer->next))
+		return -ESTALE;
 	uint64_t slots = slots_of(header.length);
 	if (slots > consumer->write_seen - consumer->next)
 		return rb_corrupt(channel);
@@ -350,9 +358,29 @@ static int64_t look_at_frame(rb_channel *channel)
 	return status ? status : (int64_t)slots;
 }
 
+/* The same for one reader among many, which may be overtaken at any time. */
+static int64_t next_frame_of_many(rb_channel *channel, int64_t patience_ns)
+{
+	int64_t slots;
+
+	do {
+		if (channel->consumer.skips_to_newest)
+			rb_go_to_newest(channel);
+		int status = rb_await_entry(channel, patience_ns);
+		if (status)
+			return status;
+		slots = look_at_frame(channel);
+		if (slots == -ESTALE && (status = rb_overtaken(channel)))
+			return status;
+	} while (slots == -ESTALE);
+	return slots;
+}
+
 /* Waits for a frame within the patience and looks at it; returns its slots, or -errno. */
 static int64_t next_frame(rb_channel *channel, int64_t patience_ns)
 {
+	if (channel->consumer.one_of_many)
+		return next_frame_of_many(channel, patience_ns);
 	int status = rb_await_entry(channel, patience_ns);
 
 	return status ? status : look_at_frame(channel);
@@ -366,6 +394,13 @@ static void note_piece(struct rb_consumer *consumer)
 	bool more = frame->flags & RB_FLAG_MORE;
 
 	consumer->pieces_left = more ? left - (frame->stop - frame->start) : 0;
+}
+
+/* Notes that the frame was taken, if it is the last one of a message. */
+static void note_number(struct rb_consumer *consumer)
+{
+	if (consumer->one_of_many && !(consumer->frame.flags & RB_FLAG_MORE))
+		rb_note_number(consumer, consumer->frame.token, 1);
 }
 
 /* Looks at the next frame within the patience, and takes nothing: the next call finds the same
@@ -405,6 +440,7 @@ void rb_skip(rb_channel *channel)
 
 	rb_consumer_skip(consumer, rb_frame_slots(channel), 1, bytes_of(&consumer->frame));
 	note_piece(consumer);
+	note_number(consumer);
 }
 
 /* Gives the slots of all skipped frames back to the producer, and kicks it if it sleeps. A side
@@ -424,6 +460,7 @@ void rb_hold(rb_channel *channel)
 
 	rb_consumer_hold(consumer, rb_frame_slots(channel), frame->token, bytes_of(frame));
 	note_piece(consumer);
+	note_number(consumer);
 }
 
 /* rb_peek, then rb_hold; returns the frame's flags, or -errno. */
@@ -438,10 +475,11 @@ int rb_take(rb_channel *channel, int64_t patience_ns)
 }
 
 /* Finds whole messages that have arrived, from the frame that rb_peek found on, and takes none of
- * them. Stops after `most`, or at the first frame that is anything else. Returns how many. */
+ * them. Stops after `most`, or at the first frame that is anything else. Returns how many. A reader
+ * among many asks rb_still_whole after it has copied them. */
 uint64_t rb_find_arrived(rb_channel *channel, struct rb_place *found, uint64_t most)
 {
-	const struct rb_consumer *consumer = &channel->consumer;
+	struct rb_consumer *consumer = &channel->consumer;
 	uint64_t next = consumer->next, left = consumer->write_seen - next, count = 0;
 
 	for (; count < most && left; count++) {
@@ -452,6 +490,8 @@ uint64_t rb_find_arrived(rb_channel *channel, struct rb_place *found, uint64_t m
 		uint64_t slots = slots_of(header.length);
 		if (slots > left || !is_plain(consumer, &header))
 			break;
+		if (!count)
+			consumer->frame.index = next, consumer->frame.token = header.token;
 		found[count] = (struct rb_place){slot + RB_HEADER, header.length};
 		next += slots;
 		left -= slots;
@@ -474,6 +514,8 @@ void rb_skip_found(rb_channel *channel, const struct rb_place *found, uint64_t c
 		slots += slots_of(found[i].length);
 		bytes += found[i].length;
 	}
+	if (consumer->one_of_many)
+		rb_note_number(consumer, consumer->frame.token, count);
 	rb_consumer_skip(consumer, slots, count, bytes);
 	consumer->pieces_left = 0;
 }
@@ -483,16 +525,24 @@ void rb_skip_found(rb_channel *channel, const struct rb_place *found, uint64_t c
 int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patience_ns)
 {
 	const rb_frame *frame = &channel->consumer.frame;
-	int status = rb_peek(channel, patience_ns);
+	bool in_block;
+	uint64_t length;
+	int status;
 
+	do {
+		status = rb_peek(channel, patience_ns);
+		if (status)
+			return status;
+		in_block = frame->flags == RB_FLAG_BLOCK;
+		length = bytes_of(frame);
+		if (length > size || (frame->flags && !in_block))
+			return -EMSGSIZE;
+		memcpy(payload,
+		       in_block ? frame->block.start : channel->consumer.slots + frame->start,
+		       length);
+	} while (!rb_still_whole(channel, &status) && status == -ESTALE);
 	if (status)
 		return status;
-	bool in_block = frame->flags == RB_FLAG_BLOCK;
-	uint64_t length = bytes_of(frame);
-	if (length > size || (frame->flags && !in_block))
-		return -EMSGSIZE;
-	memcpy(payload, in_block ? frame->block.start : channel->consumer.slots + frame->start,
-	       length);
 	rb_skip(channel);
 	rb_give_back(channel);
 	if (in_block)
@@ -542,5 +592,5 @@ int rb_all_held(rb_channel *channel)
 {
 	const struct rb_consumer *consumer = &channel->consumer;
 
-	return consumer->next - consumer->read == consumer->count;
+	return !consumer->takes_newest && consumer->next - consumer->read == consumer->count;
 }

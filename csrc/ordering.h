@@ -39,6 +39,18 @@ static inline void rb_store_release(uint64_t *word, uint64_t value)
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
+/* The loads before it come before the stores and loads behind it. */
+static inline void rb_fence_acquire(void)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
+
+/* The loads and stores before it come before the stores behind it. */
+static inline void rb_fence_release(void)
+{
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
 static inline void rb_add(uint64_t *word, uint64_t more)
 {
 	__atomic_fetch_add(word, more, __ATOMIC_RELAXED);
@@ -127,6 +139,18 @@ static inline bool rb_place_take(uint64_t *place, uint64_t who)
 
 	return __atomic_compare_exchange_n(place, &nobody, who, false, __ATOMIC_ACQUIRE,
 					   __ATOMIC_RELAXED);
+}
+
+struct rb_reader;
+
+static inline struct rb_reader *rb_load_acquire_reader(struct rb_reader *const *place)
+{
+	return __atomic_load_n(place, __ATOMIC_ACQUIRE);
+}
+
+static inline void rb_store_release_reader(struct rb_reader **place, struct rb_reader *reader)
+{
+	__atomic_store_n(place, reader, __ATOMIC_RELEASE);
 }
 
 static inline void rb_place_give(uint64_t *place)

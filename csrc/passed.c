@@ -79,5 +79,9 @@ int rb_take_passed(rb_channel *channel)
 		return rb_take_timer(channel);
 	if (text[0] == RB_PASSES_POOL)
 		return take_pool(channel);
+	if (rb_was_let_go(channel)) {
+		rb_note_peer_gone(channel, -ETIMEDOUT);
+		return 0; /* it stays in the socket, which has ended */
+	}
 	return rb_corrupt(channel);
 }

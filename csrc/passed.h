@@ -9,6 +9,8 @@
 
 /* The datagrams that pass something. */
 enum { RB_PASSES_TIMER = 't', RB_PASSES_POOL = 'p' };
+/* And one that passes nothing: the writer lets this reader go (readers.c). */
+enum { RB_LETS_GO = 'l' };
 
 int rb_pass(struct rb_producer *producer, char what, int fd);
 int rb_take_passed(rb_channel *channel);

@@ -10,6 +10,14 @@
 
 #include "channel.h"
 #include "life.h"
+#include "readers.h"
+
+/* Before the next slots are written. Readers that the writer does not wait for may look at them. */
+static inline void rb_claim(struct rb_producer *producer, uint64_t slots)
+{
+	if (producer->readers)
+		rb_readers_claim(producer, slots);
+}
 
 /* 0 when this side may publish, or hand out room to be written in place. */
 static inline int rb_may_produce(rb_channel *channel)
@@ -26,9 +34,13 @@ static inline int rb_make_room(rb_channel *channel, uint64_t slots, int64_t pati
 {
 	struct rb_producer *producer = &channel->producer;
 
-	if (producer->write + slots - producer->read_seen <= producer->count)
-		return 0;
-	return rb_wait_for_room(channel, slots, patience_ns);
+	if (producer->write + slots - producer->read_seen > producer->count) {
+		int status = rb_wait_for_room(channel, slots, patience_ns);
+		if (status)
+			return status;
+	}
+	rb_claim(producer, slots);
+	return 0;
 }
 
 /* Fetches the cache line of a slot that will be written soon, if that slot is known to be free.
@@ -53,12 +65,18 @@ static inline void rb_publish(struct rb_producer *producer, uint64_t slots, uint
 			      uint64_t bytes)
 {
 	struct rb_counters *counters = &producer->mine->producer;
-	enum rb_wake wake = rb_producer_publish(producer, slots, entries);
+	enum rb_wake wake = RB_WAKE_NOT;
 
+	if (producer->readers)
+		rb_readers_publish(producer, slots, entries);
+	else
+		wake = rb_producer_publish(producer, slots, entries);
 	rb_fetch_free(producer);
 
 	rb_count(&counters->entries, entries);
 	rb_count(&counters->bytes, bytes);
+	if (producer->readers)
+		return;
 	if (wake == RB_WAKE_NOT && !producer->deferral.block && !producer->always_kick)
 		rb_count(&counters->kicks_saved, 1);
 	else

@@ -7,6 +7,7 @@
 
 #include "channel.h"
 #include "quick.h"
+#include "reader.h"
 
 /* ---- producing ---- */
 
@@ -40,8 +41,10 @@ int64_t rb_write(rb_channel *channel, const void *records, uint64_t count)
 			return written ? (int64_t)written : status;
 		uint64_t left = count - written;
 		uint64_t next = room_for(producer, left < most ? left : most);
+		rb_claim(producer, next);
 		memcpy(rb_producer_slot(producer, producer->write),
 		       (const uint8_t *)records + written * size, next * size);
+		producer->last_entry = producer->write + next - 1;
 		rb_publish(producer, next, next, next * size);
 		written += next;
 	}
@@ -55,7 +58,7 @@ int64_t rb_reserve_records(rb_channel *channel, uint64_t count)
 
 	if (status)
 		return status;
-	if (count > channel->producer.count)
+	if (count > rb_most_slots(&channel->producer))
 		return -EMSGSIZE;
 	status = rb_make_room(channel, count, 0);
 	if (status)
@@ -66,24 +69,26 @@ int64_t rb_reserve_records(rb_channel *channel, uint64_t count)
 /* Publishes the first `count` of the records that were reserved. */
 int rb_commit_records(rb_channel *channel, uint64_t reservation, uint64_t count)
 {
+	struct rb_producer *producer = &channel->producer;
 	int status = rb_end_reservation(channel, reservation, count);
 
-	if (!status && count)
-		rb_publish(&channel->producer, count, count, count * channel->producer.slot_size);
-	return status;
+	if (status || !count)
+		return status;
+	producer->last_entry = producer->write + count - 1;
+	rb_publish(producer, count, count, count * producer->slot_size);
+	return 0;
 }
 
 /* ---- consuming ---- */
 
-/* Lends all records that have arrived, from the first that was not returned, but at most `most`;
- * returns how many. frame.start is the slot of the first. */
-int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
+/* 0 when there is a record to be taken, from `read` on. */
+static int find_records(rb_channel *channel, uint64_t most, int64_t patience_ns)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 
-	if (rb_dead(channel))
-		return rb_dead(channel);
 	consumer->next = consumer->read;
+	if (consumer->skips_to_newest)
+		rb_go_to_newest(channel);
 	if (consumer->write_seen == consumer->read) {
 		int status = rb_await_entry(channel, patience_ns);
 		if (status)
@@ -91,6 +96,25 @@ int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
 	} else if (consumer->write_seen - consumer->read < most && rb_consumer_look(consumer) < 0) {
 		return rb_corrupt(channel);
 	}
+	return rb_is_whole(consumer, consumer->read) ? 0 : -ESTALE;
+}
+
+/* Lends all records that have arrived, from the first that was not returned, but at most `most`;
+ * returns how many. frame.start is the slot of the first. */
+int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	int status;
+
+	if (rb_dead(channel))
+		return rb_dead(channel);
+	while ((status = find_records(channel, most, patience_ns)) == -ESTALE) {
+		status = rb_overtaken(channel);
+		if (status)
+			return status;
+	}
+	if (status)
+		return status;
 	uint64_t arrived = consumer->write_seen - consumer->read;
 	uint64_t lent = arrived < most ? arrived : most;
 	consumer->next = consumer->read + lent;
@@ -99,7 +123,8 @@ int64_t rb_borrow(rb_channel *channel, uint64_t most, int64_t patience_ns)
 	return (int64_t)lent;
 }
 
-/* Gives the first `count` of the lent records back to the producer. */
+/* Gives the first `count` of the lent records back to the producer. -ESTALE when the writer of many
+ * readers has overwritten some of them meanwhile: this side did not get them, and goes on. */
 int rb_return(rb_channel *channel, uint64_t count)
 {
 	struct rb_consumer *consumer = &channel->consumer;
@@ -108,6 +133,9 @@ int rb_return(rb_channel *channel, uint64_t count)
 		return rb_dead(channel);
 	if (count > consumer->next - consumer->read)
 		return -EALREADY;
+	int status;
+	if (!rb_still_whole(channel, &status))
+		return status;
 	rb_count(&consumer->mine->consumer.entries, count);
 	rb_count(&consumer->mine->consumer.bytes, count * consumer->slot_size);
 	rb_kick_producer_if(consumer, rb_consumer_release_to(consumer, consumer->read + count));

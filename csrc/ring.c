@@ -30,6 +30,8 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 {
 	if (producer->write + slots - producer->read_seen <= producer->count)
 		return 1;
+	if (producer->readers)
+		return rb_readers_room(producer, slots);
 	/* The peer can change this at any time: load once, check the copy, use the copy.
 	 * (C) pairs with the release in rb_consumer_release_to: the reader must be done with the
 	 * slots before we overwrite them. */
@@ -41,8 +43,8 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 }
 
 /* Whether the consumer sleeps on one of the entries in [old, old + slots), and what it wants. */
-static enum rb_wake wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots,
-			     uint64_t entries)
+enum rb_wake rb_wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots,
+			 uint64_t entries)
 {
 	/* (E) pairs with the release in rb_arm: the moderation beside it belongs to this event. */
 	uint64_t event = rb_load_acquire(&producer->theirs->data_event);
@@ -76,7 +78,7 @@ enum rb_wake rb_producer_publish(struct rb_producer *producer, uint64_t slots, u
 	/* (B) pairs with the fence in rb_arm: either we see that the consumer has armed, or it sees
 	 * this index. Without the fence both can miss, and the consumer sleeps on an entry. */
 	rb_fence_full();
-	return wake_for(producer, old, slots, entries);
+	return rb_wake_for(producer, old, slots, entries);
 }
 
 /* 1 when there is something to take, 0 when not, -EPROTO when the peer's index is nonsense. */
@@ -91,7 +93,9 @@ int rb_consumer_look(struct rb_consumer *consumer)
 	/* (A) pairs with the release in rb_producer_publish. Load once, check the copy, use the
 	 * copy. */
 	uint64_t write = rb_load_acquire(&consumer->theirs->write_index);
-	if (!rb_ring_valid(consumer->read, consumer->next, write, consumer->count))
+	/* A writer that overtakes this side is found out later, see reader.c. */
+	if (!consumer->one_of_many &&
+	    !rb_ring_valid(consumer->read, consumer->next, write, consumer->count))
 		return -EPROTO;
 	consumer->write_seen = write;
 	return write != consumer->next;
@@ -115,6 +119,8 @@ bool rb_consumer_release_to(struct rb_consumer *consumer, uint64_t read)
 	consumer->read = read;
 	/* (C) pairs with the acquire in rb_producer_room. */
 	rb_store_release(&consumer->mine->read_index, read);
+	if (consumer->takes_newest)
+		return false; /* nobody waits for it */
 	/* (D) pairs with the fence in rb_arm: either we see that the producer has armed, or
 	 * it sees this index. */
 	rb_fence_full();

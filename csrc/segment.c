@@ -92,7 +92,8 @@ int rb_header_check(const void *header, uint64_t segment_size)
 	memcpy(&theirs, header, sizeof(theirs));
 	if (theirs.magic != RB_MAGIC)
 		return RB_BAD_MAGIC;
-	if (theirs.version != RB_LAYOUT_VERSION || theirs.features)
+	if (theirs.version != RB_LAYOUT_VERSION ||
+	    theirs.features & ~(uint64_t)(RB_FEATURE_READERS | RB_FEATURE_NEWEST))
 		return RB_BAD_VERSION;
 	if (theirs.ready != 1)
 		return RB_NOT_READY;
@@ -100,7 +101,27 @@ int rb_header_check(const void *header, uint64_t segment_size)
 			   theirs.interrupt.slots, theirs.dtype_bytes,
 			   theirs.first_index) != segment_size)
 		return RB_BAD_GEOMETRY;
+	expected.features = theirs.features;
 	return memcmp(&theirs, &expected, sizeof(theirs)) ? RB_BAD_GEOMETRY : 0;
+}
+
+uint64_t rb_header_features(const void *header)
+{
+	struct rb_header copy;
+
+	memcpy(&copy, header, sizeof(copy));
+	return copy.features;
+}
+
+/* Notes in a header that the doorbell ring has many readers; `newest`: the writer waits for none of
+ * them. */
+void rb_header_for_readers(void *header, int newest)
+{
+	struct rb_header made;
+
+	memcpy(&made, header, sizeof(made));
+	made.features = RB_FEATURE_READERS | (newest ? RB_FEATURE_NEWEST : 0);
+	memcpy(header, &made, sizeof(made));
 }
 
 uint32_t rb_header_version(const void *header)

@@ -78,8 +78,8 @@ void rb_arm(rb_channel *channel, int want, uint64_t needed)
 				 rb_load_relaxed(&consumer->moderation_entries));
 		rb_store_relaxed(&consumer->mine->moderation_ns,
 				 rb_load_relaxed(&consumer->moderation_ns));
-		/* (E) pairs with the acquire in wake_for: a producer that sees this event sees the
-		 * moderation that belongs to it. */
+		/* (E) pairs with the acquire in rb_wake_for: a producer that sees this event sees
+		 * the moderation that belongs to it. */
 		rb_store_release(&consumer->mine->data_event, consumer->next);
 	}
 	if (want & RB_SPACE) {
@@ -260,6 +260,11 @@ static uint64_t sleep_bound(const rb_channel *channel, int want, uint64_t left_n
 		left_ns = RB_GOOD_PART_SLEEP;
 	if (want & RB_DATA && channel->consumer.timer_lost && left_ns > RB_SLEEP_WITHOUT_TIMER)
 		left_ns = RB_SLEEP_WITHOUT_TIMER;
+	uint64_t again = want & RB_SPACE ? rb_readers_look_again_ns(&channel->producer) : 0;
+	if (again) {
+		uint64_t now = rb_now_ns(), until = again > now ? again - now : 0;
+		left_ns = until < left_ns ? until : left_ns;
+	}
 	return left_ns;
 }
 

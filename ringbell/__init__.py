@@ -42,7 +42,9 @@ from ringbell.errors import (
     CorruptRing,
     EndOfStream,
     LayoutMismatch,
+    LetGo,
     MessageTooLong,
+    Overwritten,
     PeerLost,
     RequestFailed,
     RingbellError,
@@ -50,6 +52,11 @@ from ringbell.errors import (
     RingFull,
 )
 from ringbell.policy import Blocks, Moderation
+from ringbell.publishing.lent import Lent
+from ringbell.publishing.opening import publish, subscribe
+from ringbell.publishing.publisher import MessagePublisher
+from ringbell.publishing.readers import Reader
+from ringbell.publishing.subscriber import MessageSubscriber
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
 from ringbell.stats import (
@@ -72,6 +79,8 @@ if TYPE_CHECKING:
     from ringbell.launching.pool import Pool
     from ringbell.pipes.connection import Connection
     from ringbell.pipes.opening import Pipe
+    from ringbell.publishing.record_publisher import RecordPublisher
+    from ringbell.publishing.record_subscriber import RecordSubscriber
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
@@ -93,20 +102,28 @@ __all__ = [
     "Gather",
     "GatheredProducer",
     "LayoutMismatch",
+    "Lent",
+    "LetGo",
     "Listener",
     "MessageConsumer",
     "MessageProducer",
+    "MessagePublisher",
+    "MessageSubscriber",
     "MessageTooLong",
     "Moderation",
+    "Overwritten",
     "PeerLost",
     "Pipe",
     "PollingCounters",
     "Pool",
     "Producer",
     "ProducerCounters",
+    "Reader",
     "RecordBlock",
     "RecordConsumer",
     "RecordProducer",
+    "RecordPublisher",
+    "RecordSubscriber",
     "Request",
     "RequestFailed",
     "RingEmpty",
@@ -124,7 +141,9 @@ __all__ = [
     "listen",
     "pipeline",
     "produce",
+    "publish",
     "serve",
+    "subscribe",
     "wait",
 ]
 
@@ -138,6 +157,8 @@ _LOADED_LATER = {
     "Pool": "launching.pool",
     "RecordConsumer": "streams.record_consumer",
     "RecordProducer": "streams.record_producer",
+    "RecordPublisher": "publishing.record_publisher",
+    "RecordSubscriber": "publishing.record_subscriber",
 }
 
 # Not for type checkers: they would accept every name, a mistyped one too.

@@ -10,8 +10,10 @@ from ringbell.calls.driver import Driver
 from ringbell.calls.listener import Listener
 from ringbell.calls.service import ServedDriver
 from ringbell.launching.worker import StartMethod
-from ringbell.meeting.segment import Memory
+from ringbell.meeting.segment import Keep, Memory
 from ringbell.policy import Blocks, Kick, Moderation, Polling
+from ringbell.publishing.publisher import MessagePublisher
+from ringbell.publishing.subscriber import MessageSubscriber
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
 from ringbell.streams.gathered_producer import GatheredProducer
@@ -53,6 +55,20 @@ class ObjectConsumer(Consumer):
 
 class ObjectMessageProducer(ObjectProducer, MessageProducer): ...
 class ObjectMessageConsumer(ObjectConsumer, MessageConsumer): ...
+
+class ObjectMessagePublisher(ObjectProducer, MessagePublisher): ...
+
+class ObjectMessageSubscriber(MessageSubscriber):
+    def recv(self, timeout: float | None = None) -> Any: ...
+    def recv_many(
+        self,
+        max: int | None = None,  # noqa: A002
+        timeout: float | None = None,
+    ) -> list[Any]: ...
+    def latest(self, timeout: float | None = None) -> Any: ...
+    def borrow(self, timeout: float | None = None) -> Any: ...
+    def hold(self, timeout: float | None = None) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
 class ObjectDriver(Driver):
     @property
@@ -128,6 +144,15 @@ class ProduceOptions(_Stream, total=False):
     kick: Kick
     memory: Memory | None
     blocks: Blocks | None
+
+class PublishOptions(_Stream, total=False):
+    keep: Keep
+    min_readers: int | None
+    stall: float | None
+    ring_size: int
+    max_share: float
+    kick: Kick
+    memory: Memory | None
 
 class ConsumeOptions(_Stream, total=False):
     timeout: float | None

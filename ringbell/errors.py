@@ -27,6 +27,21 @@ class PeerLost(RingbellError, ConnectionError):  # noqa: N818
     """
 
 
+class LetGo(RingbellError, ConnectionError):  # noqa: N818
+    """The writer of a publication let this subscriber go, and goes on without it.
+
+    This side had not moved for the writer's `stall` seconds while the ring was full, or it is from
+    a process that wrote nonsense. Entries are lost for this side from here on: subscribe again.
+    """
+
+
+class Overwritten(RingbellError):  # noqa: N818
+    """What was borrowed has been overwritten meanwhile: the publication keeps the newest only.
+
+    What you computed from it is worth nothing. The next call takes what is whole.
+    """
+
+
 class RequestFailed(RingbellError):  # noqa: N818
     """The device answered that it could not do the request. The message is the device's text."""
 

@@ -14,6 +14,7 @@ ROOT = Path(ringbell.__file__).parent
 FLOORS = [
     {"command"},
     {"aio", "launching"},
+    {"publishing"},
     {"calls", "pipes", "streams"},
     {"ring", "meeting"},
     {"channel"},
@@ -91,8 +92,13 @@ SHOWN = {
     "Frame": "abandon length payload token",
     "Gather": "close dtype fileno path producers take",
     "GatheredProducer": "bytes entries lost pid since",
+    "Lent": "",
     "Listener": "accept close fileno path",
     "MessageConsumer": "as_file borrow close fileno hold moderation peer_pid recv recv_many stats",
+    "MessagePublisher": "as_file check_consumer close coalesce max_payload path peer_pid readers "
+    "reserve send send_many stats",
+    "MessageSubscriber": "as_file borrow close fileno hold latest missed moderation peer_pid recv "
+    "recv_many stats",
     "MessageProducer": "as_file check_consumer close coalesce max_payload peer_pid reserve send "
     "send_many stats",
     "Moderation": "delay entries",
@@ -103,6 +109,11 @@ SHOWN = {
     "spurious_wakeups times_full wakeups",
     "RecordBlock": "abandon count rows",
     "RecordConsumer": "borrow capacity close dtype fileno moderation peer_pid read stats",
+    "RecordPublisher": "capacity check_consumer close coalesce dtype path peer_pid readers reserve "
+    "stats write",
+    "RecordSubscriber": "borrow capacity close dtype fileno latest missed moderation peer_pid read "
+    "stats",
+    "Reader": "pid since",
     "RecordProducer": "capacity check_consumer close coalesce dtype peer_pid reserve stats write",
     "Request": "complete fail hold payload token",
     "SideStats": "blocks consumer producer",

@@ -44,6 +44,8 @@ extern PyType_Spec object_completion_spec, object_request_spec;
 
 /* ---- objects.c ---- */
 
+PyObject *object_of(struct consumer *consumer, struct patience *patience,
+		    PyObject *(*take)(struct consumer *consumer, struct patience *patience));
 PyObject *object_recv(struct consumer *consumer, struct patience *patience);
 PyObject *object_hold(struct consumer *consumer, struct patience *patience);
 PyObject *objects_recv(struct consumer *consumer, uint64_t most, struct patience *patience);

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "../reader.h"
 #include "codec.h"
 
 /* The most messages that recv_many takes. */
@@ -11,7 +12,7 @@
 /* How many it looks for before it copies them. */
 #define AT_ONCE 64
 
-enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW, TAKE_HOLD, TAKINGS };
+enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW, TAKE_HOLD, TAKE_LATEST, TAKINGS };
 
 /* ---- one message ---- */
 
@@ -47,6 +48,13 @@ enum took consumer_take(struct consumer *consumer, struct message *message)
 	PyObject *payload = bytes_of(payload_start(core), payload_length(frame));
 	if (!payload)
 		return TOOK_FAILED;
+	if (!rb_still_whole(core, &status)) {
+		Py_DECREF(payload);
+		if (status == -ESTALE)
+			return consumer_take(consumer, message);
+		end_fail(&consumer->end, status);
+		return TOOK_FAILED;
+	}
 	message_describe(message, frame);
 	message->payload = payload;
 	rb_skip(core);
@@ -94,9 +102,13 @@ PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patien
 
 /* ---- lending ---- */
 
-/* Takes back what borrow lent; false with BufferError when somebody still looks at it. */
+/* Takes back what borrow lent; false with BufferError when somebody still looks at it, and with
+ * Overwritten when a writer of many readers has written it anew meanwhile. */
 bool consumer_end_loan(struct consumer *consumer)
 {
+	rb_channel *core = consumer->end.core;
+	int status;
+
 	if (!consumer->lent)
 		return true;
 	if (consumer->lent_in_ring ? !loan_end(consumer->loan, consumer->lent)
@@ -107,11 +119,13 @@ bool consumer_end_loan(struct consumer *consumer)
 		return false;
 	}
 	Py_CLEAR(consumer->lent);
-	if (consumer->lent_in_ring) {
-		rb_lend(consumer->end.core, 0);
-		rb_skip(consumer->end.core);
-		rb_give_back(consumer->end.core);
-	}
+	if (!consumer->lent_in_ring)
+		return true;
+	rb_lend(core, 0);
+	if (!rb_still_whole(core, &status))
+		return end_fail(&consumer->end, status);
+	rb_skip(core);
+	rb_give_back(core);
 	return true;
 }
 
@@ -250,6 +264,7 @@ static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 	Py_ssize_t size = (Py_ssize_t)(slots < most ? slots : most), taken = 0;
 	PyObject *list = PyList_New(size);
 	uint64_t count, made;
+	int status;
 
 	if (!list)
 		return NULL;
@@ -257,6 +272,8 @@ static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 		uint64_t left = (uint64_t)(size - taken);
 		count = rb_find_arrived(core, found, left < AT_ONCE ? left : AT_ONCE);
 		made = fill_list(list, taken, found, count);
+		if (!rb_still_whole(core, &status))
+			break; /* the next call goes on further on, or says why not */
 		rb_skip_found(core, found, made);
 		taken += (Py_ssize_t)made;
 	} while (made == AT_ONCE && taken < size);
@@ -269,7 +286,8 @@ static PyObject *take_arrived(struct consumer *consumer, uint64_t most)
 	return NULL;
 }
 
-/* Takes a message that comes in pieces, as a list of one. */
+/* Takes a message that comes in pieces, or was overwritten while it was copied, as a list of one.
+ */
 static PyObject *take_alone(struct consumer *consumer, struct patience *patience)
 {
 	PyObject *message = consumer_take_bytes(consumer, patience);
@@ -332,6 +350,25 @@ static PyObject *subscribe_borrow(PyObject *self, PyObject *timeout)
 static PyObject *subscribe_hold(PyObject *self, PyObject *timeout)
 {
 	return take_message(self, timeout, object_hold, consumer_hold_next);
+}
+
+/* The newest message, if it is newer than the one that was taken last; otherwise waits for one. */
+static PyObject *take_latest(struct consumer *consumer, struct patience *patience)
+{
+	rb_takes_newest(consumer->end.core, 1);
+	PyObject *message = consumer_take_bytes(consumer, patience);
+	rb_takes_newest(consumer->end.core, 0);
+	return message;
+}
+
+static PyObject *object_latest(struct consumer *consumer, struct patience *patience)
+{
+	return object_of(consumer, patience, take_latest);
+}
+
+static PyObject *subscribe_latest(PyObject *self, PyObject *timeout)
+{
+	return take_message(self, timeout, object_latest, take_latest);
 }
 
 /* Reads the `max` of a call that takes several entries: None is `most`. */
@@ -414,6 +451,7 @@ static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keyw
 	consumer->takings[TAKE_MANY] = taking_new(self, subscribe_recv_many);
 	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);
 	consumer->takings[TAKE_HOLD] = taking_new(self, subscribe_hold);
+	consumer->takings[TAKE_LATEST] = taking_new(self, subscribe_latest);
 	for (int i = 0; i < TAKINGS; i++)
 		if (!consumer->takings[i]) {
 			Py_DECREF(self);
@@ -438,10 +476,12 @@ static void consumer_dealloc(PyObject *self)
 
 static PyObject *consumer_iter(PyObject *self)
 {
-	/* The loop's own variable would keep what is lent with an object. */
-	bool objects = ((struct consumer *)self)->end.decode;
+	const struct end *end = (struct end *)self;
+	/* The loop's own variable would keep what is lent with an object. And what the writer
+	 * overwrites at any time is better copied than looked at. */
+	bool copies = end->decode || end->core->consumer.takes_newest;
 
-	return iterator_new(self, objects ? recv_for_ever : borrow_for_ever);
+	return iterator_new(self, copies ? recv_for_ever : borrow_for_ever);
 }
 
 static PyMemberDef consumer_members[] = {
@@ -449,6 +489,7 @@ static PyMemberDef consumer_members[] = {
 	{"_recv_many", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_MANY]), READONLY, NULL},
 	{"_borrow", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_BORROW]), READONLY, NULL},
 	{"_hold", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_HOLD]), READONLY, NULL},
+	{"_latest", T_OBJECT_EX, offsetof(struct consumer, takings[TAKE_LATEST]), READONLY, NULL},
 	{NULL, 0, 0, 0, NULL},
 };
 

@@ -79,8 +79,8 @@ static PyObject *decode(struct consumer *consumer, PyObject *octets, bool kept)
 }
 
 /* The object of the message that is kept, or of the next one that `take` gives. */
-static PyObject *object_of(struct consumer *consumer, struct patience *patience,
-			   PyObject *(*take)(struct consumer *consumer, struct patience *patience))
+PyObject *object_of(struct consumer *consumer, struct patience *patience,
+		    PyObject *(*take)(struct consumer *consumer, struct patience *patience))
 {
 	PyObject *octets = first_kept(consumer);
 	bool kept = octets;
@@ -109,6 +109,8 @@ PyObject *object_hold(struct consumer *consumer, struct patience *patience)
 /* The same, but what lies in the message's buffers is lent with it. */
 PyObject *object_borrow(struct consumer *consumer, struct patience *patience)
 {
+	if (consumer->end.core->consumer.one_of_many)
+		return object_recv(consumer, patience); /* what is lent may be overwritten */
 	PyObject *octets = first_kept(consumer);
 	bool kept = octets;
 

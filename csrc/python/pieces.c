@@ -5,6 +5,8 @@
  */
 #include "python.h"
 
+#include "../reader.h"
+
 #define GROWTH 16
 
 /* Refuses a message that is longer than the memory there is, unless the user has set a limit. False
@@ -113,11 +115,16 @@ enum took consumer_take_piece(struct consumer *consumer, struct message *message
 	rb_frame frame = core->consumer.frame;
 	bool first = !(frame.flags & RB_FLAG_CONTINUED);
 	bool more = frame.flags & RB_FLAG_MORE;
+	int status;
 
 	if (first && !pieces_begin(consumer, &frame))
 		return TOOK_FAILED;
 	if (!consumer->refusal && !pieces_add(consumer, &frame))
 		return TOOK_FAILED;
+	if (!rb_still_whole(core, &status)) {
+		end_fail(&consumer->end, status);
+		return TOOK_FAILED;
+	}
 	if (!more && hold_last && !consumer->refusal) {
 		rb_hold(core); /* the peeked frame; a second look might see another one */
 	} else {

@@ -221,7 +221,7 @@ struct consumer {
 	uint64_t most;
 	bool told;            /* the user has been told of the refusal */
 	PyObject *kept;       /* a list of messages that are to be decoded again; or NULL */
-	PyObject *takings[4]; /* recv, recv_many, borrow, hold */
+	PyObject *takings[5]; /* recv, recv_many, borrow, hold, latest */
 };
 
 struct message {

@@ -10,10 +10,10 @@ struct record_consumer {
 	PyObject *rows;       /* the ring as an array, two mappings in a row */
 	PyObject *steps;      /* of a checked consumer, Steps in Python; NULL of others */
 	uint64_t lent;        /* records that the user has been lent */
-	PyObject *takings[2]; /* borrow, read */
+	PyObject *takings[3]; /* borrow, read, latest */
 };
 
-enum { TAKE_BORROW, TAKE_READ };
+enum { TAKE_BORROW, TAKE_READ, TAKE_LATEST, TAKINGS };
 
 /* Ends the step of a checked consumer. False with an exception, which a signal handler may raise
  * here; then the records are still lent. */
@@ -107,8 +107,10 @@ static bool copy_into(PyObject *rows, const void *start, uint64_t bytes)
 	return true;
 }
 
-static PyObject *read_rows(struct record_consumer *consumer, uint64_t most,
-			   struct patience *patience)
+/* A copy of the records that have arrived. NULL with an exception, or with a status: -ESTALE when
+ * the writer of many readers has overwritten them meanwhile. */
+static PyObject *copy_rows(struct record_consumer *consumer, uint64_t most,
+			   struct patience *patience, int *status)
 {
 	const struct rb_consumer *ring = &consumer->end.core->consumer;
 	int64_t count = await_records(consumer, most, patience);
@@ -120,11 +122,35 @@ static PyObject *read_rows(struct record_consumer *consumer, uint64_t most,
 	Py_XDECREF(numpy);
 	if (rows && copy_into(rows, ring->slots + ring->frame.start * ring->slot_size,
 			      (uint64_t)count * ring->slot_size)) {
-		rb_return(consumer->end.core, (uint64_t)count);
-		return rows;
+		*status = rb_return(consumer->end.core, (uint64_t)count);
+		if (!*status)
+			return rows;
 	}
 	Py_XDECREF(rows);
 	return NULL;
+}
+
+static PyObject *read_rows(struct record_consumer *consumer, uint64_t most,
+			   struct patience *patience)
+{
+	PyObject *rows;
+	int status;
+
+	do {
+		status = 0;
+		rows = copy_rows(consumer, most, patience, &status);
+	} while (status == -ESTALE);
+	return status ? end_fail(&consumer->end, status) : rows;
+}
+
+/* The newest record, if it is newer than the one that was taken last; otherwise waits for one. */
+static PyObject *read_latest(struct record_consumer *consumer, uint64_t most,
+			     struct patience *patience)
+{
+	rb_takes_newest(consumer->end.core, 1);
+	PyObject *rows = read_rows(consumer, most, patience);
+	rb_takes_newest(consumer->end.core, 0);
+	return rows;
 }
 
 /* ---- the subscripts behind the methods of Python: the key is `(max, timeout)` ---- */
@@ -156,16 +182,32 @@ static PyObject *subscribe_read(PyObject *self, PyObject *key)
 	return take(self, key, read_rows);
 }
 
-static PyObject *borrow_for_ever(PyObject *self)
+static PyObject *subscribe_latest(PyObject *self, PyObject *key)
+{
+	return take(self, key, read_latest);
+}
+
+static PyObject *take_for_ever(PyObject *self, PyObject *(*how)(struct record_consumer *, uint64_t,
+								struct patience *))
 {
 	struct record_consumer *consumer = (struct record_consumer *)self;
 	struct patience patience = {.for_ever = true};
 
 	if (!end_enter(&consumer->end))
 		return NULL;
-	PyObject *rows = borrow(consumer, consumer->end.core->consumer.count, &patience);
+	PyObject *rows = how(consumer, consumer->end.core->consumer.count, &patience);
 	end_leave(&consumer->end);
 	return rows;
+}
+
+static PyObject *borrow_for_ever(PyObject *self)
+{
+	return take_for_ever(self, borrow);
+}
+
+static PyObject *read_for_ever(PyObject *self)
+{
+	return take_for_ever(self, read_rows);
 }
 
 /* ---- the type ---- */
@@ -190,7 +232,9 @@ static PyObject *record_consumer_new(PyTypeObject *type, PyObject *args, PyObjec
 	consumer->steps = steps == Py_None ? NULL : Py_NewRef(steps);
 	consumer->takings[TAKE_BORROW] = taking_new(self, subscribe_borrow);
 	consumer->takings[TAKE_READ] = taking_new(self, subscribe_read);
-	if (consumer->takings[TAKE_BORROW] && consumer->takings[TAKE_READ])
+	consumer->takings[TAKE_LATEST] = taking_new(self, subscribe_latest);
+	if (consumer->takings[TAKE_BORROW] && consumer->takings[TAKE_READ] &&
+	    consumer->takings[TAKE_LATEST])
 		return self;
 	Py_DECREF(self);
 	return NULL;
@@ -200,7 +244,7 @@ static void record_consumer_dealloc(PyObject *self)
 {
 	struct record_consumer *consumer = (struct record_consumer *)self;
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < TAKINGS; i++)
 		taking_forget(&consumer->takings[i]);
 	Py_CLEAR(consumer->dtype);
 	Py_CLEAR(consumer->rows);
@@ -210,7 +254,10 @@ static void record_consumer_dealloc(PyObject *self)
 
 static PyObject *record_consumer_iter(PyObject *self)
 {
-	return iterator_new(self, borrow_for_ever);
+	/* What the writer overwrites at any time is better copied than looked at. */
+	bool copies = ((struct end *)self)->core->consumer.takes_newest;
+
+	return iterator_new(self, copies ? read_for_ever : borrow_for_ever);
 }
 
 static PyObject *record_consumer_capacity(PyObject *self, void *unused)
@@ -223,6 +270,8 @@ static PyMemberDef record_consumer_members[] = {
 	{"_borrow", T_OBJECT_EX, offsetof(struct record_consumer, takings[TAKE_BORROW]), READONLY,
 	 NULL},
 	{"_read", T_OBJECT_EX, offsetof(struct record_consumer, takings[TAKE_READ]), READONLY,
+	 NULL},
+	{"_latest", T_OBJECT_EX, offsetof(struct record_consumer, takings[TAKE_LATEST]), READONLY,
 	 NULL},
 	{"dtype", T_OBJECT_EX, offsetof(struct record_consumer, dtype), READONLY,
 	 "The dtype of one record; the producer chose it."},

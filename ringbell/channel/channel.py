@@ -16,7 +16,7 @@ from ringbell._ffi import ffi, lib
 from ringbell.available import available_memory
 from ringbell.channel import forks
 from ringbell.channel.descriptors import Descriptors, os_error
-from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
+from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, LetGo, Overwritten, PeerLost
 from ringbell.policy import Moderation, Policy, blocks_arguments, moderation_arguments
 from ringbell.process import describe
 
@@ -59,19 +59,25 @@ class Channel:
         segment: int,
         peer_pid: int,
         pipe: bool = False,
+        page: int | None = None,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
 
         A side of a `pipe` may be opened once, in any process; raises OSError (EALREADY,
-        EINPROGRESS) after that. If it fails, the caller still owns the descriptors.
+        EINPROGRESS) after that. A reader among many has a `page` of its own, the descriptor of its
+        memory. If it fails, the caller still owns the descriptors.
         """
         self._closed = True  # there is nothing to close yet
         self._forked = False
         wake_fds = ffi.new("int[]", owned.numbers())
         # Made first, so that a signal handler that raises cannot lose what C stores in it.
         self.mapping: CData = ffi.gc(ffi.new("rb_channel **"), lib.rb_channel_drop)
-        opens = lib.rb_pipe_open if pipe else lib.rb_channel_open
-        status = opens(self.mapping, header, side, segment, wake_fds, owned.control.fileno())
+        control = owned.control.fileno()
+        if page is not None:
+            status = lib.rb_reader_open(self.mapping, header, segment, page, wake_fds, control)
+        else:
+            opens = lib.rb_pipe_open if pipe else lib.rb_channel_open
+            status = opens(self.mapping, header, side, segment, wake_fds, control)
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
         self.handle: CData = self.mapping[0]
@@ -155,6 +161,16 @@ class Channel:
             raise PeerLost(
                 f"the other side ({describe(self.peer_pid)}) died without closing the channel, or "
                 "gave it up"
+            )
+        if status == -errno.ETIMEDOUT:
+            raise LetGo(
+                f"the writer ({describe(self.peer_pid)}) let this subscriber go, because it held "
+                "the writer back for longer than its `stall`; subscribe again to go on"
+            )
+        if status == -errno.ESTALE:
+            raise Overwritten(
+                "the writer has overwritten what was borrowed; the next call takes what is whole. "
+                "Use it for a shorter time, copy it (read, recv), or give the writer a larger ring"
             )
         if status == -errno.EPROTO:
             raise CorruptRing(

@@ -4,6 +4,8 @@
     who                         says                    and passes
     a driver, a producer        HELLO                   the descriptors of the channel
     a consumer that connects    HELLO                   nothing; the producer answers with its HELLO
+    a subscriber                HELLO                   nothing; the publisher answers the same way
+    a publisher                 HELLO                   the descriptors and the subscriber's page
     a device, a consumer        WELCOME                 nothing; it takes the channel
     a producer that listens     YOURS                   nothing; this consumer has the channel
     a side that refuses         REFUSED and why         nothing; the memory or the text is wrong
@@ -52,18 +54,22 @@ from ringbell.meeting import segment, waits
 from ringbell.policy import Policy
 from ringbell.process import describe
 
-Role = Literal["driver", "device", "producer", "consumer"]
+Role = Literal["driver", "device", "producer", "consumer", "publisher", "subscriber"]
 
 PARTNERS: dict[Role, Role] = {
     "driver": "device",
     "device": "driver",
     "producer": "consumer",
     "consumer": "producer",
+    "publisher": "subscriber",
+    "subscriber": "publisher",
 }
 _HELLOS: dict[bytes, Role] = {
     b"ringbell driver 4": "driver",
     b"ringbell producer 4": "producer",
     b"ringbell consumer 4": "consumer",
+    b"ringbell publisher 4": "publisher",
+    b"ringbell subscriber 4": "subscriber",
 }
 _CODEC = b" codec "  # between the hello and the name of a codec
 WELCOME = b"ringbell welcome"
@@ -74,6 +80,15 @@ _OTHER_RECORDS = b"ringbell other records"
 _FAILED = b"ringbell failed "
 _EVENTFDS = 2  # one for each side
 _DESCRIPTORS = 1 + _EVENTFDS
+# How many come with a hello of a role.
+_COME: dict[Role, int] = {
+    "driver": _DESCRIPTORS,
+    "producer": _DESCRIPTORS,
+    "consumer": 0,
+    "publisher": _DESCRIPTORS + 1,
+    "subscriber": 0,
+}
+_MOST_DESCRIPTORS = _DESCRIPTORS + 1
 _LONGEST_TEXT = 2048  # bytes of a datagram
 _SOON = 0.2  # seconds; a side that is not busy answers sooner
 _LONGEST_REASON = 1024  # bytes of the reason in one
@@ -83,12 +98,16 @@ _DOES: dict[Role, str] = {
     "device": "a device serves requests",
     "producer": "a producer waits for its consumer",
     "consumer": "a consumer waits for its producer",
+    "publisher": "a publisher has subscribers",
+    "subscriber": "a subscriber waits for its publisher",
 }
 _MEET_BY: dict[Role, str] = {
     "driver": "ringbell.serve",
     "device": "ringbell.connect",
     "producer": "ringbell.consume",
     "consumer": "ringbell.produce",
+    "publisher": "ringbell.subscribe",
+    "subscriber": "ringbell.publish",
 }
 
 
@@ -178,7 +197,7 @@ class _Ears:
     def __init__(self) -> None:
         self.text = ffi.new("char[]", _LONGEST_TEXT)
         # Room for one more than is expected, so that too many descriptors are noticed.
-        self.room = [Descriptor() for _ in range(_DESCRIPTORS + 1)]
+        self.room = [Descriptor() for _ in range(_MOST_DESCRIPTORS + 1)]
         handles = ffi.new("rb_owned *[]", [one.handle for one in self.room])
         self.came = ffi.new("int *")
         self.arguments = (self.text, _LONGEST_TEXT, handles, len(self.room), self.came)
@@ -354,9 +373,10 @@ def check_hello(text: bytes, owned: Descriptors, mine: Role, codec: Codec | None
     if role is None:
         raise unknown(text)
     received = len(owned.wake_fds)
-    expected = 0 if role == "consumer" else _DESCRIPTORS
+    expected = _COME[role]
     if received != expected:
-        count = str(received) if received <= _DESCRIPTORS else f"more than {_DESCRIPTORS}"
+        most = _MOST_DESCRIPTORS
+        count = str(received) if received <= most else f"more than {most}"
         raise LayoutMismatch(f"the {role} sent {count} descriptors, not {expected}")
     if role == mine:
         raise SameRole(f"another {mine} waits for the {PARTNERS[mine]} under this name already")
@@ -378,14 +398,16 @@ def check_hello(text: bytes, owned: Descriptors, mine: Role, codec: Codec | None
         owned.segment, *owned.wake_fds = owned.wake_fds
 
 
-def check_memory(owned: Descriptors, check: Callable[[bytes, int], None]) -> bytes:
+def check_memory(
+    owned: Descriptors, check: Callable[[bytes, int], None], readers: bool = False
+) -> bytes:
     """Check the segment that came with the other side's hello; give its header.
 
     Calls `check` with the text that describes the records of the doorbell ring (b"" for messages)
     and the size of its slots. `check` raises if this side does not want them.
     """
     assert owned.segment is not None, "check_hello has been here"
-    header, description = segment.check(owned.segment.fileno())
+    header, description = segment.check(owned.segment.fileno(), readers)
     check(description, lib.rb_header_slot_size(header))
     for descriptor in owned.numbers():
         _check_eventfd(descriptor)
@@ -393,7 +415,9 @@ def check_memory(owned: Descriptors, check: Callable[[bytes, int], None]) -> byt
     return header
 
 
-def take_over(owned: Descriptors, header: bytes, policy: Policy) -> Channel:
+def take_over(
+    owned: Descriptors, header: bytes, policy: Policy, page: int | None = None
+) -> Channel:
     """Map the segment that came with the other side's hello; the channel owns the descriptors."""
     assert owned.segment is not None, "check_hello has been here"
     return Channel(
@@ -403,6 +427,7 @@ def take_over(owned: Descriptors, header: bytes, policy: Policy) -> Channel:
         header=header,
         segment=owned.segment.fileno(),
         peer_pid=peer_of(owned.control),
+        page=page,
     )
 
 

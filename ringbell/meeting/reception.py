@@ -12,10 +12,9 @@ import errno
 import logging
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ringbell._ffi import lib
-from ringbell.channel.channel import Channel
 from ringbell.channel.closing import Closing
 from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors, make, os_error
 from ringbell.deadlines import seconds_left
@@ -53,19 +52,23 @@ class Guest(Descriptors):
         self.over = time.monotonic() + _ANSWER
 
 
-class Host(Protocol):
+_Partner = TypeVar("_Partner", covariant=True)
+_T = TypeVar("_T")
+
+
+class Host(Protocol[_Partner]):
     """A side that waits for a partner, and answers guests."""
 
     role: handshake.Role
     policy: Policy
 
-    def meet(self, guest: Guest) -> Channel | None:
+    def meet(self, guest: Guest) -> _Partner | None:
         """Open the channel with a guest of the right role, or answer and wait for its next words.
 
         Raises an error that says what is wrong with the guest, or with this side.
         """
 
-    def go_on(self, guest: Guest, text: bytes, /) -> Channel | None:
+    def go_on(self, guest: Guest, text: bytes, /) -> _Partner | None:
         """Hear what a guest says next."""
 
 
@@ -132,8 +135,8 @@ class Reception(Closing):
         """Free the name, and keep the guests."""
         self._listening.close()
 
-    def receive(self, host: Host, deadline: float | None) -> Channel | None:
-        """Wait for the partner of `host`, and give the channel.
+    def receive(self, host: Host[_T], deadline: float | None) -> _T | None:
+        """Wait for the partner of `host`, and give what the host has made for it, mostly a channel.
 
         Gives None when the host has freed the name for a guest, and then that guest failed. Raises
         TimeoutError; ChannelClosed when this has been closed; OSError (EMFILE, ENFILE) when there
@@ -178,7 +181,7 @@ class Reception(Closing):
 
     # ---- coming in ----
 
-    def _let_in(self, listening: Descriptor, host: Host) -> Channel | None:
+    def _let_in(self, listening: Descriptor, host: Host[_T]) -> _T | None:
         """Accept all guests that have connected, and hear those that have spoken already."""
         for _ in range(MOST_GUESTS):
             control = self._accept(listening, host)
@@ -199,7 +202,7 @@ class Reception(Closing):
                 self._make_room(BlockingIOError(errno.EAGAIN, f"too many guests at {self.path}"))
         return None
 
-    def _accept(self, listening: Descriptor, host: Host) -> Descriptor | None:
+    def _accept(self, listening: Descriptor, host: Host[object]) -> Descriptor | None:
         """Accept one guest; None when nobody is there."""
         while True:
             control = Descriptor()
@@ -241,7 +244,7 @@ class Reception(Closing):
             return False
         return True
 
-    def _hear(self, guest: Guest, host: Host) -> Channel | None:
+    def _hear(self, guest: Guest, host: Host[_T]) -> _T | None:
         """Hear what a guest says, and answer. If anything is wrong, the guest has to go."""
         if not self._claim(guest):
             return None
@@ -278,7 +281,7 @@ class Reception(Closing):
             self._guests.append(guest)
         return channel
 
-    def _act(self, guest: Guest, text: bytes, host: Host) -> Channel | None:
+    def _act(self, guest: Guest, text: bytes, host: Host[_T]) -> _T | None:
         if guest.introduced:
             return host.go_on(guest, text)
         if not text:

@@ -20,6 +20,7 @@ from ringbell.channel.descriptors import Descriptor, os_error
 from ringbell.errors import LayoutMismatch
 
 Memory = Literal["memfd", "posix"]
+Keep = Literal["all", "newest"]
 
 _KINDS: dict[Memory, int] = {"memfd": lib.RB_MEMORY_MEMFD, "posix": lib.RB_MEMORY_POSIX}
 _FOLDER = "/dev/shm"
@@ -56,7 +57,9 @@ class Segment(Closing):
         """The descriptor of the memory."""
         return self._memory.fileno()
 
-    def make(self, memory: Memory | None, size: int, content: bytes) -> None:
+    def make(
+        self, memory: Memory | None, size: int, content: bytes, sealed: bool = True
+    ) -> None:
         """Make memory of that size, reserve all of it, and write `content` at its start."""
         if size > _ends.MUCH_MEMORY and size > (available := available_memory()):
             raise OSError(
@@ -70,7 +73,7 @@ class Segment(Closing):
         except OSError as error:
             raise OSError(error.errno, _no_room(kind, size, error)) from error
         os.pwrite(self.descriptor, content, 0)
-        if kind == "memfd" and (status := lib.rb_memory_seal(self.descriptor)):
+        if kind == "memfd" and sealed and (status := lib.rb_memory_seal(self.descriptor)):
             raise OSError(-status, f"cannot seal the memory: {os.strerror(-status)}")
 
     def _open(self, memory: Memory | None) -> Memory:
@@ -88,6 +91,16 @@ class Segment(Closing):
             why = os.strerror(-status)
             raise os_error(-status, f"cannot make memory in {_FOLDER} ({why}); {instead}")
         return "posix"
+
+    def seal_for_writer(self) -> None:
+        """Let nobody write from now on, but this process, which has mapped it.
+
+        A file on /dev/shm cannot be sealed.
+        """
+        if lib.rb_memory_is_memfd(self.descriptor) and (
+            status := lib.rb_memory_seal_for_writer(self.descriptor)
+        ):
+            raise OSError(-status, f"cannot seal the memory: {os.strerror(-status)}")
 
     def hand_over(self) -> Descriptor:
         """Give the descriptor of the memory to the caller, who closes it from now on."""
@@ -115,7 +128,7 @@ def create(ring_size: int, memory: Memory | None = None) -> Segment:
     memory, because a page that is missing later would be a SIGBUS. Raises TypeError or ValueError
     for a bad size or kind, OSError (ENOSPC) when there is too little memory.
     """
-    slots = _check_ring_size(ring_size) // lib.rb_message_slot()
+    slots = check_ring_size(ring_size) // lib.rb_message_slot()
     return _create(slots, lib.rb_message_slot(), slots, b"", memory)
 
 
@@ -124,25 +137,27 @@ def create_stream(
     record_size: int = 0,
     description: bytes = b"",
     memory: Memory | None = None,
+    keep: Keep | None = None,
 ) -> Segment:
     """Make a segment with one ring in use, the doorbell ring, for messages or for records.
 
     The number of slots in a ring of records is a power of two: as many as fit into `ring_size`
-    bytes, but enough to fill whole pages. Raises what `create` raises.
+    bytes, but enough to fill whole pages. With `keep` the ring is one with many readers, and the
+    memory is not sealed yet. Raises what `create` raises.
     """
-    ring_size = _check_ring_size(ring_size)
+    ring_size = check_ring_size(ring_size)
     page = os.sysconf("SC_PAGESIZE")
     unused = page // lib.rb_message_slot()
     if not description:
         slots = ring_size // lib.rb_message_slot()
-        return _create(slots, lib.rb_message_slot(), unused, b"", memory)
+        return _create(slots, lib.rb_message_slot(), unused, b"", memory, keep)
     slots = records_in(ring_size, record_size)
     if slots * record_size > LONGEST_RING:
         raise ValueError(
             f"a ring has whole pages and at most {LONGEST_RING} bytes, which records of "
             f"{record_size} bytes cannot fill; pad the dtype to a multiple of {page} bytes"
         )
-    return _create(slots, record_size, unused, description, memory)
+    return _create(slots, record_size, unused, description, memory, keep)
 
 
 def records_in(ring_size: int, record_size: int) -> int:
@@ -152,7 +167,7 @@ def records_in(ring_size: int, record_size: int) -> int:
     return max(whole_pages, 1 << (ring_size // record_size).bit_length() >> 1)
 
 
-def _check_ring_size(ring_size: int) -> int:
+def check_ring_size(ring_size: int) -> int:
     page = os.sysconf("SC_PAGESIZE")
     complaint = f"ring_size is a power of two from {page} to {LONGEST_RING} bytes"
     size = whole_number(ring_size, page, LONGEST_RING, complaint)
@@ -162,7 +177,12 @@ def _check_ring_size(ring_size: int) -> int:
 
 
 def _create(
-    slots: int, slot_size: int, interrupt_slots: int, description: bytes, memory: Memory | None
+    slots: int,
+    slot_size: int,
+    interrupt_slots: int,
+    description: bytes,
+    memory: Memory | None,
+    keep: Keep | None = None,
 ) -> Segment:
     if not (memory is None or (isinstance(memory, str) and memory in _KINDS)):
         kind = ValueError if isinstance(memory, str) else TypeError
@@ -173,9 +193,18 @@ def _create(
     )
     if not size:
         raise ValueError(f"the dtype is too long to describe: {len(description)} bytes of text")
+    if keep:
+        lib.rb_header_for_readers(header, keep == "newest")
     made = Segment()
     made.header = bytes(ffi.buffer(header))
-    made.make(memory, size, made.header + description)
+    made.make(memory, size, made.header + description, sealed=keep is None)
+    return made
+
+
+def create_page() -> Segment:
+    """Make the memory of a reader's control page; raises what `create` raises."""
+    made = Segment()
+    made.make(None, lib.rb_reader_bytes(), b"")
     return made
 
 
@@ -193,10 +222,21 @@ def sweep_old_names() -> list[Path]:
     return removed
 
 
-def check(segment: int) -> tuple[bytes, bytes]:
+def check_page(page: int) -> None:
+    """Check the memory of a reader's control page, which the writer made; raises LayoutMismatch."""
+    status = os.fstat(page)
+    if (
+        not stat.S_ISREG(status.st_mode)
+        or lib.rb_memory_kind(page) < 0
+        or status.st_size != lib.rb_reader_bytes()
+    ):
+        raise LayoutMismatch("the other side sent something else where a control page belongs")
+
+
+def check(segment: int, readers: bool = False) -> tuple[bytes, bytes]:
     """Check a segment that the other side made, before it is mapped.
 
-    Returns its header, and the text that describes the records of its doorbell ring, b"" for
+    `readers`: whether its ring should be one with many readers. Returns its header, and the text that describes the records of its doorbell ring, b"" for
     messages. Raises LayoutMismatch when it is no segment, or its version or geometry is wrong.
     """
     status = os.fstat(segment)
@@ -211,6 +251,8 @@ def check(segment: int) -> tuple[bytes, bytes]:
     if len(header) < lib.rb_header_size():
         raise LayoutMismatch(f"the segment has only {status.st_size} bytes")
     complaint = lib.rb_header_check(header, status.st_size)
+    if not complaint and readers != bool(lib.rb_header_features(header)):
+        complaint = lib.RB_BAD_GEOMETRY
     if complaint == lib.RB_BAD_VERSION:
         raise LayoutMismatch(
             f"the segment has layout version {lib.rb_header_version(header)}, which this ringbell "

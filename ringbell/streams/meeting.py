@@ -281,18 +281,27 @@ class ConsumerMeeting(Meeting):
 
     def approach(self, owned: Descriptors) -> Channel | None:
         """Take the memory that a producer offers, once the producer has said that it is ours."""
+        partner = handshake.PARTNERS[self.role]
         handshake.peer_of(owned.control)
         handshake.say_hello(owned.control, self.role, codec=self.policy.codec)
         text = handshake.wait_to_hear(owned, self.deadline, self._path)
-        handshake.check_answer(text, "producer")
+        handshake.check_answer(text, partner)
         handshake.check_hello(text, owned, self.role, self.policy.codec)
+        return self._take(owned)
+
+    def _take(self, owned: Descriptors) -> Channel:
+        """Take the memory that has been offered."""
         header = handshake.check_memory(owned, self._check)
+        self._accept_offer(owned)
+        return handshake.take_over(owned, header, self.policy)
+
+    def _accept_offer(self, owned: Descriptors) -> None:
+        """Say that this side wants the memory, and hear that it has it."""
         handshake.say(owned.control, handshake.WELCOME)
         text = handshake.wait_to_hear(owned, self.deadline, self._path)
         if text != handshake.YOURS:
-            handshake.check_answer(text, "producer")
+            handshake.check_answer(text, handshake.PARTNERS[self.role])
             raise handshake.unknown(text)
-        return handshake.take_over(owned, header, self.policy)
 
     def meet(self, guest: Guest) -> Channel:
         """Take the memory that a producer brings."""

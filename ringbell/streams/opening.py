@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
         @property
         def _borrow(self) -> Any: ...  # noqa: ANN401
+        @property
+        def _latest(self) -> Any: ...  # noqa: ANN401
         def borrow(self, *args: Any, **options: Any) -> Any: ...  # noqa: ANN401
         def __iter__(self) -> Iterator[Any]: ...
 
@@ -135,7 +137,7 @@ def produce(
     Warns (UserWarning) when the ring has room for one record only.
     """
     policy = Policy(
-        polling, max_poll, max_share, kick, codec=_codec_of_messages(codec, dtype), blocks=blocks
+        polling, max_poll, max_share, kick, codec=codec_of_messages(codec, dtype), blocks=blocks
     )
     check_blocks(blocks, dtype)
     path = socket_path(name)
@@ -161,7 +163,7 @@ def produce(
     return RecordProducer(channel, records, description)
 
 
-def _codec_of_messages(codec: AnyCodec, dtype: object) -> Codec | None:
+def codec_of_messages(codec: AnyCodec, dtype: object) -> Codec | None:
     """Read the option `codec`; raises ValueError if there are records."""
     read = codec_from(codec)
     if read and dtype is not None:
@@ -263,7 +265,7 @@ def consume(
         max_share,
         moderation=moderation,
         max_message=max_message,
-        codec=_codec_of_messages(codec, dtype),
+        codec=codec_of_messages(codec, dtype),
     )
     path = socket_path(name)
     wanted = None
@@ -359,7 +361,7 @@ def gather(
         max_poll,
         moderation=moderation,
         max_message=max_message,
-        codec=_codec_of_messages(codec, dtype),
+        codec=codec_of_messages(codec, dtype),
     )
     path = socket_path(name)
     wanted = None

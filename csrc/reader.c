@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One writer, many readers: the reader's side. readers.c has the other one.
+ *
+ * A reader is a consumer whose `theirs` is the writer's area, as ever, and whose `mine` is its own
+ * control page. All that a consumer does is as in any stream. What is different:
+ *
+ *     The writer may overwrite what this side reads: always if the ring keeps the newest only;
+ *     otherwise when it has let this side go. So whatever was read is believed only after
+ *     rb_is_whole, a frame header as well as a payload. If it is not whole, rb_overtaken says how
+ *     to go on.
+ *
+ *     The entries that this side did not get are counted. A message has its number in the place of
+ *     its token; a record's number is its index.
+ */
+#include <string.h>
+#include <sys/socket.h>
+
+#include "life.h"
+#include "owned.h"
+#include "passed.h"
+#include "quick.h"
+#include "reader.h"
+
+/* Tries to find an entry that stays whole. Only a writer that fills the ring again and again within
+ * a few nanoseconds makes more of them necessary. */
+#define TRIES 1000
+
+/* Goes on at an entry that the writer has told, if that is further on and is whole. */
+static bool resume_at(struct rb_consumer *consumer, const uint64_t *told)
+{
+	/* In this order, so that the entry lies before `write`. */
+	uint64_t start = rb_load_acquire(told);
+	uint64_t write = rb_load_acquire(&consumer->theirs->write_index);
+
+	if ((int64_t)(start - consumer->next) < 0 || write - start > consumer->count ||
+	    !rb_is_whole(consumer, start))
+		return false;
+	if (consumer->records)
+		rb_count(&consumer->missed, start - consumer->next);
+	consumer->read = consumer->next = start;
+	consumer->write_seen = write;
+	return true;
+}
+
+/* What was found at `next` is not whole: goes on further on. Returns 0; -EAGAIN when nothing that
+ * stays whole was found; -ETIMEDOUT when the writer has let this side go. */
+int rb_overtaken(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	const struct rb_control *theirs = consumer->theirs;
+
+	if (!consumer->takes_newest)
+		return rb_note_peer_gone(channel, -ETIMEDOUT);
+	for (int i = 0; i < TRIES; i++) {
+		if (resume_at(consumer, &theirs->resume_index) ||
+		    resume_at(consumer, &theirs->newest_index))
+			return 0;
+		rb_cpu_relax();
+	}
+	consumer->write_seen = consumer->next; /* so that the next call looks anew */
+	return -EAGAIN;
+}
+
+/* What the caller has read is not whole. Returns -ESTALE when this side goes on at another entry,
+ * or -ETIMEDOUT as above. */
+int rb_torn(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+
+	if (consumer->records)
+		consumer->next = consumer->read; /* what was lent counts as missed */
+	int status = rb_overtaken(channel);
+	return !status || status == -EAGAIN ? -ESTALE : status;
+}
+
+/* Learns the number of the message at `next`, so that from there on those that are missed can be
+ * counted. False when that is not whole. */
+static bool learn_number(struct rb_consumer *consumer)
+{
+	struct rb_frame_header header;
+
+	memcpy(&header, rb_consumer_slot(consumer, consumer->next), sizeof(header));
+	if (!rb_is_whole(consumer, consumer->next))
+		return false;
+	if (!(header.flags & RB_FLAG_MORE)) /* the first piece has a length there */
+		consumer->number = header.token;
+	return true;
+}
+
+/* Begins where the writer lets this side begin; or at the newest message, if the writer has
+ * overwritten that one, because nobody knows its number any more. */
+void rb_reader_begin(struct rb_consumer *consumer, uint64_t first)
+{
+	consumer->read = consumer->next = rb_load_relaxed(&consumer->mine->read_index);
+	if (consumer->next == first)
+		consumer->number = 1; /* of the first message */
+	else if (consumer->takes_newest && !consumer->records)
+		for (int i = 0; !learn_number(consumer) && i < TRIES; i++)
+			consumer->read = consumer->next =
+				rb_load_acquire(&consumer->theirs->newest_index);
+	consumer->write_seen = consumer->next;
+}
+
+/* Goes on at the newest entry, if this side has not taken it. What lies before it is given back. */
+void rb_go_to_newest(rb_channel *channel)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+	/* In this order, as above. */
+	uint64_t newest = rb_load_acquire(&consumer->theirs->newest_index);
+	uint64_t write = rb_load_acquire(&consumer->theirs->write_index);
+
+	if ((int64_t)(newest - consumer->next) <= 0 || write - newest > consumer->count)
+		return;
+	if (consumer->records)
+		rb_count(&consumer->missed, newest - consumer->next);
+	else if (!consumer->number)
+		learn_number(consumer);
+	consumer->next = newest;
+	consumer->write_seen = write;
+	rb_kick_producer_if(consumer, rb_consumer_release_to(consumer, newest));
+}
+
+/* Notes that messages were taken: `count` of them, and the first had this number. */
+void rb_note_number(struct rb_consumer *consumer, uint64_t first, uint64_t count)
+{
+	if (consumer->number && (int64_t)(first - consumer->number) > 0)
+		rb_count(&consumer->missed, first - consumer->number);
+	consumer->number = first + count;
+}
+
+/* How many entries this side did not get, since it came. */
+uint64_t rb_missed(const rb_channel *channel)
+{
+	return rb_load_relaxed(&channel->consumer.missed);
+}
+
+/* Whether the writer waits for nobody. */
+int rb_reader_takes_newest(const rb_channel *channel)
+{
+	return channel->consumer.takes_newest;
+}
+
+/* From now on each take is of the newest entry, or waits for one that is newer than the last one
+ * taken; 0 ends that. */
+void rb_takes_newest(rb_channel *channel, int newest)
+{
+	channel->consumer.skips_to_newest = newest != 0;
+}
+
+/* Whether the writer's last word was that it let this side go. */
+bool rb_was_let_go(const rb_channel *channel)
+{
+	char text;
+	int came;
+
+	return channel->consumer.one_of_many &&
+	       rb_socket_look(channel->control_fd, &text, 1, NULL, 0, &came) == 1 &&
+	       text == RB_LETS_GO;
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One writer, many readers: the writer's side. reader.c has the other one.
+ *
+ * The ring is that of any stream: one area that the writer writes, and all readers map it
+ * read-only. Each reader has a control page in memory of its own, so no reader can write what
+ * another one or the writer reads. The writer makes that memory and starts its words; then the
+ * reader maps it to write, and the writer maps it to read.
+ *
+ * A reader is for the writer what a consumer is for a producer. So the pairs (A) to (E) hold for
+ * each reader by itself: publish, fence once, then look at the data_event of each and kick those
+ * that sleep. All readers look at the same space_event: it is an index, and each kicks when it
+ * passes that.
+ *
+ * There are two kinds. Either the slowest reader holds the writer back. Or the writer waits for
+ * nobody, and a reader finds out that what it read was written anew meanwhile: pair (I).
+ *
+ * The writer's thread publishes without a lock. Another thread admits readers and removes them,
+ * at any time, also while the writer publishes or sleeps:
+ *
+ *     (J)  admit stores the place, fences, and loads write_index; publish stores write_index,
+ *          fences, and loads the places. So an entry that publish does not offer to the reader
+ *          lies before the index at which admit lets the reader begin.
+ *     (K)  remove empties the place, fences, and loads `walking`; publish stores `walking`,
+ *          fences, and loads the places. So remove waits for a publish that may have found the
+ *          reader, and no later one finds it.
+ *
+ * The lock is for the slow way of the writer, which looks for room: what that has found free is
+ * free for a reader that is admitted later, because such a reader begins at write_index or later.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "life.h"
+#include "owned.h"
+#include "passed.h"
+#include "readers.h"
+
+/* How often rb_readers_remove looks whether the writer is still in the places. */
+#define LOOK (20 * RB_US)
+
+/* ---- the writer's thread ---- */
+
+/* Kicks a reader if it sleeps; true if that took a kick or a timer. */
+static bool wake_reader(struct rb_producer *producer, struct rb_reader *reader, uint64_t old,
+			uint64_t slots, uint64_t entries)
+{
+	struct rb_producer *reach = &reader->reach;
+	enum rb_wake wake = rb_wake_for(reach, old, slots, entries);
+
+	if (producer->deferral.block != reach->deferral.block) {
+		reach->deferral.block = producer->deferral.block;
+		reach->deferral.entries = 0;
+		reach->deferral.max_entries = producer->deferral.max_entries;
+		reach->deferral.max_ns = producer->deferral.max_ns;
+	}
+	reach->always_kick = producer->always_kick;
+	if (wake == RB_WAKE_NOT && !reach->deferral.block && !reach->always_kick)
+		return false;
+	rb_producer_kick(reach, wake, entries);
+	return true;
+}
+
+static void begin_walk(struct rb_readers *readers)
+{
+	rb_store_relaxed_bool(&readers->walking, true);
+	/* (B) for every reader, (J) and (K). */
+	rb_fence_full();
+}
+
+static void end_walk(struct rb_readers *readers)
+{
+	rb_flag_give(&readers->walking);
+}
+
+/* Where a reader that fell behind goes on: at the first entry of this half of the ring that we know
+ * of. It then has at least half the ring before it is overtaken again. */
+static void move_resume(struct rb_producer *producer)
+{
+	uint64_t half = producer->count / 2, last = producer->last_entry;
+
+	if (last / half != producer->mine->resume_index / half)
+		rb_store_release(&producer->mine->resume_index, last);
+}
+
+/* Offers the next slots to all readers, and wakes those that sleep. */
+void rb_readers_publish(struct rb_producer *producer, uint64_t slots, uint64_t entries)
+{
+	struct rb_readers *readers = producer->readers;
+	struct rb_control *mine = producer->mine;
+	uint64_t old = producer->write;
+	bool kicked = false;
+
+	producer->write = old + slots;
+	if (readers->newest)
+		producer->read_seen = producer->write; /* there is room at any time */
+	/* (A) as in rb_producer_publish. The indices behind it are of entries before it. */
+	rb_store_release(&mine->write_index, producer->write);
+	rb_store_release(&mine->newest_index, producer->last_entry);
+	move_resume(producer);
+	begin_walk(readers);
+	for (unsigned int i = 0; i < RB_READERS; i++) {
+		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
+		if (reader && wake_reader(producer, reader, old, slots, entries))
+			kicked = true;
+	}
+	end_walk(readers);
+	if (!kicked)
+		rb_count(&mine->producer.kicks_saved, 1);
+}
+
+/* For each reader: sends a kick that was held back; and ends the block if the writer's has ended.
+ */
+void rb_readers_kick_owed(struct rb_producer *producer)
+{
+	struct rb_readers *readers = producer->readers;
+
+	begin_walk(readers);
+	for (unsigned int i = 0; i < RB_READERS; i++) {
+		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
+		if (reader) {
+			reader->reach.deferral.block = producer->deferral.block;
+			rb_kick_if_owed(&reader->reach);
+		}
+	}
+	end_walk(readers);
+}
+
+/* rb_producer_ring_full for each reader. */
+void rb_readers_ring_full(struct rb_producer *producer)
+{
+	struct rb_readers *readers = producer->readers;
+
+	begin_walk(readers);
+	for (unsigned int i = 0; i < RB_READERS; i++) {
+		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
+		if (reader)
+			rb_producer_ring_full(&reader->reach);
+	}
+	end_walk(readers);
+}
+
+/* ---- room ---- */
+
+/* From now on the reader holds nobody back, and may be overtaken. It is told, and its socket ends,
+ * so that whoever admitted it removes it. */
+static void let_go(struct rb_reader *reader)
+{
+	char text = RB_LETS_GO;
+
+	reader->let_go = true;
+	rb_socket_send(reader->reach.control_fd, &text, 1, NULL, 0);
+	rb_socket_shutdown(reader->reach.control_fd);
+}
+
+/* Looks how far a reader is; false when it no longer counts. */
+static bool look_at_reader(const struct rb_producer *producer, struct rb_reader *reader)
+{
+	if (reader->let_go)
+		return false;
+	/* (C) as in rb_producer_room. Load once, check the copy, use the copy. A reader only goes
+	 * forward. One that writes nonsense is let go, and has hurt nobody else. */
+	uint64_t read = rb_load_acquire(&reader->reach.theirs->read_index);
+	if (read - reader->seen > producer->write - reader->seen) {
+		let_go(reader);
+		return false;
+	}
+	if (read != reader->seen)
+		reader->held_since_ns = 0;
+	reader->seen = read;
+	return true;
+}
+
+/* The ring is full because of this reader, perhaps with others: lets it go if that has been so for
+ * too long. */
+static void hold_against(struct rb_readers *readers, struct rb_reader *reader, uint64_t now)
+{
+	if (!readers->stall_ns)
+		return;
+	if (!reader->held_since_ns)
+		reader->held_since_ns = now;
+	uint64_t over = reader->held_since_ns + readers->stall_ns;
+	if (now >= over)
+		let_go(reader);
+	else if (!readers->look_again_ns || over < readers->look_again_ns)
+		readers->look_again_ns = over;
+}
+
+/* Whether all readers have room for that many slots. Sets read_seen to where the last one is. */
+static bool all_have_room(struct rb_producer *producer, uint64_t slots)
+{
+	struct rb_readers *readers = producer->readers;
+	uint64_t behind = 0, now = 0; /* how many slots the last reader lies behind */
+
+	readers->look_again_ns = 0;
+	for (unsigned int i = 0; i < RB_READERS; i++) {
+		struct rb_reader *reader = readers->places[i];
+		if (!reader || !look_at_reader(producer, reader))
+			continue;
+		if (producer->write - reader->seen + slots > producer->count) {
+			now = now ? now : rb_now_ns();
+			hold_against(readers, reader, now);
+		}
+		if (!reader->let_go && producer->write - reader->seen > behind)
+			behind = producer->write - reader->seen;
+	}
+	producer->read_seen = producer->write - behind;
+	return behind + slots <= producer->count;
+}
+
+/* 1 when that many slots are free, else 0. The first entry has no room before enough readers have
+ * come. */
+int rb_readers_room(struct rb_producer *producer, uint64_t slots)
+{
+	struct rb_readers *readers = producer->readers;
+	bool room = false;
+
+	pthread_mutex_lock(&readers->lock);
+	if (readers->count >= readers->awaited) {
+		readers->awaited = 0;
+		room = readers->newest || all_have_room(producer, slots);
+		if (readers->newest)
+			producer->read_seen = producer->write;
+	}
+	pthread_mutex_unlock(&readers->lock);
+	return room;
+}
+
+/* When the writer, which waits for room, has to look again because a reader may be let go; 0:
+ * never. */
+uint64_t rb_readers_look_again_ns(const struct rb_producer *producer)
+{
+	return producer->readers ? producer->readers->look_again_ns : 0;
+}
+
+/* ---- who admits readers, and removes them ---- */
+
+/* Makes a writer's channel, which was opened as a driver's, one of many readers. Its control socket
+ * is one of a pair. The first entry waits for `awaited` readers. If `newest`, no entry waits for a
+ * reader; otherwise a reader that holds the writer back for `stall_ns` is let go, with 0 never. */
+int rb_readers_begin(rb_channel *channel, int newest, uint64_t awaited, uint64_t stall_ns)
+{
+	struct rb_producer *producer = &channel->producer;
+	struct rb_readers *readers = calloc(1, sizeof(*readers));
+
+	if (!readers)
+		return -ENOMEM;
+	pthread_mutex_init(&readers->lock, NULL);
+	readers->newest = newest != 0;
+	readers->awaited = awaited;
+	readers->stall_ns = stall_ns;
+	readers->number = 1;
+	readers->claimed = producer->write;
+	rb_store_relaxed(&producer->mine->claim_index, producer->write);
+	rb_store_relaxed(&producer->mine->newest_index, producer->write);
+	rb_store_relaxed(&producer->mine->resume_index, producer->write);
+	/* The first look at the room is the slow one. */
+	producer->read_seen = producer->write - producer->count;
+	producer->readers = readers;
+	return 0;
+}
+
+static struct rb_reader *make_reader(rb_channel *channel, int page_fd, int kick_fd, int control_fd)
+{
+	struct rb_producer *producer = &channel->producer;
+	struct rb_reader *reader = calloc(1, sizeof(*reader));
+
+	if (!reader)
+		return NULL;
+	void *page = mmap(NULL, rb_whole_pages(sizeof(struct rb_control)), PROT_READ, MAP_SHARED,
+			  page_fd, 0);
+	if (page == MAP_FAILED) {
+		free(reader);
+		return NULL;
+	}
+	reader->page = (struct rb_area){page, rb_whole_pages(sizeof(struct rb_control))};
+	reader->reach.mine = producer->mine;
+	reader->reach.theirs = (const struct rb_control *)page;
+	reader->reach.kick_fd = kick_fd;
+	reader->reach.control_fd = control_fd;
+	return reader;
+}
+
+static void free_reader(struct rb_reader *reader)
+{
+	rb_owned_close(&reader->reach.timer);
+	rb_area_unmap(&reader->page);
+	free(reader);
+}
+
+/* Wakes the writer if it waits for room, so that it looks again. */
+static void wake_writer(rb_channel *channel)
+{
+	/* Another thread may close this side meanwhile; the lock keeps the descriptors open. */
+	pthread_mutex_lock(&channel->closing.lock);
+	if (!rb_dead(channel))
+		rb_kick(channel->wake_fd);
+	pthread_mutex_unlock(&channel->closing.lock);
+}
+
+/* Puts a reader in a place; returns where it begins. The caller holds the lock. */
+static uint64_t put_in_place(struct rb_producer *producer, struct rb_reader *reader,
+			     unsigned int place)
+{
+	struct rb_readers *readers = producer->readers;
+
+	rb_store_release_reader(&readers->places[place], reader);
+	readers->count++;
+	/* (J) pairs with the fence in begin_walk: either the writer finds this place, or we see
+	 * what it has published. Without it the reader would miss the entries between. */
+	rb_fence_full();
+	/* One that is offered the newest may have the one that is there. */
+	return rb_load_acquire(readers->newest ? &producer->mine->newest_index
+					       : &producer->mine->write_index);
+}
+
+/* Admits a reader, whose page is that memory of rb_reader_bytes, and starts its words. The caller
+ * owns the descriptors, until rb_readers_remove. Returns the place, or -EUSERS when all places are
+ * taken, or another -errno. */
+int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_fd)
+{
+	struct rb_readers *readers = channel->producer.readers;
+	struct rb_reader *reader = make_reader(channel, page_fd, kick_fd, control_fd);
+	int place = 0, status;
+
+	if (!reader)
+		return -ENOMEM;
+	pthread_mutex_lock(&readers->lock);
+	while (place < (int)RB_READERS && readers->places[place])
+		place++;
+	status = place < (int)RB_READERS ? 0 : -EUSERS;
+	if (!status) {
+		reader->seen = put_in_place(&channel->producer, reader, (unsigned int)place);
+		status = rb_write_first_words(page_fd, 0, reader->seen);
+	}
+	pthread_mutex_unlock(&readers->lock);
+	if (status == -EUSERS)
+		free_reader(reader);
+	else if (status)
+		rb_readers_remove(channel, place);
+	else
+		wake_writer(channel);
+	return status ? status : place;
+}
+
+/* A reader has gone. Afterwards the writer uses none of its descriptors. */
+void rb_readers_remove(rb_channel *channel, int place)
+{
+	struct rb_readers *readers = channel->producer.readers;
+	const struct timespec pause = {.tv_nsec = LOOK};
+
+	pthread_mutex_lock(&readers->lock);
+	struct rb_reader *reader = readers->places[place];
+	rb_store_release_reader(&readers->places[place], NULL);
+	readers->count--;
+	pthread_mutex_unlock(&readers->lock);
+	/* (K) pairs with the fence in begin_walk. */
+	rb_fence_full();
+	while (rb_load_acquire_bool(&readers->walking))
+		nanosleep(&pause, NULL);
+	free_reader(reader);
+	wake_writer(channel);
+}
+
+/* How many readers there are. */
+int rb_readers_count(rb_channel *channel)
+{
+	struct rb_readers *readers = channel->producer.readers;
+
+	pthread_mutex_lock(&readers->lock);
+	int count = (int)readers->count;
+	pthread_mutex_unlock(&readers->lock);
+	return count;
+}
+
+/* The bytes of the memory of a reader: its page, and a ring that nobody uses. */
+uint64_t rb_reader_bytes(void)
+{
+	return 2 * rb_whole_pages(1);
+}
+
+/* ---- closing ---- */
+
+/* The writer has said goodbye, or not: wakes all readers, which then see which. */
+void rb_readers_goodbye(struct rb_producer *producer)
+{
+	struct rb_readers *readers = producer->readers;
+
+	if (!readers)
+		return;
+	pthread_mutex_lock(&readers->lock);
+	for (unsigned int i = 0; i < RB_READERS; i++)
+		if (readers->places[i])
+			rb_socket_shutdown(readers->places[i]->reach.control_fd);
+	pthread_mutex_unlock(&readers->lock);
+}
+
+void rb_readers_free(struct rb_producer *producer)
+{
+	struct rb_readers *readers = producer->readers;
+
+	if (!readers)
+		return;
+	for (unsigned int i = 0; i < RB_READERS; i++)
+		if (readers->places[i])
+			free_reader(readers->places[i]);
+	pthread_mutex_destroy(&readers->lock);
+	free(readers);
+	producer->readers = NULL;
+}

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Publications: streams of one writer and many readers."""
