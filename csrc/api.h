@@ -127,6 +127,12 @@ void rb_readers_remove(rb_channel *channel, int place);
 int rb_readers_count(rb_channel *channel);
 uint64_t rb_reader_bytes(void);
 
+uint64_t rb_readers_behind(rb_channel *channel, int place);
+void rb_readers_counters(rb_channel *channel, int place, uint64_t *words);
+
+/* message.c: the longest payload that one frame can carry */
+uint64_t rb_payload_max(rb_channel *channel);
+
 /* reader.c: one of them */
 uint64_t rb_missed(const rb_channel *channel);
 int rb_reader_takes_newest(const rb_channel *channel);

@@ -273,7 +273,7 @@ static int copy_blocks(uint64_t *words, const struct rb_control *control)
 	return 3;
 }
 
-static int copy_counters(uint64_t *words, const struct rb_counters *counters)
+int rb_copy_counters(uint64_t *words, const struct rb_counters *counters)
 {
 	const uint64_t *from = (const uint64_t *)(const void *)counters;
 	int count = (int)(sizeof(*counters) / sizeof(*from));
@@ -297,9 +297,9 @@ int rb_channel_stats(rb_channel *channel, uint64_t *words)
 	words[count++] = rb_load_relaxed(&driver->read_index);
 	count += copy_blocks(words + count, driver);
 	count += copy_blocks(words + count, device);
-	count += copy_counters(words + count, &driver->producer);
-	count += copy_counters(words + count, &driver->consumer);
-	count += copy_counters(words + count, &device->producer);
-	count += copy_counters(words + count, &device->consumer);
+	count += rb_copy_counters(words + count, &driver->producer);
+	count += rb_copy_counters(words + count, &driver->consumer);
+	count += rb_copy_counters(words + count, &device->producer);
+	count += rb_copy_counters(words + count, &device->consumer);
 	return count;
 }

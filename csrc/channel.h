@@ -301,6 +301,7 @@ void rb_closing_begin(struct rb_closing *closing);
 void rb_closing_end(struct rb_closing *closing);
 
 /* channel.c */
+int rb_copy_counters(uint64_t *words, const struct rb_counters *counters);
 int rb_write_first_words(int fd, uint64_t offset, uint64_t first);
 
 /* segment.c */

@@ -54,7 +54,6 @@ struct rb_payload {
 };
 
 /* message.c: producing */
-uint64_t rb_payload_max(rb_channel *channel);
 int rb_send(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
 	    int64_t patience_ns);
 int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uint64_t count);

@@ -376,6 +376,33 @@ int rb_readers_count(rb_channel *channel)
 	return count;
 }
 
+/* How many slots a reader has not given back yet. */
+uint64_t rb_readers_behind(rb_channel *channel, int place)
+{
+	struct rb_readers *readers = channel->producer.readers;
+	uint64_t behind = 0;
+
+	pthread_mutex_lock(&readers->lock);
+	const struct rb_reader *reader = readers->places[place];
+	if (reader)
+		behind = rb_load_relaxed(&channel->producer.mine->write_index) -
+			 rb_load_relaxed(&reader->reach.theirs->read_index);
+	pthread_mutex_unlock(&readers->lock);
+	return behind;
+}
+
+/* The counters of a reader, as in rb_channel_stats. */
+void rb_readers_counters(rb_channel *channel, int place, uint64_t *words)
+{
+	struct rb_readers *readers = channel->producer.readers;
+
+	pthread_mutex_lock(&readers->lock);
+	const struct rb_reader *reader = readers->places[place];
+	if (reader)
+		rb_copy_counters(words, &reader->reach.theirs->consumer);
+	pthread_mutex_unlock(&readers->lock);
+}
+
 /* The bytes of the memory of a reader: its page, and a ring that nobody uses. */
 uint64_t rb_reader_bytes(void)
 {

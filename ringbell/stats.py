@@ -128,11 +128,11 @@ class Stats:
 _Counters = TypeVar("_Counters")
 
 _POLLING = len(fields(PollingCounters))
-_END = len(fields(ProducerCounters)) - 1 + _POLLING  # the same for consumers
+END_WORDS = len(fields(ProducerCounters)) - 1 + _POLLING  # the same for consumers
 
 _BLOCKS = len(fields(BlockCounters))
 
-WORDS = 4 + 2 * _BLOCKS + 4 * _END
+WORDS = 4 + 2 * _BLOCKS + 4 * END_WORDS
 """How many words `rb_channel_stats` writes."""
 
 
@@ -141,7 +141,7 @@ def from_words(words: Sequence[int], memory: str) -> Stats:
     dwi, dri, iwi, iri, *counters = words
     driver, device = (BlockCounters(*counters[i * _BLOCKS :][:_BLOCKS]) for i in range(2))
     counters = counters[2 * _BLOCKS :]
-    a, b, c, d = (counters[i * _END : (i + 1) * _END] for i in range(4))
+    a, b, c, d = (counters[i * END_WORDS : (i + 1) * END_WORDS] for i in range(4))
     return Stats(
         dwi=dwi,
         dri=dri,
@@ -151,6 +151,11 @@ def from_words(words: Sequence[int], memory: str) -> Stats:
         device=SideStats(_end(ProducerCounters, c), _end(ConsumerCounters, d), device),
         memory=memory,
     )
+
+
+def consumer_from_words(words: Sequence[int]) -> ConsumerCounters:
+    """Name the words of `rb_readers_counters`, as many as END_WORDS."""
+    return _end(ConsumerCounters, words)
 
 
 def _end(kind: Callable[..., _Counters], words: Sequence[int]) -> _Counters:

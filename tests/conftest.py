@@ -110,6 +110,22 @@ def stream(path: Path) -> Iterator[Callable[..., tuple[Any, Any]]]:
 
 
 @pytest.fixture
+def publish(path: Path) -> Iterator[Callable[..., Any]]:
+    """Publish in this process."""
+    with ExitStack() as guard:
+        yield lambda *args, **options: guard.enter_context(ringbell.publish(path, *args, **options))
+
+
+@pytest.fixture
+def subscribe(path: Path) -> Iterator[Callable[..., Any]]:
+    """Subscribe in this process, to who publishes already."""
+    with ExitStack() as guard:
+        yield lambda *args, **options: guard.enter_context(
+            ringbell.subscribe(path, *args, **options)
+        )
+
+
+@pytest.fixture
 def pipe() -> Iterator[Callable[..., tuple[ringbell.Connection, ringbell.Connection]]]:
     """Make pipes that are closed at the end."""
     with ExitStack() as guard:

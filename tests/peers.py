@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The other process of a test: opens one side of a channel, then does what the test says.
 
-    python tests/peers.py device|driver|serve|producer|consumer|nothing PATH OPTIONS
+    python tests/peers.py ROLE PATH OPTIONS
+
+ROLE is device, driver, serve, producer, consumer, publisher, subscriber or nothing.
 
 OPTIONS is JSON; in it a dtype is text, as Python spells it, and `blocks` are a dict. Each line on
-standard input is Python code as a JSON string, run where `device`, `driver`, `producer` or
-`consumer` is the side; each line of output is {"value": repr} or {"error": class, "text": message}.
+standard input is Python code as a JSON string, run where `device`, `driver`, `producer` and so on
+is the side; each line of output is {"value": repr} or {"error": class, "text": message}.
 The sides of a stream are ready before they have met.
 """
 
@@ -63,6 +65,14 @@ def raises_on_bad(payload):
     return b"ok"
 
 
+STREAMS = {
+    "producer": ringbell.produce,
+    "consumer": ringbell.consume,
+    "publisher": ringbell.publish,
+    "subscriber": ringbell.subscribe,
+}
+
+
 def say(**reply):
     print(json.dumps(reply), flush=True)
 
@@ -104,12 +114,11 @@ def main():
     elif role == "driver":
         names["driver"] = ringbell.connect(path, **options)
         say(value="ready")
-    elif role in ("producer", "consumer"):
+    elif role in STREAMS:
         if "dtype" in options:
             options["dtype"] = ast.literal_eval(options["dtype"])
         say(value="ready")
-        open_stream = ringbell.produce if role == "producer" else ringbell.consume
-        names[role] = open_stream(path, **options)
+        names[role] = STREAMS[role](path, **options)
     else:
         say(value="ready")
     while line := sys.stdin.readline():

@@ -113,7 +113,7 @@ SHOWN = {
     "stats write",
     "RecordSubscriber": "borrow capacity close dtype fileno latest missed moderation peer_pid read "
     "stats",
-    "Reader": "pid since",
+    "Reader": "behind counters pid since",
     "RecordProducer": "capacity check_consumer close coalesce dtype peer_pid reserve stats write",
     "Request": "complete fail hold payload token",
     "SideStats": "blocks consumer producer",

@@ -124,9 +124,16 @@ PyDoc_STRVAR(
 	"PeerLost when the other side is gone, TypeError when the payload is no buffer,\n"
 	"ChannelClosed after close.");
 
-static bool token_from(PyObject *value, uint64_t *token)
+static bool token_from(const struct producer *producer, PyObject *value, uint64_t *token)
 {
-	return number_within(value, 0, UINT64_MAX, "token is from 0 to %llu, not %S", token);
+	if (!number_within(value, 0, UINT64_MAX, "token is from 0 to %llu, not %S", token))
+		return false;
+	if (!*token || !producer->end.core->producer.readers)
+		return true;
+	PyErr_SetString(PyExc_ValueError,
+			"a message of a publication has its number in the place of a token; put "
+			"your own number into the payload");
+	return false;
 }
 
 static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -139,7 +146,8 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
 	uint64_t token = 0;
 
 	if (!arguments_read(&send_signature, args, nargs, kwnames, values) ||
-	    !patience_from(&patience, values[2]) || (values[1] && !token_from(values[1], &token)))
+	    !patience_from(&patience, values[2]) ||
+	    (values[1] && !token_from(producer, values[1], &token)))
 		return NULL;
 	PyObject *octets = end_encoded(&producer->end, values[0]);
 	if (!octets)
@@ -324,8 +332,8 @@ static PyObject *producer_reserve(PyObject *self, PyObject *const *args, Py_ssiz
 	uint64_t token = 0;
 
 	if (!arguments_read(&reserve_signature, args, nargs, kwnames, values) ||
-	    !patience_from(&patience, values[2]) || (values[1] && !token_from(values[1], &token)) ||
-	    !end_enter(&producer->end))
+	    !patience_from(&patience, values[2]) ||
+	    (values[1] && !token_from(producer, values[1], &token)) || !end_enter(&producer->end))
 		return NULL;
 	PyObject *frame = frame_new(producer, NULL, values[0], token, &patience,
 				    (struct room){producer_wait, self, NULL});

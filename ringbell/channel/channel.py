@@ -182,6 +182,11 @@ class Channel:
                 "this end has reserved room that is not published yet: leave the with block of "
                 "reserve() before you send or reserve more"
             )
+        if status == -errno.EMSGSIZE:
+            raise ValueError(
+                "a message of a publication that keeps the newest takes at most half the ring, "
+                f"{lib.rb_payload_max(self.handle)} bytes; publish with a larger ring_size"
+            )
         if status == -errno.ENOMEM:
             raise MemoryError(
                 "this process has no memory left for what this call has to note; nothing was "

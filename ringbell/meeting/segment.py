@@ -236,8 +236,9 @@ def check_page(page: int) -> None:
 def check(segment: int, readers: bool = False) -> tuple[bytes, bytes]:
     """Check a segment that the other side made, before it is mapped.
 
-    `readers`: whether its ring should be one with many readers. Returns its header, and the text that describes the records of its doorbell ring, b"" for
-    messages. Raises LayoutMismatch when it is no segment, or its version or geometry is wrong.
+    `readers`: whether its ring should be one with many readers. Returns its header, and the text
+    that describes the records of its doorbell ring, b"" for messages. Raises LayoutMismatch when it
+    is no segment, or its version or geometry is wrong.
     """
     status = os.fstat(segment)
     if not stat.S_ISREG(status.st_mode):

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ringbell import _ends
-from ringbell._ffi import lib
+from ringbell._ffi import ffi, lib
 from ringbell.channel.closing import Closing
 from ringbell.channel.descriptors import LACKING, Descriptor, Share
 from ringbell.channel.nudge import Nudge
@@ -19,6 +19,7 @@ from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import ChannelClosed, LayoutMismatch
 from ringbell.meeting import handshake, segment
 from ringbell.process import describe
+from ringbell.stats import END_WORDS, consumer_from_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ringbell.channel.descriptors import HasDescriptor
     from ringbell.meeting.reception import Guest, Reception
     from ringbell.policy import Policy
+    from ringbell.stats import ConsumerCounters
 
 _PATIENCE = 5.0  # seconds, for the thread; it never waits for anybody
 _log = logging.getLogger("ringbell")
@@ -40,17 +42,37 @@ class Reader:
         "pid": "Of its process; 0 when it is in another PID namespace.",
         "since": "When it came, in seconds of `time.time()`.",
         "_control": "",
+        "_core": "",
         "_kick": "",
+        "_mapping": "",
         "_place": "",
     }
 
-    def __init__(self, guest: Guest, place: int) -> None:
+    def __init__(self, guest: Guest, place: int, mapping: CData) -> None:
         """Note who reads, and own its descriptors; only a publisher makes these."""
+        self._mapping = mapping  # keeps the core
+        self._core: CData = mapping[0]
         self.pid: int = handshake.peer_of(guest.control)
         self.since: float = time.time()
         self._control = guest.control
         (self._kick,) = guest.wake_fds
-        self._place = place
+        self._place: int | None = place
+
+    @property
+    def behind(self) -> int:
+        """How far it is behind the writer: records, or 64-byte slots of messages; 0 once it left.
+
+        In a publication that keeps the newest it may be more than the ring has: then it will skip.
+        """
+        return 0 if self._place is None else lib.rb_readers_behind(self._core, self._place)
+
+    def counters(self) -> ConsumerCounters | None:
+        """Read what it has done, as in `stats`; None once it left."""
+        if self._place is None:
+            return None
+        words = ffi.new("uint64_t[]", END_WORDS)
+        lib.rb_readers_counters(self._core, self._place, words)
+        return consumer_from_words(list(words))
 
     def __repr__(self) -> str:
         return f"<ringbell.Reader {describe(self.pid)}>"
@@ -145,7 +167,7 @@ class Readers(Closing):
         """Hear all who have come."""
         while True:
             try:
-                reader = self._reception.receive(self, deadline_after(0))
+                self._reception.receive(self, deadline_after(0))
             except TimeoutError:
                 return
             except LayoutMismatch:
@@ -155,8 +177,6 @@ class Readers(Closing):
                     raise
                 _log.warning("refused a subscriber on %s: %s", self.path, error.strerror)
                 return
-            assert reader is not None, "a publisher keeps its name"
-            self._readers.append(reader)
 
     def meet(self, guest: Guest) -> None:
         """Offer the memory, and a control page, to a guest."""
@@ -189,16 +209,21 @@ class Readers(Closing):
         if place < 0:
             raise OSError(-place, f"cannot admit a subscriber: {os.strerror(-place)}")
         try:
-            reader = Reader(guest, place)
+            reader = Reader(guest, place, self._mapping)
+            # Listed first: it may go on, and be gone, before this thread does its next step.
+            self._readers.append(reader)
             handshake.say(guest.control, handshake.YOURS)
         except BaseException:
+            self._readers = [one for one in self._readers if one._place != place]
             lib.rb_readers_remove(self._core, place)
             raise
         return reader
 
     def _part(self, reader: Reader) -> None:
         """Part with a reader that has gone."""
-        lib.rb_readers_remove(self._core, reader._place)
-        self._readers.remove(reader)
+        assert reader._place is not None, "each parts once"
+        place, reader._place = reader._place, None
+        lib.rb_readers_remove(self._core, place)
         reader._control.close()
         reader._kick.close()
+        self._readers.remove(reader)
