@@ -219,9 +219,7 @@ def test_a_writer_of_the_newest_never_waits(publish, subscribe, kind):
 
 
 @every_kind
-def test_what_was_borrowed_and_overwritten_raises_at_the_end_of_its_block(
-    publish, subscribe, kind
-):
+def test_what_was_borrowed_and_overwritten_raises_at_the_end_of_its_block(publish, subscribe, kind):
     publisher = publish(NUMBERED[kind], keep="newest", ring_size=RING)
     subscriber = subscribe()
     put(publisher, kind, 0)
@@ -619,7 +617,6 @@ def wait_until_asleep(publisher, count=0, times=1):
     wait_until(lambda: all(reader.counters().sleeps >= times for reader in readers))
 
 
-
 def test_each_reader_that_sleeps_takes_one_kick_and_those_awake_none(publish, start, subscribe):
     publisher = publish()
     sleepers = [start("subscriber", polling="never") for _ in range(3)]
@@ -750,9 +747,7 @@ def test_indices_run_around_their_end(publish, subscribe, monkeypatch, kind, kee
         assert 150 + len(numbers) + subscriber.missed == 1000
 
 
-def test_an_overtaken_reader_goes_on_across_the_end_of_the_indices(
-    publish, subscribe, monkeypatch
-):
+def test_an_overtaken_reader_goes_on_across_the_end_of_the_indices(publish, subscribe, monkeypatch):
     monkeypatch.setattr(segment, "FIRST_INDEX", 2**64 - 40)
     publisher = publish("u8", keep="newest", ring_size=4096)
     subscriber = subscribe()

@@ -57,9 +57,7 @@ class Segment(Closing):
         """The descriptor of the memory."""
         return self._memory.fileno()
 
-    def make(
-        self, memory: Memory | None, size: int, content: bytes, sealed: bool = True
-    ) -> None:
+    def make(self, memory: Memory | None, size: int, content: bytes, sealed: bool = True) -> None:
         """Make memory of that size, reserve all of it, and write `content` at its start."""
         if size > _ends.MUCH_MEMORY and size > (available := available_memory()):
             raise OSError(
@@ -168,6 +166,7 @@ def records_in(ring_size: int, record_size: int) -> int:
 
 
 def check_ring_size(ring_size: int) -> int:
+    """Read the option `ring_size`; raises TypeError or ValueError."""
     page = os.sysconf("SC_PAGESIZE")
     complaint = f"ring_size is a power of two from {page} to {LONGEST_RING} bytes"
     size = whole_number(ring_size, page, LONGEST_RING, complaint)

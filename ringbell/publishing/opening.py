@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 from contextlib import ExitStack
@@ -51,9 +50,14 @@ if TYPE_CHECKING:
         def _borrow(self) -> Any: ...  # noqa: ANN401
         @property
         def _latest(self) -> Any: ...  # noqa: ANN401
-        def borrow(self, *args: Any, **options: Any) -> Lent[Any]: ...  # type: ignore[override]
+        def borrow(  # type: ignore[override]
+            self,
+            *args: Any,  # noqa: ANN401
+            **options: Any,  # noqa: ANN401
+        ) -> Lent[Any]: ...
         def latest(self, timeout: float | None = None) -> Any: ...  # noqa: ANN401
         def __iter__(self) -> Iterator[Any]: ...
+
 
 _MOST_READERS = 64
 
