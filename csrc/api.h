@@ -122,7 +122,10 @@ int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int 
 
 /* readers.c: one writer, many readers */
 int rb_readers_begin(rb_channel *channel, int newest, uint64_t awaited, uint64_t stall_ns);
-int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_fd);
+int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_fd,
+		     const char *text, size_t length);
+int rb_readers_let_go(rb_channel *channel, int place);
+int rb_readers_leave(rb_channel *channel, int place);
 void rb_readers_remove(rb_channel *channel, int place);
 int rb_readers_count(rb_channel *channel);
 uint64_t rb_reader_bytes(void);

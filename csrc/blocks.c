@@ -44,12 +44,13 @@ static uint8_t *start_of(const struct rb_pool *pool, uint32_t block)
 static void publish(struct rb_producer *producer, uint32_t block, uint64_t length, uint64_t token,
 		    int kind)
 {
-	const struct rb_block_note *note = &producer->pool.notes[block];
+	struct rb_block_note *note = &producer->pool.notes[block];
 	uint8_t *slot = rb_producer_slot(producer, producer->write);
 	struct rb_frame_header header = {sizeof(struct rb_block_place), (uint16_t)kind,
 					 RB_FLAG_BLOCK, token};
 	struct rb_block_place place = {note->start, length, block, note->lending};
 
+	note->index = producer->write;
 	rb_number_frame(producer, &header, 0);
 	memcpy(slot, &header, sizeof(header));
 	memcpy(slot + sizeof(header), &place, sizeof(place));
@@ -190,16 +191,18 @@ int rb_find_block(rb_channel *channel, const uint8_t *payload, rb_block *block)
 		return rb_corrupt(channel);
 	*block = (rb_block){consumer->their_pool.start + place.offset, place.length, place.block,
 			    place.lending};
-	return 0;
+	return consumer->one_of_many ? rb_mark_block(channel, block) : 0;
 }
 
 /* Gives a block back to its sender; any thread may do that, at any time before rb_channel_free.
- * Once this side has closed, or in a forked child, it does nothing. */
+ * Once this side has closed, or in a forked child, it does nothing; but one reader among many may
+ * have closed. */
 void rb_block_return(rb_channel *channel, const rb_block *block)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 
-	if (rb_dead(channel))
+	/* A writer of many goes on when this side has closed, and wants its block all the same. */
+	if (rb_dead(channel) && (!consumer->one_of_many || channel->disowned))
 		return;
 	/* (G) pairs with the acquire in `reclaim` of pool.c: this side is done with the block. */
 	rb_store_release_byte(&consumer->mine->blocks_returned[block->number],
@@ -207,7 +210,7 @@ void rb_block_return(rb_channel *channel, const rb_block *block)
 	/* (H) pairs with the fence in rb_arm: either we see that the sender has armed, or it sees
 	 * this byte. */
 	rb_fence_full();
-	if (!rb_load_relaxed(&consumer->theirs->block_event))
+	if (rb_dead(channel) || !rb_load_relaxed(&consumer->theirs->block_event))
 		return;
 	/* Another thread may close this side meanwhile; the lock keeps the descriptors open. */
 	pthread_mutex_lock(&channel->closing.lock);

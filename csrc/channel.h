@@ -127,6 +127,7 @@ struct rb_consumer {
 	bool skips_to_newest; /* the next take is of the newest entry */
 	uint64_t number;      /* of the message that is next, once one was taken; else 0 */
 	uint64_t missed;      /* entries that it did not get */
+	bool marked;          /* the block of the peeked frame is marked as taken, see reader.c */
 	bool has_pool;        /* the peer has passed the pool of its blocks, and it is mapped: */
 	struct rb_area their_pool;
 	rb_frame frame; /* the last one */
@@ -178,6 +179,7 @@ struct rb_channel {
 	int peer_gone;         /* 0, -EPIPE or -ECONNRESET */
 	uint64_t life_seen_ns; /* when a poll last looked at the control socket */
 	uint64_t kicks_seen;   /* kicks_sent when a publish last looked at it */
+	bool disowned;         /* in a forked child: the parent owns it */
 	struct rb_closing closing;
 	struct rb_area my_area, their_area;
 	rb_memory memory; /* where in them the slots lie */
@@ -264,6 +266,13 @@ void rb_readers_publish(struct rb_producer *producer, uint64_t slots, uint64_t e
 int rb_readers_room(struct rb_producer *producer, uint64_t slots);
 void rb_readers_kick_owed(struct rb_producer *producer);
 void rb_readers_ring_full(struct rb_producer *producer);
+bool rb_readers_returned(struct rb_producer *producer, uint32_t block, uint8_t lending,
+			 uint64_t index);
+void rb_readers_blame(struct rb_producer *producer, uint32_t block, uint8_t lending,
+		      uint64_t index);
+bool rb_readers_may_overtake(const struct rb_producer *producer, uint64_t index);
+void rb_readers_overtake(struct rb_producer *producer, uint64_t index);
+int rb_readers_pass_pool(struct rb_producer *producer, int fd);
 uint64_t rb_readers_look_again_ns(const struct rb_producer *producer);
 void rb_readers_goodbye(struct rb_producer *producer);
 void rb_readers_free(struct rb_producer *producer);
@@ -271,6 +280,8 @@ void rb_readers_free(struct rb_producer *producer);
 /* reader.c */
 void rb_reader_begin(struct rb_consumer *consumer, uint64_t first);
 int rb_overtaken(rb_channel *channel);
+void rb_unmark_block(rb_channel *channel);
+int rb_mark_block(rb_channel *channel, const rb_block *block);
 void rb_go_to_newest(rb_channel *channel);
 bool rb_was_let_go(const rb_channel *channel);
 void rb_note_number(struct rb_consumer *consumer, uint64_t first, uint64_t count);

@@ -69,6 +69,7 @@ static bool try_to_finish(rb_channel *channel)
 	if (!rb_enter(&channel->producer.inside))
 		return false;
 	if (rb_enter(&channel->consumer.inside)) {
+		rb_unmark_block(channel);
 		if (closing->goodbye)
 			rb_say_goodbye(channel);
 		/* Wakes the peer, even while a forked child holds a copy of the socket. */
@@ -143,6 +144,7 @@ int rb_channel_close(rb_channel *channel, int goodbye, uint64_t wait_ns)
  * and it is in no step. */
 void rb_channel_disown(rb_channel *channel)
 {
+	channel->disowned = true;
 	rb_end_life(channel);
 	rb_set(&channel->closing.over);
 }

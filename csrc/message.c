@@ -399,6 +399,7 @@ static void note_piece(struct rb_consumer *consumer)
 /* Notes that the frame was taken, if it is the last one of a message. */
 static void note_number(struct rb_consumer *consumer)
 {
+	consumer->marked = false; /* the block, if there is one, is the caller's */
 	if (consumer->one_of_many && !(consumer->frame.flags & RB_FLAG_MORE))
 		rb_note_number(consumer, consumer->frame.token, 1);
 }
@@ -540,7 +541,7 @@ int64_t rb_recv(rb_channel *channel, void *payload, uint64_t size, int64_t patie
 		memcpy(payload,
 		       in_block ? frame->block.start : channel->consumer.slots + frame->start,
 		       length);
-	} while (!rb_still_whole(channel, &status) && status == -ESTALE);
+	} while (!in_block && !rb_still_whole(channel, &status) && status == -ESTALE);
 	if (status)
 		return status;
 	rb_skip(channel);

@@ -100,12 +100,24 @@ static void end_use(struct rb_pool *pool, uint32_t block)
 	pool->unused = block;
 }
 
+/* Whether nobody has the block any longer. */
+static bool is_returned(struct rb_producer *producer, uint32_t block)
+{
+	const struct rb_block_note *note = &producer->pool.notes[block];
+
+	if (producer->readers)
+		return rb_readers_returned(producer, block, note->lending, note->index);
+	/* (G) pairs with the release in rb_block_return: the receiver must be done with the block
+	 * before it is written again. The receiver may store anything at any time; then it has only
+	 * spoilt what it reads. */
+	return rb_load_acquire_byte(&producer->theirs->blocks_returned[block]) == note->lending;
+}
+
 /* Ends the use of all blocks that the receiver has returned, and of one that was reserved and given
  * up: perhaps by another thread, so that is noted here, by the thread that sends. */
 static void reclaim(struct rb_producer *producer)
 {
 	struct rb_pool *pool = &producer->pool;
-	const uint8_t *returned = producer->theirs->blocks_returned;
 	uint64_t lent = 0;
 
 	if (pool->reserved != RB_BLOCKS && (!rb_load_relaxed(&producer->reserved) ||
@@ -115,16 +127,34 @@ static void reclaim(struct rb_producer *producer)
 	}
 	for (uint32_t block = pool->notes[END].after, next; block != END; block = next) {
 		next = pool->notes[block].after;
-		/* (G) pairs with the release in rb_block_return: the receiver must be done with the
-		 * block before it is written again. The receiver may store anything at any time;
-		 * then it has only spoilt what it reads. */
 		if (block != pool->reserved && block != pool->filling &&
-		    rb_load_acquire_byte(&returned[block]) == pool->notes[block].lending)
+		    is_returned(producer, block))
 			end_use(pool, block);
 		else
 			lent++;
 	}
 	rb_store_relaxed(&producer->mine->blocks_lent, lent);
+}
+
+/* A writer that waits for no reader: from now on no reader may take the oldest message in a block
+ * that one may take now. False when there is none. */
+static bool overtake_oldest(struct rb_producer *producer)
+{
+	const struct rb_block_note *notes = producer->pool.notes;
+	const struct rb_block_note *oldest = NULL;
+
+	if (!producer->readers)
+		return false;
+	for (uint32_t block = notes[END].after; block != END; block = notes[block].after) {
+		const struct rb_block_note *note = &notes[block];
+		bool lends = block != producer->pool.reserved && block != producer->pool.filling;
+		if (lends && rb_readers_may_overtake(producer, note->index) &&
+		    (!oldest || producer->write - note->index > producer->write - oldest->index))
+			oldest = note;
+	}
+	if (oldest)
+		rb_readers_overtake(producer, oldest->index);
+	return oldest;
 }
 
 /* Finds the first gap of that size: gives its start, and the block behind it; or returns false. */
@@ -171,7 +201,8 @@ static int make_pool(struct rb_producer *producer)
 	if (pool->notes)
 		status = make_memory(pool);
 	if (!status)
-		status = rb_pass(producer, RB_PASSES_POOL, pool->memory.fd);
+		status = producer->readers ? rb_readers_pass_pool(producer, pool->memory.fd)
+					   : rb_pass(producer, RB_PASSES_POOL, pool->memory.fd);
 	if (status) {
 		rb_pool_close(pool);
 		rb_pool_free(pool);
@@ -239,7 +270,13 @@ bool rb_pool_has(struct rb_producer *producer, uint64_t length)
 	if (!pool->notes)
 		return true;
 	reclaim(producer);
-	return pool->unused != RB_BLOCKS && find_gap(pool, rb_whole_pages(length), &start, &next);
+	if (pool->unused != RB_BLOCKS && find_gap(pool, rb_whole_pages(length), &start, &next))
+		return true;
+	for (uint32_t block = pool->notes[END].after; producer->readers && block != END;
+	     block = pool->notes[block].after)
+		rb_readers_blame(producer, block, pool->notes[block].lending,
+				 pool->notes[block].index);
+	return false;
 }
 
 /* Takes a block to be written. -EAGAIN when none of that size is free; -EINTR when the caller has
@@ -257,8 +294,11 @@ int rb_pool_take(struct rb_producer *producer, uint64_t length, uint32_t *block)
 	if (status)
 		return status;
 	reclaim(producer);
-	if (pool->unused == RB_BLOCKS || !find_gap(pool, bytes, &start, &next))
-		return -EAGAIN;
+	while (pool->unused == RB_BLOCKS || !find_gap(pool, bytes, &start, &next)) {
+		if (!overtake_oldest(producer))
+			return -EAGAIN;
+		reclaim(producer);
+	}
 	status = reach(pool, start + bytes);
 	if (!status)
 		*block = begin_use(pool, start, bytes, next);

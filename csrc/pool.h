@@ -22,6 +22,7 @@ struct rb_producer;
 struct rb_block_note {
 	uint64_t start, stop; /* in the pool, in whole pages */
 	uint32_t before, after;
+	uint64_t index;  /* of the frame that lends it */
 	uint8_t lending; /* counts, from 1 to 255 and around */
 };
 

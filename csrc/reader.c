@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "blocks.h"
 #include "life.h"
 #include "owned.h"
 #include "passed.h"
@@ -26,9 +27,68 @@
  * a few nanoseconds makes more of them necessary. */
 #define TRIES 1000
 
-/* Goes on at an entry that the writer has told, if that is further on and is whole. */
-static bool resume_at(struct rb_consumer *consumer, const uint64_t *told)
+/* ---- blocks ---- */
+
+/* For each block, the last lending of it that this side has begun to take. They lie where the slots
+ * of this side would lie, had it a ring. */
+static uint8_t *taken_of(rb_channel *channel)
 {
+	return channel->producer.slots;
+}
+
+static void mark(rb_channel *channel, const rb_block *block)
+{
+	rb_store_release_byte(&taken_of(channel)[block->number], (uint8_t)block->lending);
+}
+
+/* Before this side looks at a block. 0, or -ESTALE when the writer may have overwritten it. */
+int rb_mark_block(rb_channel *channel, const rb_block *block)
+{
+	struct rb_consumer *consumer = &channel->consumer;
+
+	mark(channel, block);
+	/* (L) pairs with the fence in rb_readers_returned: either the writer sees that this side
+	 * takes the block, or we see that the message counts as overwritten. */
+	rb_fence_full();
+	consumer->marked = true;
+	return rb_is_whole(consumer, consumer->next) ? 0 : -ESTALE;
+}
+
+/* This side goes on, or closes, without the frame that it peeked at. */
+void rb_unmark_block(rb_channel *channel)
+{
+	if (channel->consumer.marked)
+		rb_block_return(channel, &channel->consumer.frame.block);
+	channel->consumer.marked = false;
+}
+
+/* Gives back the blocks of the messages before `stop`, which this side passes over. The writer
+ * waits for this side, so they are whole. */
+static void return_passed(rb_channel *channel, uint64_t stop)
+{
+	const struct rb_consumer *consumer = &channel->consumer;
+
+	for (uint64_t index = consumer->next; (int64_t)(stop - index) > 0;) {
+		const uint8_t *slot = rb_consumer_slot(consumer, index);
+		struct rb_frame_header header;
+		struct rb_block_place place;
+		memcpy(&header, slot, sizeof(header));
+		memcpy(&place, slot + sizeof(header), sizeof(place));
+		rb_block block = {.number = place.block, .lending = place.lending};
+		if (header.flags & RB_FLAG_BLOCK && block.number < RB_BLOCKS) {
+			mark(channel, &block);
+			rb_block_return(channel, &block);
+		}
+		index += (sizeof(header) + header.length + RB_SLOT - 1) / RB_SLOT;
+	}
+}
+
+/* ---- going on ---- */
+
+/* Goes on at an entry that the writer has told, if that is further on and is whole. */
+static bool resume_at(rb_channel *channel, const uint64_t *told)
+{
+	struct rb_consumer *consumer = &channel->consumer;
 	/* In this order, so that the entry lies before `write`. */
 	uint64_t start = rb_load_acquire(told);
 	uint64_t write = rb_load_acquire(&consumer->theirs->write_index);
@@ -38,6 +98,7 @@ static bool resume_at(struct rb_consumer *consumer, const uint64_t *told)
 		return false;
 	if (consumer->records)
 		rb_count(&consumer->missed, start - consumer->next);
+	rb_unmark_block(channel);
 	consumer->read = consumer->next = start;
 	consumer->write_seen = write;
 	return true;
@@ -53,12 +114,17 @@ int rb_overtaken(rb_channel *channel)
 	if (!consumer->takes_newest)
 		return rb_note_peer_gone(channel, -ETIMEDOUT);
 	for (int i = 0; i < TRIES; i++) {
-		if (resume_at(consumer, &theirs->resume_index) ||
-		    resume_at(consumer, &theirs->newest_index))
+		if (resume_at(channel, &theirs->resume_index) ||
+		    resume_at(channel, &theirs->newest_index))
 			return 0;
 		rb_cpu_relax();
 	}
-	consumer->write_seen = consumer->next; /* so that the next call looks anew */
+	/* Not even the newest: the pool of its blocks is small, or the writer is no good one. */
+	uint64_t write = rb_load_acquire(&theirs->write_index);
+	if (consumer->records)
+		rb_count(&consumer->missed, write - consumer->next);
+	rb_unmark_block(channel);
+	consumer->read = consumer->next = consumer->write_seen = write;
 	return -EAGAIN;
 }
 
@@ -116,6 +182,9 @@ void rb_go_to_newest(rb_channel *channel)
 		rb_count(&consumer->missed, newest - consumer->next);
 	else if (!consumer->number)
 		learn_number(consumer);
+	rb_unmark_block(channel);
+	if (!consumer->records && !consumer->takes_newest)
+		return_passed(channel, newest);
 	consumer->next = newest;
 	consumer->write_seen = write;
 	rb_kick_producer_if(consumer, rb_consumer_release_to(consumer, newest));

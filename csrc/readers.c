@@ -104,7 +104,8 @@ void rb_readers_publish(struct rb_producer *producer, uint64_t slots, uint64_t e
 	begin_walk(readers);
 	for (unsigned int i = 0; i < RB_READERS; i++) {
 		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
-		if (reader && wake_reader(producer, reader, old, slots, entries))
+		if (reader && !rb_load_relaxed_bool(&reader->left) &&
+		    wake_reader(producer, reader, old, slots, entries))
 			kicked = true;
 	}
 	end_walk(readers);
@@ -121,7 +122,7 @@ void rb_readers_kick_owed(struct rb_producer *producer)
 	begin_walk(readers);
 	for (unsigned int i = 0; i < RB_READERS; i++) {
 		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
-		if (reader) {
+		if (reader && !rb_load_relaxed_bool(&reader->left)) {
 			reader->reach.deferral.block = producer->deferral.block;
 			rb_kick_if_owed(&reader->reach);
 		}
@@ -137,7 +138,7 @@ void rb_readers_ring_full(struct rb_producer *producer)
 	begin_walk(readers);
 	for (unsigned int i = 0; i < RB_READERS; i++) {
 		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
-		if (reader)
+		if (reader && !rb_load_relaxed_bool(&reader->left))
 			rb_producer_ring_full(&reader->reach);
 	}
 	end_walk(readers);
@@ -157,9 +158,9 @@ static void let_go(struct rb_reader *reader)
 }
 
 /* Looks how far a reader is; false when it no longer counts. */
-static bool look_at_reader(const struct rb_producer *producer, struct rb_reader *reader)
+bool rb_look_at_reader(const struct rb_producer *producer, struct rb_reader *reader)
 {
-	if (reader->let_go)
+	if (reader->let_go || reader->left)
 		return false;
 	/* (C) as in rb_producer_room. Load once, check the copy, use the copy. A reader only goes
 	 * forward. One that writes nonsense is let go, and has hurt nobody else. */
@@ -174,9 +175,9 @@ static bool look_at_reader(const struct rb_producer *producer, struct rb_reader 
 	return true;
 }
 
-/* The ring is full because of this reader, perhaps with others: lets it go if that has been so for
- * too long. */
-static void hold_against(struct rb_readers *readers, struct rb_reader *reader, uint64_t now)
+/* The ring is full, or the pool, because of this reader, perhaps with others: lets it go if that
+ * has been so for too long. */
+void rb_hold_against(struct rb_readers *readers, struct rb_reader *reader, uint64_t now)
 {
 	if (!readers->stall_ns)
 		return;
@@ -185,8 +186,8 @@ static void hold_against(struct rb_readers *readers, struct rb_reader *reader, u
 	uint64_t over = reader->held_since_ns + readers->stall_ns;
 	if (now >= over)
 		let_go(reader);
-	else if (!readers->look_again_ns || over < readers->look_again_ns)
-		readers->look_again_ns = over;
+	else
+		rb_look_again_at(readers, over);
 }
 
 /* Whether all readers have room for that many slots. Sets read_seen to where the last one is. */
@@ -198,11 +199,11 @@ static bool all_have_room(struct rb_producer *producer, uint64_t slots)
 	readers->look_again_ns = 0;
 	for (unsigned int i = 0; i < RB_READERS; i++) {
 		struct rb_reader *reader = readers->places[i];
-		if (!reader || !look_at_reader(producer, reader))
+		if (!reader || !rb_look_at_reader(producer, reader))
 			continue;
 		if (producer->write - reader->seen + slots > producer->count) {
 			now = now ? now : rb_now_ns();
-			hold_against(readers, reader, now);
+			rb_hold_against(readers, reader, now);
 		}
 		if (!reader->let_go && producer->write - reader->seen > behind)
 			behind = producer->write - reader->seen;
@@ -270,13 +271,12 @@ static struct rb_reader *make_reader(rb_channel *channel, int page_fd, int kick_
 
 	if (!reader)
 		return NULL;
-	void *page = mmap(NULL, rb_whole_pages(sizeof(struct rb_control)), PROT_READ, MAP_SHARED,
-			  page_fd, 0);
+	void *page = mmap(NULL, rb_reader_bytes(), PROT_READ, MAP_SHARED, page_fd, 0);
 	if (page == MAP_FAILED) {
 		free(reader);
 		return NULL;
 	}
-	reader->page = (struct rb_area){page, rb_whole_pages(sizeof(struct rb_control))};
+	reader->page = (struct rb_area){page, rb_reader_bytes()};
 	reader->reach.mine = producer->mine;
 	reader->reach.theirs = (const struct rb_control *)page;
 	reader->reach.kick_fd = kick_fd;
@@ -317,10 +317,23 @@ static uint64_t put_in_place(struct rb_producer *producer, struct rb_reader *rea
 					       : &producer->mine->write_index);
 }
 
-/* Admits a reader, whose page is that memory of rb_reader_bytes, and starts its words. The caller
- * owns the descriptors, until rb_readers_remove. Returns the place, or -EUSERS when all places are
- * taken, or another -errno. */
-int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_fd)
+/* Tells a reader that it has been admitted, and passes the pool. The caller holds the lock, so the
+ * reader hears this text first. */
+static int welcome(const struct rb_readers *readers, struct rb_reader *reader, const char *text,
+		   size_t length)
+{
+	int status = rb_socket_send(reader->reach.control_fd, text, length, NULL, 0);
+
+	if (!status && readers->pool_fd)
+		status = rb_pass(&reader->reach, RB_PASSES_POOL, readers->pool_fd);
+	return status;
+}
+
+/* Admits a reader, whose page is that memory of rb_reader_bytes: starts its words, and sends it the
+ * text. The caller owns the descriptors, until rb_readers_remove. Returns the place, or -EUSERS
+ * when all places are taken, or another -errno. */
+int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_fd,
+		     const char *text, size_t length)
 {
 	struct rb_readers *readers = channel->producer.readers;
 	struct rb_reader *reader = make_reader(channel, page_fd, kick_fd, control_fd);
@@ -334,7 +347,10 @@ int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_
 	status = place < (int)RB_READERS ? 0 : -EUSERS;
 	if (!status) {
 		reader->seen = put_in_place(&channel->producer, reader, (unsigned int)place);
+		reader->start = reader->seen;
 		status = rb_write_first_words(page_fd, 0, reader->seen);
+		if (!status)
+			status = welcome(readers, reader, text, length);
 	}
 	pthread_mutex_unlock(&readers->lock);
 	if (status == -EUSERS)
@@ -346,23 +362,65 @@ int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_
 	return status ? status : place;
 }
 
-/* A reader has gone. Afterwards the writer uses none of its descriptors. */
-void rb_readers_remove(rb_channel *channel, int place)
+/* After the writer was told, by a place or a flag, to leave a reader alone. */
+static void wait_for_walk(const struct rb_readers *readers)
 {
-	struct rb_readers *readers = channel->producer.readers;
 	const struct timespec pause = {.tv_nsec = LOOK};
 
-	pthread_mutex_lock(&readers->lock);
-	struct rb_reader *reader = readers->places[place];
-	rb_store_release_reader(&readers->places[place], NULL);
-	readers->count--;
-	pthread_mutex_unlock(&readers->lock);
 	/* (K) pairs with the fence in begin_walk. */
 	rb_fence_full();
 	while (rb_load_acquire_bool(&readers->walking))
 		nanosleep(&pause, NULL);
+}
+
+/* A reader has gone. Afterwards the writer uses none of its descriptors. */
+void rb_readers_remove(rb_channel *channel, int place)
+{
+	struct rb_readers *readers = channel->producer.readers;
+
+	pthread_mutex_lock(&readers->lock);
+	struct rb_reader *reader = readers->places[place];
+	rb_store_release_reader(&readers->places[place], NULL);
+	readers->count -= !reader->left;
+	pthread_mutex_unlock(&readers->lock);
+	wait_for_walk(readers);
 	free_reader(reader);
 	wake_writer(channel);
+}
+
+/* A reader has closed, and may hold blocks, or the writer has let it go. Nothing of it is used from
+ * now on but the memory that tells which blocks it has returned; the caller may close its
+ * descriptors. Returns whether it holds any; if not, it is removed. */
+int rb_readers_leave(rb_channel *channel, int place)
+{
+	struct rb_readers *readers = channel->producer.readers;
+
+	pthread_mutex_lock(&readers->lock);
+	struct rb_reader *reader = readers->places[place];
+	bool told = reader->let_go || rb_load_acquire(&reader->reach.theirs->goodbye);
+	bool holds = told && readers->pool_fd && rb_reader_holds_blocks(reader);
+	if (holds && !reader->left) {
+		rb_store_relaxed_bool(&reader->left, true);
+		readers->count--;
+	}
+	pthread_mutex_unlock(&readers->lock);
+	if (!holds)
+		rb_readers_remove(channel, place);
+	else
+		wait_for_walk(readers);
+	wake_writer(channel);
+	return holds;
+}
+
+/* Whether the writer has let a reader go. */
+int rb_readers_let_go(rb_channel *channel, int place)
+{
+	struct rb_readers *readers = channel->producer.readers;
+
+	pthread_mutex_lock(&readers->lock);
+	bool let_go = readers->places[place] && readers->places[place]->let_go;
+	pthread_mutex_unlock(&readers->lock);
+	return let_go;
 }
 
 /* How many readers there are. */
@@ -420,8 +478,9 @@ void rb_readers_goodbye(struct rb_producer *producer)
 		return;
 	pthread_mutex_lock(&readers->lock);
 	for (unsigned int i = 0; i < RB_READERS; i++)
-		if (readers->places[i])
+		if (readers->places[i] && !readers->places[i]->left)
 			rb_socket_shutdown(readers->places[i]->reach.control_fd);
+	readers->pool_fd = 0; /* it is closed next */
 	pthread_mutex_unlock(&readers->lock);
 }
 

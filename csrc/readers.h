@@ -14,7 +14,9 @@ struct rb_reader {
 	struct rb_area page;
 	uint64_t seen;          /* its read_index when last looked at, checked */
 	uint64_t held_since_ns; /* since when the ring has been full because of it; 0: it is not */
+	uint64_t start;         /* the first entry that is for it */
 	bool let_go;            /* it no longer counts */
+	bool left;              /* it has closed, and holds blocks */
 };
 
 struct rb_readers {
@@ -28,15 +30,15 @@ struct rb_readers {
 	uint64_t number;   /* of the next message */
 	uint64_t stall_ns; /* a reader that holds the writer back so long is let go; 0: never */
 	uint64_t look_again_ns; /* when the first of those will be let go; 0: none will */
+	int pool_fd;            /* of the writer's pool, once there is one; 0: none */
 };
 
 /* (I) pairs with rb_is_whole in reader.h: a reader that has read a byte of what is written next
  * sees this index, or a later one. Never goes back: a reservation may have been written to, and
  * then published in part. */
-static inline void rb_readers_claim(struct rb_producer *producer, uint64_t slots)
+static inline void rb_readers_claim_to(struct rb_producer *producer, uint64_t claim)
 {
 	struct rb_readers *readers = producer->readers;
-	uint64_t claim = producer->write + slots;
 
 	if ((int64_t)(claim - readers->claimed) <= 0)
 		return;
@@ -44,6 +46,25 @@ static inline void rb_readers_claim(struct rb_producer *producer, uint64_t slots
 	rb_store_relaxed(&producer->mine->claim_index, claim);
 	rb_fence_release();
 }
+
+static inline void rb_readers_claim(struct rb_producer *producer, uint64_t slots)
+{
+	rb_readers_claim_to(producer, producer->write + slots);
+}
+
+/* For a writer that waits: it looks again at that time. */
+static inline void rb_look_again_at(struct rb_readers *readers, uint64_t when_ns)
+{
+	if (!readers->look_again_ns || when_ns < readers->look_again_ns)
+		readers->look_again_ns = when_ns;
+}
+
+/* readers.c */
+bool rb_look_at_reader(const struct rb_producer *producer, struct rb_reader *reader);
+void rb_hold_against(struct rb_readers *readers, struct rb_reader *reader, uint64_t now);
+
+/* lent_to_many.c */
+bool rb_reader_holds_blocks(const struct rb_reader *reader);
 
 /* The most slots that an entry may take: when the newest are kept, there has to be room for the one
  * before it. */

@@ -152,6 +152,7 @@ class PublishOptions(_Stream, total=False):
     max_share: float
     kick: Kick
     memory: Memory | None
+    blocks: Blocks | None
 
 class ConsumeOptions(_Stream, total=False):
     timeout: float | None

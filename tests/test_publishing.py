@@ -430,7 +430,7 @@ def test_a_killed_reader_costs_the_others_nothing(publish, start, kind):
 
 
 @every_kind
-def test_a_reader_that_stalls_is_let_go_and_told(publish, start, kind):
+def test_a_reader_that_stalls_is_let_go_and_told(publish, start, kind, caplog):
     publisher = publish(NUMBERED[kind], min_readers=2, stall=0.3, ring_size=RING)
     stuck, other = start("subscriber"), start("subscriber")
     take_one = "recv" if kind == "messages" else "read"
@@ -442,6 +442,7 @@ def test_a_reader_that_stalls_is_let_go_and_told(publish, start, kind):
     for number in range(1000):
         put(publisher, kind, number, timeout=60)
     wait_for_readers(publisher, 1)
+    assert f"process {stuck.pid}: it held the writer back" in caplog.text
     publisher.close()
     assert other.reply() == "(1000, 0, 999)"
     stuck.signal(signal.SIGCONT)

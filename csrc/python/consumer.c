@@ -356,7 +356,7 @@ static PyObject *subscribe_hold(PyObject *self, PyObject *timeout)
 static PyObject *take_latest(struct consumer *consumer, struct patience *patience)
 {
 	rb_takes_newest(consumer->end.core, 1);
-	PyObject *message = consumer_take_bytes(consumer, patience);
+	PyObject *message = consumer_hold_next(consumer, patience);
 	rb_takes_newest(consumer->end.core, 0);
 	return message;
 }

@@ -121,7 +121,8 @@ enum took consumer_take_piece(struct consumer *consumer, struct message *message
 		return TOOK_FAILED;
 	if (!consumer->refusal && !pieces_add(consumer, &frame))
 		return TOOK_FAILED;
-	if (!rb_still_whole(core, &status)) {
+	/* A block is this side's until it returns it. */
+	if (!(frame.flags & RB_FLAG_BLOCK) && !rb_still_whole(core, &status)) {
 		end_fail(&consumer->end, status);
 		return TOOK_FAILED;
 	}

@@ -16,7 +16,16 @@ from ringbell.meeting import segment
 from ringbell.meeting.address import prepare_folder, socket_path
 from ringbell.meeting.reception import Reception
 from ringbell.pinning import pin
-from ringbell.policy import MAX_POLL, MAX_SHARE, Kick, Moderation, Policy, Polling
+from ringbell.policy import (
+    MAX_POLL,
+    MAX_SHARE,
+    Blocks,
+    Kick,
+    Moderation,
+    Policy,
+    Polling,
+    check_blocks,
+)
 from ringbell.publishing.meeting import SubscriberMeeting
 from ringbell.publishing.publisher import MessagePublisher
 from ringbell.publishing.readers import Readers
@@ -101,6 +110,7 @@ def publish(
     kick: Kick = "asleep",
     memory: segment.Memory | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> MessagePublisher | RecordPublisher:
     """Publish a stream under `name`, for up to 64 processes that subscribe, who come and go.
 
@@ -118,14 +128,19 @@ def publish(
       go, and gets LetGo when it goes on. None waits for ever for those that live. One that dies or
       closes never holds the writer back.
 
-    The other options are those of `produce`. Sending waits for room, or for `min_readers`, and
-    raises RingFull after its timeout.
+    The other options are those of `produce`. With `blocks` a large message lies in a block until
+    the last subscriber has dropped it; where the newest are kept, the pool should have room for
+    what subscribers hold and for two more. Sending waits for room, or for `min_readers`, and raises
+    RingFull after its timeout.
 
     Raises OSError (EADDRINUSE) when the name is in use, (ENOSPC) when there is too little memory,
     (EMFILE, ENFILE) when there is no file descriptor left; TypeError or ValueError for a dtype that
     cannot lie in shared memory and for bad options.
     """
-    policy = Policy(polling, max_poll, max_share, kick, codec=codec_of_messages(codec, dtype))
+    policy = Policy(
+        polling, max_poll, max_share, kick, codec=codec_of_messages(codec, dtype), blocks=blocks
+    )
+    check_blocks(blocks, dtype)
     awaited = _check_readers(keep, min_readers)
     stall_ns = _check_stall(keep, stall)
     path = socket_path(name)

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ringbell import _ends
@@ -48,7 +49,7 @@ class Reader:
         "_place": "",
     }
 
-    def __init__(self, guest: Guest, place: int, mapping: CData) -> None:
+    def __init__(self, guest: Guest, mapping: CData) -> None:
         """Note who reads, and own its descriptors; only a publisher makes these."""
         self._mapping = mapping  # keeps the core
         self._core: CData = mapping[0]
@@ -56,7 +57,7 @@ class Reader:
         self.since: float = time.time()
         self._control = guest.control
         (self._kick,) = guest.wake_fds
-        self._place: int | None = place
+        self._place: int | None = None  # not yet, or no longer
 
     @property
     def behind(self) -> int:
@@ -76,6 +77,19 @@ class Reader:
 
     def __repr__(self) -> str:
         return f"<ringbell.Reader {describe(self.pid)}>"
+
+
+class Holder(Descriptor):
+    """A reader that has left and holds blocks, until its process ends: then this is readable."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: int, pid: int) -> None:
+        """Watch the process. Where the system cannot do that, nothing becomes readable."""
+        super().__init__()
+        self.place: int = place
+        with suppress(OSError):
+            lib.rb_owned_adopt(self.handle, os.pidfd_open(pid))
 
 
 class Readers(Closing):
@@ -107,6 +121,7 @@ class Readers(Closing):
         self._nudge = Nudge()
         self._stops = False
         self._readers: list[Reader] = []
+        self._holders: list[Holder] = []
         self._thread = threading.Thread(target=self._run, name="ringbell.publish", daemon=True)
         self._thread.start()
 
@@ -131,6 +146,8 @@ class Readers(Closing):
         self.stop()
         while self._readers:
             self._part(self._readers[-1])
+        for holder in self._holders:
+            holder.close()
         for owned in (self._made, self._life, self._wakes, self._nudge):
             owned.close()
 
@@ -154,12 +171,14 @@ class Readers(Closing):
         always = [self._nudge.fileno(), self._life.fileno(), self._reception.fileno()]
         controls = [reader._control.fileno() for reader in readers]
         silence = self._reception.silence_over()
-        ready = set(_ends.wait_readable([*always, *controls], seconds_left(silence)))
+        ends = [end for holder in self._holders if (end := holder.fileno()) >= 0]
+        ready = set(_ends.wait_readable([*always, *controls, *ends], seconds_left(silence)))
         if self._life.fileno() in ready:
             raise ChannelClosed("the publisher has gone")
         for reader, control in zip(readers, controls, strict=True):
             if control in ready:
                 self._part(reader)
+        self._look_at_holders(ready)
         if not self._stops:
             self._let_in()
 
@@ -203,27 +222,42 @@ class Readers(Closing):
         assert guest.segment is not None, "meet has been here"
         (kick,) = guest.numbers()
         control = guest.control.fileno()
-        place = lib.rb_readers_admit(self._core, guest.segment.fileno(), kick, control)
+        page, yours = guest.segment.fileno(), handshake.YOURS
+        # Listed first: it may go on, and be gone, before this thread does its next step.
+        reader = Reader(guest, self._mapping)
+        self._readers.append(reader)
+        place = lib.rb_readers_admit(self._core, page, kick, control, yours, len(yours))
+        if place < 0:
+            self._readers.remove(reader)
         if place == -errno.EUSERS:
             raise OSError(errno.EUSERS, "the publication has as many subscribers as it can, 64")
         if place < 0:
             raise OSError(-place, f"cannot admit a subscriber: {os.strerror(-place)}")
-        try:
-            reader = Reader(guest, place, self._mapping)
-            # Listed first: it may go on, and be gone, before this thread does its next step.
-            self._readers.append(reader)
-            handshake.say(guest.control, handshake.YOURS)
-        except BaseException:
-            self._readers = [one for one in self._readers if one._place != place]
-            lib.rb_readers_remove(self._core, place)
-            raise
+        reader._place = place
         return reader
 
     def _part(self, reader: Reader) -> None:
-        """Part with a reader that has gone."""
+        """Part with a reader that has gone. It may hold blocks as long as its process lives."""
         assert reader._place is not None, "each parts once"
         place, reader._place = reader._place, None
-        lib.rb_readers_remove(self._core, place)
+        if lib.rb_readers_let_go(self._core, place):
+            _log.warning(
+                "let a subscriber on %s go, %s: it held the writer back for longer than its stall, "
+                "or wrote nonsense",
+                self.path,
+                describe(reader.pid),
+            )
+        if lib.rb_readers_leave(self._core, place):
+            self._holders.append(Holder(place, reader.pid))
         reader._control.close()
         reader._kick.close()
         self._readers.remove(reader)
+
+    def _look_at_holders(self, ready: set[int]) -> None:
+        """Part with those who hold nothing any longer, or whose process has ended."""
+        for holder in list(self._holders):
+            if holder.fileno() in ready or not lib.rb_readers_leave(self._core, holder.place):
+                if holder.fileno() in ready:
+                    lib.rb_readers_remove(self._core, holder.place)
+                self._holders.remove(holder)
+                holder.close()

@@ -44,11 +44,12 @@ class MessageSubscriber(Subscribing, MessageConsumer):
 
     __slots__ = ()
 
-    def latest(self, timeout: float | None = None) -> bytes:
-        """Take the newest message, as a copy, and pass over those before it.
+    def latest(self, timeout: float | None = None) -> bytes | memoryview:
+        """Take the newest message, as `hold` does, and pass over those before it.
 
-        If the newest message has been taken already, waits for a newer one. Raises what `recv`
-        raises.
+        A copy; or, if the writer sent it by reference (see `Blocks`), a read-only view of its block
+        that you may keep. If the newest message has been taken already, waits for a newer one.
+        Raises what `recv` raises.
         """
         return self._latest[timeout]
 
