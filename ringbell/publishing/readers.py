@@ -48,7 +48,7 @@ class Reader:
         "_place": "",
     }
 
-    def __init__(self, guest: Guest, place: int, mapping: CData) -> None:
+    def __init__(self, guest: Guest, mapping: CData) -> None:
         """Note who reads, and own its descriptors; only a publisher makes these."""
         self._mapping = mapping  # keeps the core
         self._core: CData = mapping[0]
@@ -56,7 +56,7 @@ class Reader:
         self.since: float = time.time()
         self._control = guest.control
         (self._kick,) = guest.wake_fds
-        self._place: int | None = place
+        self._place: int | None = None  # in the core, while it is there
 
     @property
     def behind(self) -> int:
@@ -200,6 +200,18 @@ class Readers(Closing):
         if text != handshake.WELCOME:
             handshake.check_answer(text, "subscriber")
             raise handshake.unknown(text)
+        reader = Reader(guest, self._mapping)
+        # Listed first: a call that waited for it may ask at once who is there. And it may go on, and
+        # be gone, before this thread does its next step.
+        self._readers.append(reader)
+        try:
+            self._admit(reader, guest)
+        except BaseException:
+            self._readers.remove(reader)
+            raise
+        return reader
+
+    def _admit(self, reader: Reader, guest: Guest) -> None:
         assert guest.segment is not None, "meet has been here"
         (kick,) = guest.numbers()
         control = guest.control.fileno()
@@ -208,22 +220,19 @@ class Readers(Closing):
             raise OSError(errno.EUSERS, "the publication has as many subscribers as it can, 64")
         if place < 0:
             raise OSError(-place, f"cannot admit a subscriber: {os.strerror(-place)}")
+        reader._place = place
         try:
-            reader = Reader(guest, place, self._mapping)
-            # Listed first: it may go on, and be gone, before this thread does its next step.
-            self._readers.append(reader)
             handshake.say(guest.control, handshake.YOURS)
         except BaseException:
-            self._readers = [one for one in self._readers if one._place != place]
+            reader._place = None
             lib.rb_readers_remove(self._core, place)
             raise
-        return reader
 
     def _part(self, reader: Reader) -> None:
         """Part with a reader that has gone."""
-        assert reader._place is not None, "each parts once"
         place, reader._place = reader._place, None
-        lib.rb_readers_remove(self._core, place)
+        if place is not None:  # a fork may have come before the core admitted it
+            lib.rb_readers_remove(self._core, place)
         reader._control.close()
         reader._kick.close()
         self._readers.remove(reader)
