@@ -172,11 +172,6 @@ class Channel:
                 "the writer has overwritten what was borrowed; the next call takes what is whole. "
                 "Use it for a shorter time, copy it (read, recv), or give the writer a larger ring"
             )
-        if status == -errno.EMSGSIZE:
-            raise ValueError(
-                "the message is longer than half the ring (`max_payload`), and a publication that "
-                "keeps the newest sends none in pieces; give publish a larger ring_size"
-            )
         if status == -errno.EPROTO:
             raise CorruptRing(
                 f"the other side ({describe(self.peer_pid)}) broke the format of the shared "

@@ -201,8 +201,8 @@ class Readers(Closing):
             handshake.check_answer(text, "subscriber")
             raise handshake.unknown(text)
         reader = Reader(guest, self._mapping)
-        # Listed first: a call that waited for it may ask at once who is there. And it may go on, and
-        # be gone, before this thread does its next step.
+        # Listed first: a call that waited for it may ask at once who is there. And it may be gone
+        # before this thread does its next step.
         self._readers.append(reader)
         try:
             self._admit(reader, guest)
