@@ -133,8 +133,9 @@ class RecordProducer(End):
         the block, nothing is published. To publish fewer records, keep the block: `block =
         producer.reserve(1000)`, `with block as rows: ...; block.count = 10`. Blocks while
         there is no room for all of them. Raises ValueError unless `count` is from 1 to
-        `capacity`, RingFull after `timeout` seconds, RuntimeError when a block is reserved
-        already, and what `write` raises.
+        `capacity` (to half of it where a publication keeps the newest), RingFull after
+        `timeout` seconds, RuntimeError when a block is reserved already, and what `write`
+        raises.
         """
 
 class RecordConsumer(End):

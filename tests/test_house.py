@@ -131,9 +131,15 @@ SHOWN_IN_LOOPS = {
     "MessageConsumer": "borrow close hold moderation peer_pid recv recv_many stats",
     "MessageProducer": "check_consumer close coalesce max_payload peer_pid reserve send send_many "
     "stats",
+    "MessagePublisher": "check_consumer close coalesce max_payload path peer_pid readers reserve "
+    "send send_many stats",
+    "MessageSubscriber": "borrow close hold latest missed moderation peer_pid recv recv_many stats",
     "Opening": "",
     "RecordConsumer": "borrow capacity close dtype moderation peer_pid read stats",
     "RecordProducer": "capacity check_consumer close coalesce dtype peer_pid reserve stats write",
+    "RecordPublisher": "capacity check_consumer close coalesce dtype path peer_pid readers reserve "
+    "stats write",
+    "RecordSubscriber": "borrow capacity close dtype latest missed moderation peer_pid read stats",
     "Request": "complete fail hold payload token",
 }
 CLASSES = [name for name in ringbell.__all__ if isinstance(getattr(ringbell, name), type)]

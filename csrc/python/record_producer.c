@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "../readers.h"
 #include "python.h"
 
 struct record_producer {
@@ -158,8 +159,9 @@ PyDoc_STRVAR(
 	"the block, nothing is published. To publish fewer records, keep the block: `block =\n"
 	"producer.reserve(1000)`, `with block as rows: ...; block.count = 10`. Blocks while\n"
 	"there is no room for all of them. Raises ValueError unless `count` is from 1 to\n"
-	"`capacity`, RingFull after `timeout` seconds, RuntimeError when a block is reserved\n"
-	"already, and what `write` raises.");
+	"`capacity` (to half of it where a publication keeps the newest), RingFull after\n"
+	"`timeout` seconds, RuntimeError when a block is reserved already, and what `write`\n"
+	"raises.");
 
 static PyObject *reserve(struct record_producer *producer, uint64_t count,
 			 struct patience *patience)
@@ -184,7 +186,7 @@ static PyObject *record_producer_reserve(PyObject *self, PyObject *const *args, 
 	uint64_t count;
 
 	if (!arguments_read(&reserve_signature, args, nargs, kwnames, values) ||
-	    !number_within(values[0], 1, producer->end.core->producer.count,
+	    !number_within(values[0], 1, rb_most_slots(&producer->end.core->producer),
 			   "reserve gives from 1 to %llu records, what the ring can hold, not %S; "
 			   "make the stream with a larger ring_size, or use write",
 			   &count) ||

@@ -17,6 +17,12 @@ async with aio.consume("ticks") as ticks:                  # process 2
 async with aio.gather("ticks") as ticks:                   # from any number of producers
     async for producer, rows in ticks: ...
 
+async with aio.publish("ticks", tick) as ticks:            # for any number of subscribers
+    await ticks.write(rows)
+
+async with aio.subscribe("ticks") as ticks:
+    async for rows in ticks: ...
+
 Each object belongs to the event loop in which it was opened.
 """
 
@@ -25,9 +31,13 @@ from ringbell.aio.device import Device, Request
 from ringbell.aio.driver import Driver
 from ringbell.aio.gather import Gather
 from ringbell.aio.listener import Listener
-from ringbell.aio.opening import Opening, connect, consume, gather, listen, produce
+from ringbell.aio.opened import Opening
+from ringbell.aio.opening import connect, consume, gather, listen, produce
 from ringbell.aio.producer import MessageProducer, RecordProducer
+from ringbell.aio.publisher import MessagePublisher, RecordPublisher
+from ringbell.aio.publishing import publish, subscribe
 from ringbell.aio.serving import serve
+from ringbell.aio.subscriber import MessageSubscriber, RecordSubscriber
 
 __all__ = [
     "Device",
@@ -36,14 +46,20 @@ __all__ = [
     "Listener",
     "MessageConsumer",
     "MessageProducer",
+    "MessagePublisher",
+    "MessageSubscriber",
     "Opening",
     "RecordConsumer",
     "RecordProducer",
+    "RecordPublisher",
+    "RecordSubscriber",
     "Request",
     "connect",
     "consume",
     "gather",
     "listen",
     "produce",
+    "publish",
     "serve",
+    "subscribe",
 ]

@@ -1,7 +1,7 @@
 # Types for type checkers only: nothing of this is there at run time.
 from typing import TypedDict
 
-from ringbell.meeting.segment import Memory
+from ringbell.meeting.segment import Keep, Memory
 from ringbell.policy import Blocks, Kick, Moderation
 
 # The options of the functions of ringbell.aio.
@@ -27,6 +27,15 @@ class ProduceOptions(TypedDict, total=False):
     kick: Kick
     memory: Memory | None
     blocks: Blocks | None
+
+class PublishOptions(TypedDict, total=False):
+    keep: Keep
+    min_readers: int | None
+    stall: float | None
+    ring_size: int
+    cpu: int | None
+    kick: Kick
+    memory: Memory | None
 
 class ConsumeOptions(TypedDict, total=False):
     timeout: float | None

@@ -4,23 +4,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from ringbell.aio.consumer import MessageConsumer, RecordConsumer
 from ringbell.aio.driver import Driver
 from ringbell.aio.gather import Gather
 from ringbell.aio.listener import Listener
-from ringbell.aio.loop import running_loop
+from ringbell.aio.opened import Opening, meet_pinned, policy_of
 from ringbell.aio.producer import MessageProducer, RecordProducer
-from ringbell.aio.side import Closing
-from ringbell.aio.threads import meet
-from ringbell.arguments import real_number, shown
 from ringbell.calls import opening as calls
 from ringbell.meeting import segment
-from ringbell.pinning import pin
 from ringbell.policy import Blocks, Kick, Moderation
 from ringbell.streams import opening as streams
 from ringbell.streams.messages import MessageConsumer as BlockingMessageConsumer
@@ -43,61 +38,6 @@ if TYPE_CHECKING:
         async def borrow(self, *args: Any, **options: Any) -> Any: ...  # noqa: ANN401
         def __aiter__(self) -> AsyncIterator[Any]: ...  # type: ignore[override]
         async def __anext__(self) -> Any: ...  # noqa: ANN401
-
-
-_Opened = TypeVar("_Opened", bound=Closing)
-
-LONGEST_POLL = 0.01  # seconds
-"""A look holds up all other tasks, so it is short."""
-
-
-class Opening(Generic[_Opened]):
-    """What `connect` and its like give.
-
-    `async with connect(...) as driver:` opens, and closes at the end of the block. `driver = await
-    connect(...)` opens, and leaves the closing to you.
-    """
-
-    __slots__ = ("_open", "_opened")
-
-    def __init__(self, open_it: Callable[[], Coroutine[Any, Any, _Opened]]) -> None:
-        """Open by `await open_it()`."""
-        self._open = open_it
-
-    def __await__(self) -> Generator[Any, Any, _Opened]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> _Opened:
-        self._opened = await self._open()
-        return self._opened
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._opened.__aexit__(kind, error, traceback)
-
-
-async def _meet(opening: Callable[[], Any], cpu: int | None) -> Any:  # noqa: ANN401
-    """Pin the thread of the loop, and meet the other side in another thread."""
-    pin(cpu)
-    return await meet(running_loop(), opening)
-
-
-def _policy(max_poll: float) -> dict[str, Any]:
-    """Give the options that make the core look for `max_poll` seconds.
-
-    Its budget is half of the longest one at first. It learns from sleeps only, and here the loop is
-    what sleeps, so that is what the budget stays.
-    """
-    complaint = f"max_poll is from 0 to {LONGEST_POLL} seconds"
-    if not 0 <= real_number(max_poll, complaint) <= LONGEST_POLL:
-        raise ValueError(f"{complaint}, not {shown(max_poll)}")
-    if not max_poll:
-        return {"polling": "never"}
-    return {"polling": "adaptive", "max_poll": 2 * max_poll}
 
 
 @overload
@@ -156,9 +96,9 @@ def connect(
             blocks=blocks,
             memory=memory,
             codec=codec,
-            **_policy(max_poll),
+            **policy_of(max_poll),
         )
-        return Driver(await _meet(opening, cpu), max_poll)
+        return Driver(await meet_pinned(opening, cpu), max_poll)
 
     return Opening(open_it)
 
@@ -204,9 +144,9 @@ def listen(
             max_message=max_message,
             codec=codec,
             blocks=blocks,
-            **_policy(max_poll),
+            **policy_of(max_poll),
         )
-        return Listener(await _meet(opening, cpu), max_poll)
+        return Listener(await meet_pinned(opening, cpu), max_poll)
 
     return Opening(open_it)
 
@@ -275,7 +215,7 @@ def produce(
             codec=codec,
             blocks=blocks,
         )
-        end: Any = await _meet(opening, cpu)
+        end: Any = await meet_pinned(opening, cpu)
         return MessageProducer(end) if dtype is None else RecordProducer(end)
 
     return Opening(open_it)
@@ -348,9 +288,9 @@ def consume(
             checked=checked,
             max_message=max_message,
             codec=codec,
-            **_policy(max_poll),
+            **policy_of(max_poll),
         )
-        end: Any = await _meet(opening, cpu)
+        end: Any = await meet_pinned(opening, cpu)
         if isinstance(end, BlockingMessageConsumer):
             return MessageConsumer(end, max_poll)
         return RecordConsumer(end, max_poll)
@@ -419,7 +359,7 @@ def gather(
             codec=codec,
             polling="never",
         )
-        opened = await _meet(opening, cpu)
+        opened = await meet_pinned(opening, cpu)
         try:
             return Gather(opened, arrived)
         except BaseException:  # of `arrived`

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ringbell.aio.device import Device
     from ringbell.aio.listener import Listener
     from ringbell.aio.loop import Future, Loop, Start
-    from ringbell.aio.opening import Opening
+    from ringbell.aio.opened import Opening
 
     Handler = Callable[[memoryview], Payload | Awaitable[Payload]]
     _Answer = Any  # bytes, or Parts that the codec made

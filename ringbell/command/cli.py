@@ -15,7 +15,7 @@ import typer
 from ringbell import __version__
 from ringbell.calls.opening import listen
 from ringbell.calls.serving import serve_on
-from ringbell.command import options, standard
+from ringbell.command import options, publications, standard
 from ringbell.command.files import (
     STANDARD,
     check_target,
@@ -31,7 +31,6 @@ from ringbell.command.shown import (
     live_line,
     print_figures,
     print_note,
-    print_sum,
     say,
     shown_errors,
     shown_warnings,
@@ -168,6 +167,13 @@ def run_produce(
     cpu: options.Cpu = None,
     timeout: options.Timeout = None,
     stats: options.Stats = False,
+    readers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|newest",
+            help="Publish to many; wait for N of them, or for nobody at all: newest.",
+        ),
+    ] = None,
 ) -> None:
     """Send files, or the standard input, to `ringbell consume NAME`.
 
@@ -176,6 +182,9 @@ def run_produce(
 
     Ends once all is in the ring, as a writer to a pipe does. Exits with 1 when the consumer is
     gone by then and has not taken everything.
+
+    With --readers any number of `ringbell consume --subscribe NAME` come and go. With a number the
+    slowest of them holds this side back. With newest nobody does: who is too slow misses entries.
     """
     _end_tidily()
     with shown_errors():
@@ -192,7 +201,10 @@ def run_produce(
             _tell_of_lost_order(sources)
         stream: MessageProducer | RecordProducer
         with shown_warnings():
-            stream = produce_stream(name, records, **how)
+            if readers is None:
+                stream = produce_stream(name, records, **how)
+            else:
+                stream = publications.open_publisher(name, records, readers, **how)
         begin = time.monotonic()
         quiet = standard.is_typed(sources)  # a bar would overwrite what is typed
         with stream, stream_bar("to", name, total, quiet) as advance:
@@ -224,6 +236,9 @@ def run_consume(
     many: Annotated[
         bool, typer.Option("--many", help="Keep the name, and take from all who produce.")
     ] = False,
+    subscribed: Annotated[
+        bool, typer.Option("--subscribe", help="Take what --readers publishes, beside others.")
+    ] = False,
 ) -> None:
     """Write what `ringbell produce NAME` sends to a file, or to the standard output.
 
@@ -233,6 +248,9 @@ def run_consume(
 
     Exits with 1 when the producer gives up or dies before the stream ends. With --many it goes on
     until Ctrl-C or SIGTERM, and a line says who died; what each sends comes in order and whole.
+
+    With --subscribe it takes what is published from now on, like `tail -f`; any number may do so at
+    once. A line at the end says how many entries it missed, where only the newest are kept.
     """
     _end_tidily()
     with shown_errors():
@@ -244,8 +262,15 @@ def run_consume(
         target = STANDARD if file is None else options.read_path("FILE", file)
         check_target(target)
         standard.check_output(target)
+        if many and subscribed:
+            raise ValueError("--many takes from many producers, --subscribe from one publisher")
         if many:
-            _consume_many(name, wanted, target, file is not None, stats, **how)
+            from ringbell.command.many import consume_many
+
+            consume_many(name, wanted, target, file is not None, stats, **how)
+            return
+        if subscribed:
+            publications.consume(name, wanted, target, file is not None, stats, **how)
             return
         stream: MessageConsumer | RecordConsumer
         stream = consume_stream(name, wanted, **how)
@@ -255,34 +280,6 @@ def run_consume(
             consume_into(stream, target, advance, may_be_binary=file is not None)
         if stats:
             print_figures(stream.stats().device.consumer, time.monotonic() - begin)
-
-
-def _consume_many(
-    name: str,
-    wanted: np.dtype[Any] | None,
-    target: Path,
-    may_be_binary: bool,
-    stats: bool,
-    cpu: int | None,
-    timeout: float | None,
-) -> None:
-    """Write what all producers send, until a signal."""
-    from ringbell.command.many import Many
-
-    many = Many(name, wanted, cpu)
-    with many.gather, stream_bar("from", name, None, standard.is_read(target)) as advance:
-        many.begin(timeout)
-        begin = time.monotonic()
-
-        def count(octets: int) -> None:
-            many.octets += octets
-            advance(octets)
-
-        try:
-            consume_into(many, target, count, may_be_binary)
-        finally:
-            if stats:
-                print_sum(many.octets, many.came, time.monotonic() - begin)
 
 
 def _records_of(dtype: str) -> np.dtype[Any]:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ringbell._ffi import ffi
 from ringbell.streams.messages import MessageConsumer, MessageProducer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
 
-    Source = MessageConsumer | RecordConsumer | Many
+    Source: TypeAlias = MessageConsumer | RecordConsumer | Many
 
 Advance = Callable[[int], None]
 

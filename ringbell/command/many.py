@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ringbell.command import standard
+from ringbell.command.files import consume_into
+from ringbell.command.shown import print_sum, stream_bar
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import RingEmpty
 from ringbell.streams.opening import gather
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from ringbell.streams.gathered_producer import GatheredProducer
@@ -57,3 +63,29 @@ class Many:
             yield self._first.pop()
         for _, entries in self.gather:
             yield entries
+
+
+def consume_many(
+    name: str,
+    wanted: np.dtype[Any] | None,
+    target: Path,
+    may_be_binary: bool,
+    stats: bool,
+    cpu: int | None,
+    timeout: float | None,
+) -> None:
+    """Write what all producers send, until a signal."""
+    many = Many(name, wanted, cpu)
+    with many.gather, stream_bar("from", name, None, standard.is_read(target)) as advance:
+        many.begin(timeout)
+        begin = time.monotonic()
+
+        def count(octets: int) -> None:
+            many.octets += octets
+            advance(octets)
+
+        try:
+            consume_into(many, target, count, may_be_binary)
+        finally:
+            if stats:
+                print_sum(many.octets, many.came, time.monotonic() - begin)

@@ -99,6 +99,7 @@ def as_options(message: str) -> str:
     message = re.sub(
         r"\bring_size=(\d+)", lambda found: f"--ring-size {shown_size(int(found[1]))}", message
     )
+    message = message.replace("ringbell.subscribe", "'ringbell consume --subscribe'")
     return re.sub(
         r"\bring_size\b|(?<!-)\b(cpu|max_poll)(?= is )",
         lambda found: "--" + found[0].replace("_", "-"),

@@ -19,7 +19,7 @@ from typing import NoReturn
 import typer
 
 from ringbell.command.options import as_options
-from ringbell.errors import EndOfStream, PeerLost, RingbellError
+from ringbell.errors import EndOfStream, LetGo, PeerLost, RingbellError
 from ringbell.stats import ConsumerCounters, ProducerCounters
 
 Advance = Callable[[int], None]
@@ -107,7 +107,7 @@ def shown_errors() -> Iterator[None]:
         raise typer.Exit(128 + signal.SIGINT) from None
     except BrokenPipeError:  # the reader of our output has ended, as in `... | head`
         raise typer.Exit(128 + signal.SIGPIPE) from None
-    except (EndOfStream, PeerLost, TimeoutError) as error:
+    except (EndOfStream, PeerLost, LetGo, TimeoutError) as error:
         fail(error, code=1)
     except OSError as error:
         why = error.strerror or str(error)

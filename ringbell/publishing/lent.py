@@ -28,13 +28,16 @@ class Lent(Generic[_T]):
     def __init__(self, end: Subscribing) -> None:
         """Have nothing yet; `borrow` stores what it lends."""
         self._end = end
-        self._what: _T | None = None
+        self._what: _T  # with a codec it may be anything, None too
 
     def __enter__(self) -> _T:
         """Give what was lent: a read-only view, or a read-only array."""
-        if self._what is None:
-            raise RuntimeError("a loan is for one with block; borrow again")
-        return self._what
+        try:
+            what = self._what
+            del self._what
+        except AttributeError:
+            raise RuntimeError("a loan is for one with block; borrow again") from None
+        return what
 
     def __exit__(
         self,
@@ -46,7 +49,6 @@ class Lent(Generic[_T]):
 
         Raises BufferError while a slice of a view, or an array made from it, is alive.
         """
-        self._what = None
         try:
             self._end._give_back()
         except Overwritten:

@@ -219,39 +219,49 @@ class Readers(Closing):
         if text != handshake.WELCOME:
             handshake.check_answer(text, "subscriber")
             raise handshake.unknown(text)
+        reader = Reader(guest, self._mapping)
+        # Listed first: a call that waited for it may ask at once who is there. And it may be gone
+        # before this thread does its next step.
+        self._readers.append(reader)
+        try:
+            self._admit(reader, guest)
+        except BaseException:
+            self._readers.remove(reader)
+            raise
+        return reader
+
+    def _admit(self, reader: Reader, guest: Guest) -> None:
         assert guest.segment is not None, "meet has been here"
         (kick,) = guest.numbers()
         control = guest.control.fileno()
         page, yours = guest.segment.fileno(), handshake.YOURS
-        # Listed first: it may go on, and be gone, before this thread does its next step.
-        reader = Reader(guest, self._mapping)
-        self._readers.append(reader)
         place = lib.rb_readers_admit(self._core, page, kick, control, yours, len(yours))
-        if place < 0:
-            self._readers.remove(reader)
         if place == -errno.EUSERS:
             raise OSError(errno.EUSERS, "the publication has as many subscribers as it can, 64")
         if place < 0:
             raise OSError(-place, f"cannot admit a subscriber: {os.strerror(-place)}")
         reader._place = place
-        return reader
 
     def _part(self, reader: Reader) -> None:
-        """Part with a reader that has gone. It may hold blocks as long as its process lives."""
-        assert reader._place is not None, "each parts once"
+        """Part with a reader that has gone."""
         place, reader._place = reader._place, None
+        if place is not None:  # a fork may have come before the core admitted it
+            self._leave(place, reader.pid)
+        reader._control.close()
+        reader._kick.close()
+        self._readers.remove(reader)
+
+    def _leave(self, place: int, pid: int) -> None:
+        """Free a reader's place in the core. It may hold blocks as long as its process lives."""
         if lib.rb_readers_let_go(self._core, place):
             _log.warning(
                 "let a subscriber on %s go, %s: it held the writer back for longer than its stall, "
                 "or wrote nonsense",
                 self.path,
-                describe(reader.pid),
+                describe(pid),
             )
         if lib.rb_readers_leave(self._core, place):
-            self._holders.append(Holder(place, reader.pid))
-        reader._control.close()
-        reader._kick.close()
-        self._readers.remove(reader)
+            self._holders.append(Holder(place, pid))
 
     def _look_at_holders(self, ready: set[int]) -> None:
         """Part with those who hold nothing any longer, or whose process has ended."""
