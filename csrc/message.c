@@ -332,8 +332,25 @@ static int look_at_rarer_frame(rb_channel *channel, const struct rb_frame_header
 	return 0;
 }
 
+/* Whether a frame is a piece of a message that began before this side came: the first pieces are
+ * not in its part of the ring. */
+static bool began_before(const struct rb_consumer *consumer, const struct rb_frame_header *header)
+{
+	return consumer->one_of_many && !consumer->number && !consumer->pieces_left &&
+	       header->flags & RB_FLAG_CONTINUED;
+}
+
+static void pass_over(struct rb_consumer *consumer, const struct rb_frame_header *header)
+{
+	consumer->next += slots_of(header->length);
+	if (!(header->flags & RB_FLAG_MORE))
+		consumer->number = header->token + 1;
+	rb_kick_producer_if(consumer, rb_consumer_release_to(consumer, consumer->next));
+}
+
 /* Reads the frame at `next` into consumer->frame; returns its slots, or -EPROTO; for a message in a
- * block also what rb_find_block returns. */
+ * block also what rb_find_block returns. -EAGAIN when that frame was not for this side, and `next`
+ * is behind it. */
 static int64_t look_at_frame(rb_channel *channel)
 {
 	struct rb_consumer *consumer = &channel->consumer;
@@ -348,6 +365,10 @@ static int64_t look_at_frame(rb_channel *channel)
 	uint64_t slots = slots_of(header.length);
 	if (slots > consumer->write_seen - consumer->next)
 		return rb_corrupt(channel);
+	if (began_before(consumer, &header)) {
+		pass_over(consumer, &header);
+		return -EAGAIN;
+	}
 	frame->index = consumer->next;
 	frame->token = header.token;
 	frame->start = offset + RB_HEADER;
@@ -372,7 +393,7 @@ static int64_t next_frame_of_many(rb_channel *channel, int64_t patience_ns)
 		slots = look_at_frame(channel);
 		if (slots == -ESTALE && (status = rb_overtaken(channel)))
 			return status;
-	} while (slots == -ESTALE);
+	} while (slots == -ESTALE || slots == -EAGAIN);
 	return slots;
 }
 

@@ -105,12 +105,16 @@ static bool resume_at(rb_channel *channel, const uint64_t *told)
 }
 
 /* What was found at `next` is not whole: goes on further on. Returns 0; -EAGAIN when nothing that
- * stays whole was found; -ETIMEDOUT when the writer has let this side go. */
+ * stays whole was found; -ETIMEDOUT when the writer has let this side go; -EBADF when this side has
+ * closed meanwhile, in a signal handler or another thread. */
 int rb_overtaken(rb_channel *channel)
 {
 	struct rb_consumer *consumer = &channel->consumer;
 	const struct rb_control *theirs = consumer->theirs;
 
+	/* The writer waits for nobody who has closed. */
+	if (rb_dead(channel))
+		return rb_dead(channel);
 	if (!consumer->takes_newest)
 		return rb_note_peer_gone(channel, -ETIMEDOUT);
 	for (int i = 0; i < TRIES; i++) {

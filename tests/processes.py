@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 
 RINGBELL = [sys.executable, "-m", "ringbell"]
 PEERS = Path(__file__).with_name("peers.py")
+_PR_SET_PDEATHSIG = 1
 
 
 class PeerError(Exception):
@@ -96,6 +98,11 @@ def serving(path: Path, handler: str, folder: Path | None = None) -> Iterator[su
             yield process
         finally:
             process.kill()
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def state_of(pid: int) -> str:

@@ -29,11 +29,11 @@ from pathlib import Path
 
 from indices import indices_from
 from numbered import Progress, Traffic, drive, serve
+from processes import die_with_parent
 
 import ringbell
 
 TICK = 0.05  # seconds
-PR_SET_PDEATHSIG = 1
 NANOSECONDS = 1_000_000_000
 
 
@@ -161,8 +161,7 @@ class SoakProgress(Progress):
 
 
 def run_side(side: str, path: Path, shared: Shared, options: argparse.Namespace) -> None:
-    # This process ends with the watching one, however that ends.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     faulthandler.register(signal.SIGUSR1, chain=False)
     getattr(shared, side).pid = os.getpid()
     names = [field.name for field in dataclasses.fields(Traffic)]

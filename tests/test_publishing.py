@@ -253,6 +253,26 @@ def test_an_error_in_the_block_gives_way_to_overwritten(publish, subscribe, kind
         borrow_and_raise(ValueError("mine"), False)
 
 
+def test_an_error_that_keeps_what_was_overwritten_gives_way_to_overwritten(publish, subscribe):
+    """Its traceback has an array made from the view, so the view cannot be released."""
+    publisher = publish(keep="newest", ring_size=RING)
+    subscriber = subscribe()
+
+    def use(view):
+        words = np.frombuffer(view, "u8")
+        for number in range(1, 200):
+            put(publisher, "messages", number)
+        raise ValueError(words)
+
+    put(publisher, "messages", 0)
+    with pytest.raises(ringbell.Overwritten) as error, subscriber.borrow() as view:
+        use(view)
+    assert isinstance(error.value.__context__, ValueError)
+    numbers = take_what_is_there(subscriber, "messages")
+    assert numbers[-1] == 199
+    assert len(numbers) + subscriber.missed == 200
+
+
 def test_a_loan_is_for_one_block(publish, subscribe):
     publisher, subscriber = publish(), subscribe()
     publisher.send(b"x")
@@ -505,6 +525,23 @@ def test_either_side_may_start_first(start):
     assert reader.reply() == "b'x'"
 
 
+@every_keep
+def test_a_subscriber_that_closed_is_told_that_and_nothing_else(publish, subscribe, keep):
+    """Nobody waits for it any longer, so what it was lent may be overwritten."""
+    publisher = publish(keep=keep, ring_size=4096, min_readers=0)
+    subscriber = subscribe()
+    publisher.send_many([b"1", b"2"])
+    lent = subscriber.borrow()
+    subscriber.close()
+    wait_for_readers(publisher, 0)
+    for _ in range(1000):
+        publisher.send(bytes(100))
+    for take_next in (subscriber.recv, subscriber.recv_many, subscriber.latest, subscriber.borrow):
+        with pytest.raises(ringbell.ChannelClosed):
+            take_next()
+    del lent
+
+
 @every_kind
 @every_keep
 def test_a_publication_that_is_closed_gives_all_that_was_sent(publish, subscribe, kind, keep):
@@ -708,6 +745,24 @@ def test_a_message_longer_than_the_ring_reaches_every_reader(publish, start):
     for _ in range(3):
         publisher.send(bytes(100_000), timeout=60)
     assert {reader.reply() for reader in readers} == {"[100000, 100000, 100000]"}
+
+
+def test_who_comes_while_a_long_message_is_sent_begins_at_the_next_one(publish, start):
+    publisher = publish(ring_size=4096, polling="never")
+    first = start("subscriber")
+    first.run("subscriber.peer_pid")
+    thread = threading.Thread(target=publisher.send, args=(bytes(100_000),))
+    thread.start()
+    wait_until(lambda: publisher.stats().driver.producer.sleeps)
+    second = start("subscriber")
+    second.begin("subscriber.recv(), subscriber.recv(), subscriber.missed")
+    wait_for_readers(publisher, 2)
+    assert first.run("len(subscriber.recv())") == "100000"
+    thread.join()
+    for message in (b"next", b"last"):
+        publisher.send(message)
+        assert first.run("subscriber.recv()") == str(message)
+    assert second.reply() == str((b"next", b"last", 0))
 
 
 def test_a_file_has_every_byte_or_is_refused(publish, subscribe):

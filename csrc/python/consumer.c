@@ -103,26 +103,33 @@ PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patien
 /* ---- lending ---- */
 
 /* Takes back what borrow lent; false with BufferError when somebody still looks at it, and with
- * Overwritten when a writer of many readers has written it anew meanwhile. */
+ * Overwritten when a writer of many readers has written it anew meanwhile. Then it is taken back
+ * from those who still look, too: an exception that comes from what was overwritten may have left
+ * an array of it in its traceback. */
 bool consumer_end_loan(struct consumer *consumer)
 {
 	rb_channel *core = consumer->end.core;
-	int status;
+	int status = 0;
 
 	if (!consumer->lent)
 		return true;
-	if (consumer->lent_in_ring ? !loan_end(consumer->loan, consumer->lent)
-				   : !view_release(consumer->lent)) {
+	bool in_use = consumer->lent_in_ring ? !loan_end(consumer->loan, consumer->lent)
+					     : !view_release(consumer->lent);
+	bool torn = consumer->lent_in_ring && !rb_still_whole(core, &status);
+	if (in_use) {
 		if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_BufferError))
 			PyErr_Clear();
-		still_in_use("the message that was borrowed");
-		return false;
+		if (!torn || PyErr_Occurred()) {
+			still_in_use("the message that was borrowed");
+			return false;
+		}
+		loan_drop(&consumer->loan);
 	}
 	Py_CLEAR(consumer->lent);
 	if (!consumer->lent_in_ring)
 		return true;
 	rb_lend(core, 0);
-	if (!rb_still_whole(core, &status))
+	if (torn)
 		return end_fail(&consumer->end, status);
 	rb_skip(core);
 	rb_give_back(core);
