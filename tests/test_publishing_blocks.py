@@ -280,7 +280,7 @@ def test_ten_thousand_blocks_leave_memory_and_descriptors_as_they_were(publish, 
         for reader in readers:
             assert reader.hold()[0] == number % 251
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     assert publisher.stats().driver.blocks.lent <= 2
 
 
