@@ -212,8 +212,9 @@ def test_the_library_logs_what_it_waits_for():
         (DTYPE + '("price"', r"4\.5"),
         ("import json", r"{'greeting': 'hello Ada'}"),
         ("import multiprocessing\nimport ringbell\n\n\ndef work", r"0\n1\n4\n9\n16"),
+        ("import multiprocessing\nimport numpy as np\nimport ringbell\n\n\ndef brightest", "2"),
     ],
-    ids=["launch", "simulators", "pipeline", "codec", "pipe"],
+    ids=["launch", "simulators", "pipeline", "codec", "pipe", "pipe with blocks"],
 )
 def test_a_script_starts_the_other_processes(start, expected, tmp_path, path):
     (tmp_path / "scripts").mkdir()
