@@ -132,6 +132,7 @@ struct payload {
 bool payload_open(struct payload *payload, PyObject *object);
 void payload_close(struct payload *payload);
 void copy_bytes(void *target, const void *source, uint64_t length);
+PyObject *bytes_to_fill(uint64_t length);
 
 /* ---- loan.c ---- */
 
@@ -266,7 +267,7 @@ static inline PyObject *bytes_of(const void *start, uint64_t length)
 {
 	if (length < MUCH)
 		return PyBytes_FromStringAndSize((const char *)start, (Py_ssize_t)length);
-	PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+	PyObject *bytes = bytes_to_fill(length);
 	if (bytes)
 		copy_bytes(PyBytes_AsString(bytes), start, length);
 	return bytes;
