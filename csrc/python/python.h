@@ -278,6 +278,7 @@ PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patien
 PyObject *consumer_take_many(struct consumer *consumer, uint64_t most, struct patience *patience);
 PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes);
 PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience);
+PyObject *consumer_hold_found(struct consumer *consumer);
 PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patience);
 bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
 bool consumer_end_loan(struct consumer *consumer);
@@ -358,6 +359,7 @@ struct driver {
 	uint64_t maps_ready;    /* maps whose next answer has arrived */
 	PyObject *reap;         /* the taking of the next completion */
 	struct answer *sending; /* the request that is going out in pieces, or NULL */
+	uint64_t holds;         /* the token of the call that holds its answer, or 0 */
 };
 
 bool driver_enter(struct driver *driver);
