@@ -95,6 +95,20 @@ def test_frames_of_polars_go_to_a_handler_and_come_back(server):
     assert coded.same(server().call(frame), frame)
 
 
+def test_the_columns_of_a_table_are_held_by_a_frame_of_polars(stream):
+    polars, _ = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    frame = polars.DataFrame({"a": range(50_000)})
+    producer, consumer = stream(
+        codec="pickle", consume={"codec": "pickle"}, blocks=ringbell.Blocks(least=1 << 16)
+    )
+    producer.send(frame.to_arrow())
+    table = consumer.hold()
+    held = polars.from_arrow(table)
+    assert np.shares_memory(held["a"].to_numpy(), table.column("a").chunk(0).to_numpy())
+    assert producer.stats().driver.blocks.sent == 1
+    assert held.equals(frame)
+
+
 def test_tensors_go_to_a_handler_and_come_back(server):
     torch = pytest.importorskip("torch")
     driver = server()
