@@ -87,6 +87,7 @@ verify: $(VENV)/ringbell.stamp $(VENV)/test.stamp
 
 standard: $(VENV)/ringbell.stamp
 	@$(BIN)/python tests/standard_pipes.py
+	@$(BIN)/python tests/standard_pipes.py fork --blocks
 
 SLEEPS ?= 12000000
 soak: $(VENV)/ringbell.stamp

@@ -5,11 +5,11 @@
 
 One process sends, another one takes, pinned to a CPU each. A rate counts from before the first
 message to the answer that says that all have arrived; the receiver looks at an element of each
-array. Ours are `ringbell.Pipe`, which copies into the ring and out of it, and a stream with
-`codec="pickle"` by reference: `blocks=` and `hold`, with one copy. The peers are
-`multiprocessing.Pipe` and, for orientation, `multiprocessing.Queue` and the queue of
-`torch.multiprocessing` if PyTorch is installed, which sends the place of a tensor in shared memory.
-They are measured in turn, and ratios are medians of the rounds' ratios.
+array. Ours are `ringbell.Pipe`, which copies into the ring and out of it, and the same with
+`blocks=`, by reference: one copy, into a block. The peers are `multiprocessing.Pipe` and, for
+orientation, `multiprocessing.Queue` and the queue of `torch.multiprocessing` if PyTorch is
+installed, which sends the place of a tensor in shared memory. They are measured in turn, and ratios
+are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import multiprocessing
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,52 +56,45 @@ KINDS: dict[str, tuple[Callable[[], Any], int, float]] = {
 """What is sent, how often, and the least ratio to multiprocessing.Pipe."""
 
 
-def receive(what: str, way: Any, cpu: int, control: Connection) -> None:
+def receive(way: Any, cpu: int, control: Connection) -> None:
     pin(cpu)
+    take: Take = way.get if hasattr(way, "get") else way.recv
     with suppress(EOFError):
-        if what == "reference":
-            with ringbell.consume(way, codec="pickle") as consumer:
-                answer(consumer.hold, control)
-        else:
-            answer(way.get if hasattr(way, "get") else way.recv, control)
+        while True:
+            count = control.recv()
+            for _ in range(count):
+                value = take()
+                arrays = value.values() if isinstance(value, dict) else [value]
+                last = [int(one[-1]) for one in arrays]
+                del value, arrays
+            control.send(last)
 
 
-def answer(take: Take, control: Connection) -> None:
-    while True:
-        count = control.recv()
-        for _ in range(count):
-            value = take()
-            arrays = value.values() if isinstance(value, dict) else [value]
-            last = [int(one[-1]) for one in arrays]
-            del value, arrays
-        control.send(last)
+PIPES: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "ringbell.Pipe": lambda: ringbell.Pipe(duplex=False),
+    "by reference": lambda: ringbell.Pipe(duplex=False, blocks=BLOCKS),
+    "Pipe": lambda: multiprocessing.Pipe(duplex=False),
+}
 
 
 class Way:
     """A way to another process; a context manager."""
 
-    def __init__(self, what: str, folder: str, cpu: int) -> None:
+    def __init__(self, what: str, cpu: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.control, theirs = context.Pipe()
         self.ends: list[Any] = []
         way: Any
-        if what in ("Pipe", "ringbell.Pipe"):
-            make = context.Pipe if what == "Pipe" else ringbell.Pipe
-            way, mine = make(duplex=False)
+        if what in PIPES:
+            way, mine = PIPES[what]()
             self.ends, self.send = [mine], mine.send
-        elif what == "reference":
-            way = f"{folder}/{time.monotonic_ns()}"
         else:
             way = queue_of(what)
             self.send = way.put
-        arguments = (what, way, cpu, theirs)
-        self.process = context.Process(target=receive, args=arguments, daemon=True)
+        self.process = context.Process(target=receive, args=(way, cpu, theirs), daemon=True)
         self.process.start()
         theirs.close()
-        if what == "reference":
-            stream = ringbell.produce(way, codec="pickle", blocks=BLOCKS)
-            self.ends, self.send = [stream], stream.send
-        elif hasattr(way, "close") and self.ends:
+        if self.ends:
             way.close()
 
     def rate(self, value: Any, count: int) -> float:
@@ -147,8 +139,8 @@ def as_sent_by(what: str, value: Any) -> Any:
     return torch.from_numpy(value)
 
 
-def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[Row]:
-    ways = ["ringbell.Pipe", "reference", "Pipe", "Queue"]
+def measure(rounds: int, cpus: tuple[int, int]) -> list[Row]:
+    ways = [*PIPES, "Queue"]
     with suppress(ImportError):
         import torch  # noqa: F401
 
@@ -159,17 +151,17 @@ def measure(rounds: int, cpus: tuple[int, int], folder: str) -> list[Row]:
         for _ in range(rounds):
             for name in ways:
                 value = as_sent_by(name, make())
-                with Way(name, folder, cpus[1]) as way:
+                with Way(name, cpus[1]) as way:
                     way.rate(value, max(count // 10, 1))
                     rates[name].append(way.rate(value, count))
         pipe = rates["ringbell.Pipe"]
         rows.append(compare(f"{kind}, /s", "Pipe", pairs(pipe, rates["Pipe"]), least))
-        by_reference = pairs(rates["reference"], rates["Pipe"])
+        by_reference = pairs(rates["by reference"], rates["Pipe"])
         rows.append(compare("    by reference", "Pipe", by_reference, least))
         for name in ways[3:]:
             row = compare(f"    {name}", name, pairs(pipe, rates[name]), 0)
             rows.append(row._replace(target=None, reached=None))
-        seconds = 1 / statistics.median(rates["reference"])
+        seconds = 1 / statistics.median(rates["by reference"])
         rows.append(Row("    by reference, ms for one", 1e3 * seconds))
     return rows
 
@@ -189,8 +181,7 @@ def main() -> int:
         return 2
     affinity = os.sched_getaffinity(0)
     pin(cpus[0])
-    with tempfile.TemporaryDirectory(prefix="rb-") as folder:
-        rows = measure(options.rounds, cpus, folder)
+    rows = measure(options.rounds, cpus)
     os.sched_setaffinity(0, affinity)
     return show(rows, describe(cpus), options.json)
 

@@ -73,10 +73,11 @@ uint64_t rb_message_slot(void);                   /* the size of a message ring'
 /* channel.c: one side, opened and read off */
 int rb_channel_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		    const int *wake_fds, int control_fd);
-/* The same for a side of a pipe, whose words rb_pipe_prepare has written. -EALREADY: another
- * process uses this side; -EINPROGRESS: another thread of this one opens it. */
+/* The same for a side of a pipe, whose words rb_pipe_prepare has written. `pools` has the memory of
+ * the driver's blocks, then of the device's, or -1. -EALREADY: another process uses this side;
+ * -EINPROGRESS: another thread of this one opens it. */
 int rb_pipe_open(rb_channel **channel, const void *header, int side, int segment_fd,
-		 const int *wake_fds, int control_fd);
+		 const int *wake_fds, int control_fd, const int *pools);
 int rb_pipe_prepare(const void *header, int segment_fd);
 /* One reader among many, which the writer has admitted; its own words lie in page_fd. */
 int rb_reader_open(rb_channel **channel, const void *header, int segment_fd, int page_fd,

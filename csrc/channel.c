@@ -8,6 +8,7 @@
 
 #include "channel.h"
 #include "life.h"
+#include "passed.h"
 
 /* What a side's words are before anybody has used it. */
 static void start_words(struct rb_control *control, uint64_t first)
@@ -211,7 +212,7 @@ int rb_pipe_prepare(const void *header, int segment_fd)
 /* Any number of processes may have the descriptors of a side of a pipe. The first that opens the
  * side has it for ever: the words and the indices of a side belong to one process. */
 int rb_pipe_open(rb_channel **channel, const void *header, int side, int segment_fd,
-		 const int *wake_fds, int control_fd)
+		 const int *wake_fds, int control_fd, const int *pools)
 {
 	uint64_t me = (uint64_t)getpid();
 	struct rb_header checked;
@@ -222,8 +223,11 @@ int rb_pipe_open(rb_channel **channel, const void *header, int side, int segment
 	if (status)
 		return status;
 	uint64_t *claimed = &opened->producer.mine->claimed;
-	if (!rb_place_take(claimed, me)) {
+	/* Last what cannot be taken back. */
+	status = rb_take_given_pools(opened, pools);
+	if (!status && !rb_place_take(claimed, me))
 		status = rb_load_relaxed(claimed) == me ? -EINPROGRESS : -EALREADY;
+	if (status) {
 		rb_channel_free(opened);
 		return status;
 	}

@@ -229,6 +229,13 @@ int rb_owned_adopt(rb_owned *owned, int fd)
 	return status;
 }
 
+/* Owns a copy of a descriptor that the caller keeps. */
+int rb_owned_copy(rb_owned *owned, int fd)
+{
+	rb_owned_begin();
+	return finish(owned, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
 /* From now on a forked child keeps its copy of the descriptor, with a copy of the owner. */
 void rb_owned_share(rb_owned *owned)
 {

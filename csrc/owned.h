@@ -18,6 +18,7 @@ int rb_descriptor_move(int descriptor);
 int rb_owned_take(rb_owned *owned, int descriptor);
 void rb_use_owners(uintptr_t list);
 int rb_owned_timer(rb_owned *owned);
+int rb_owned_copy(rb_owned *owned, int fd);
 int rb_socket_look(int fd, char *text, size_t length, rb_owned **owners, int count, int *came);
 
 #endif

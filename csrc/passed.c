@@ -2,7 +2,8 @@
  *
  * What a producer passes to its consumer over the control socket once the two have met: a timer,
  * for kicks that come later (kick.c), and the pool of its blocks (pool.c). Each is a datagram of
- * one letter with a descriptor, passed at most once.
+ * one letter with a descriptor, passed at most once. The socket of a pipe has chimes in it instead,
+ * so both sides of a pipe get the pools when they get its other descriptors.
  *
  * The consumer's sleeps watch the socket. A frame in a block needs the pool at once, and finds it
  * there, because the pool is passed before the frame is published.
@@ -62,6 +63,18 @@ static int take_pool(rb_channel *channel)
 		return status == -EPROTO ? rb_corrupt(channel) : status;
 	rb_socket_receive(channel->control_fd, text, sizeof(text), NULL, 0, &came);
 	return 1;
+}
+
+/* For a side of a pipe, before it is used: both pools, the driver's first, were made with the pipe.
+ * -1 stands for none. The caller still owns the descriptors. */
+int rb_take_given_pools(rb_channel *channel, const int *pools)
+{
+	int mine = pools[channel->side], theirs = pools[!channel->side];
+	struct rb_pool *pool = &channel->producer.pool;
+	int status = mine < 0 ? 0 : rb_owned_copy(&pool->memory, mine);
+
+	pool->given = mine >= 0;
+	return status || theirs < 0 ? status : map_pool(&channel->consumer, theirs);
 }
 
 /* Takes what the producer has passed. The caller holds the lock of closing.c. Returns 1; 0 when

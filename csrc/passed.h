@@ -14,5 +14,6 @@ enum { RB_LETS_GO = 'l' };
 
 int rb_pass(struct rb_producer *producer, char what, int fd);
 int rb_take_passed(rb_channel *channel);
+int rb_take_given_pools(rb_channel *channel, const int *pools);
 
 #endif

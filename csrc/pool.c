@@ -4,8 +4,9 @@
  * receiver's side.
  *
  * A pool is a memfd of the sender's for one direction of one channel. It is made when it is first
- * needed, sealed, and passed over the control socket (passed.c). The receiver maps all of it,
- * read-only. A message in a block is a frame in the ring that says where the message lies.
+ * needed, sealed, and passed over the control socket (passed.c); or it is made with a pipe, whose
+ * socket passes nothing. The receiver maps all of it, read-only. A message in a block is a frame in
+ * the ring that says where the message lies.
  *
  *     the sender takes a block and writes it; the frame's slots, as any frame's, lend it
  *     the receiver copies the message or holds the block, and gives the slots back at once
@@ -179,14 +180,29 @@ static int make_memory(struct rb_pool *pool)
 
 	if (status)
 		return status;
-	int fd = pool->memory.fd;
-	if (ftruncate(fd, (off_t)pool->bytes))
-		return -errno;
-	void *start = mmap(NULL, pool->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return ftruncate(pool->memory.fd, (off_t)pool->bytes) ? -errno : 0;
+}
+
+static int map_memory(struct rb_pool *pool)
+{
+	int protection = PROT_READ | PROT_WRITE;
+	void *start = mmap(NULL, pool->bytes, protection, MAP_SHARED, pool->memory.fd, 0);
+
 	if (start == MAP_FAILED)
 		return -errno;
 	pool->start = (uint8_t *)start;
-	return rb_memory_seal_for_writer(fd);
+	return 0;
+}
+
+static int seal_and_pass(struct rb_producer *producer)
+{
+	int fd = producer->pool.memory.fd;
+	int status = rb_memory_seal_for_writer(fd);
+
+	if (status)
+		return status;
+	return producer->readers ? rb_readers_pass_pool(producer, fd)
+				 : rb_pass(producer, RB_PASSES_POOL, fd);
 }
 
 /* Makes the pool and passes it to the receiver, before the first frame that needs it. If that
@@ -199,12 +215,14 @@ static int make_pool(struct rb_producer *producer)
 	pool->reached = 0;
 	pool->notes = (struct rb_block_note *)calloc(RB_BLOCKS + 1, sizeof(*pool->notes));
 	if (pool->notes)
-		status = make_memory(pool);
+		status = pool->given ? 0 : make_memory(pool);
 	if (!status)
-		status = producer->readers ? rb_readers_pass_pool(producer, pool->memory.fd)
-					   : rb_pass(producer, RB_PASSES_POOL, pool->memory.fd);
+		status = map_memory(pool);
+	if (!status && !pool->given)
+		status = seal_and_pass(producer);
 	if (status) {
-		rb_pool_close(pool);
+		if (!pool->given)
+			rb_pool_close(pool);
 		rb_pool_free(pool);
 		return status;
 	}

@@ -33,6 +33,7 @@ struct rb_pool {
 	uint64_t needed;  /* bytes of the block that the last message did not find; 0: it lacks none
 			   */
 	rb_owned memory;  /* made for the first payload that goes by reference */
+	bool given;       /* or made with the pipe, so that the receiver has it already */
 	uint8_t *start;   /* of the mapping, or NULL */
 	uint64_t reached; /* so many bytes of it have memory behind them */
 	struct rb_block_note *notes;

@@ -203,6 +203,14 @@ class Driver(Side):
         RingFull or RingEmpty when the time is over (an answer that comes later is dropped);
         and what `submit` raises.
         """
+    def call_and_hold(self, payload: Payload, timeout: float | None = None) -> bytes | memoryview:
+        """Do as `call`, but leave an answer that the device sent by reference in its block.
+
+        Gives a read-only view of the block, which everything made from it keeps; the device
+        gets the block back when the last of that is dropped. Of a channel with a codec: the
+        object, whose large arrays are such views. Any other answer comes as from `call`.
+        Raises what `call` raises.
+        """
     def map(
         self, payloads: Iterable[Payload], depth: int = 128, timeout: float | None = None
     ) -> Iterator[bytes]:

@@ -108,6 +108,7 @@ class _Lib:
         segment_fd: int,
         eventfds: CData,
         control_fd: int,
+        pools: CData,
         /,
     ) -> int: ...
     def rb_pipe_prepare(self, header: CData, segment_fd: int, /) -> int: ...

@@ -75,6 +75,7 @@ class ObjectDriver(Driver):
     @property
     def interrupt(self) -> ObjectConsumer: ...
     def call(self, payload: Any, timeout: float | None = None) -> Any: ...
+    def call_and_hold(self, payload: Any, timeout: float | None = None) -> Any: ...
     def submit(self, payload: Any, timeout: float | None = None) -> int: ...
     def map(
         self, payloads: Iterable[Any], depth: int = 128, timeout: float | None = None
@@ -130,6 +131,13 @@ class PoolOptions(_Launching, total=False):
     retry: bool
     restarts: int
     depth: int
+
+class PipelineOptions(_Policy, total=False):
+    cpus: tuple[int, int] | Literal["auto"] | None
+    start_method: StartMethod
+    ring_size: int
+    memory: Memory | None
+    checked: bool
 
 class _Stream(TypedDict, total=False):
     cpu: int | None

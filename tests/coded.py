@@ -144,3 +144,25 @@ def odd(value):
 
 async def odd_later(value):
     return odd(value)
+
+
+# ---- both ends of a pipeline ----
+
+
+def sends_some(stream):
+    for number in range(300):
+        stream.send({"n": number})
+
+
+def takes_all(stream):
+    return list(stream)
+
+
+def sends_arrays(stream):
+    for number in range(5):
+        stream.send(np.full(1 << 16, number, "u1"))
+
+
+def holds_arrays(stream):
+    held = [stream.hold() for _ in range(5)]
+    return held[0].flags.writeable, [int(one.mean()) for one in held]

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_sharer
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,32 @@ def names(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def method(request: pytest.FixtureRequest) -> str:
     """How a new process is started."""
     return request.param
+
+
+@pytest.fixture
+def run(method: str) -> Iterator[Callable[..., Any]]:
+    """Start functions in other processes; end the processes, whatever happens."""
+    context = multiprocessing.get_context(method)
+    started = []
+
+    def start(function, *arguments, **named):
+        process = context.Process(target=function, args=arguments, kwargs=named)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+        process.close()
+
+
+@pytest.fixture
+def sharer() -> Iterator[None]:
+    """End the thread of multiprocessing that hands out descriptors."""
+    yield
+    resource_sharer.stop(timeout=30)
 
 
 def _descriptors() -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Functions that the tests of pipes have called in other processes."""
+"""What the tests of pipes share, and functions that they have called in other processes."""
 
 import os
 import signal
@@ -7,7 +7,29 @@ import sys
 import time
 from multiprocessing import reduction
 
+import numpy as np
+
 import ringbell
+
+
+def passed_on(pipe, run, function, *arguments, duplex=True, **options):
+    """Give this end of a new pipe, and the process that has the other one."""
+    mine, other = pipe(duplex, **options)
+    process = run(function, other, *arguments)
+    other.close()
+    return mine, process
+
+
+def end_of(connection):
+    """Say whether everything has been taken, and nothing more will come."""
+    try:
+        connection.recv()
+    except EOFError:
+        return True
+    return False
+
+
+# ---- what other processes do ----
 
 
 def echo(connection):
@@ -134,3 +156,54 @@ def keep(queue):
 def use_kept(item):
     kept.send(item)
     return os.getpid()
+
+
+def hold_what_comes(connection):
+    """Keep arrays, and do with them what the messages between say; answer each message."""
+    held = {}
+    while (message := connection.recv()) is not None:
+        if isinstance(message, np.ndarray):
+            held[int(message[0])] = message
+            answer = message.flags.writeable
+        else:
+            what, *arguments = message
+            if what == "drop":
+                answer = [held.pop(number) is None for number in arguments]
+            else:
+                answer = [(held[n] == n).all().item() for n in sorted(held)]
+        del message
+        connection.send(answer)
+
+
+def hold_and_answer_once(connection, count):
+    """Keep so many arrays, say so, and wait for a kill."""
+    held = [connection.recv() for _ in range(count)]
+    connection.send(len(held))
+    wait_for_ever(connection)
+
+
+def send_arrays_and_die(connection, count, length):
+    for number in range(count):
+        connection.send(np.full(length, number, "u4"))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def answer_with_twice(connection):
+    """Answer each array with one of twice its values."""
+    try:
+        while True:
+            connection.send(connection.recv() * 2)
+    except EOFError:
+        pass
+
+
+def send_one_back(one, other, result):
+    """Have both ends; hold what came from one end, and tell what it is."""
+    one.send(np.arange(LENGTH, dtype="u4"))
+    got = other.recv()
+    one.close()
+    result.send((got.sum().item(), got.flags.writeable))
+
+
+LENGTH = 1 << 16
+"""Of the arrays, in numbers of 4 bytes."""

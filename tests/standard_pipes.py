@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Runs the standard library's own tests of connections with our Pipe in the place of its own.
 
-    python tests/standard_pipes.py [fork|spawn|forkserver ...] [--all] [-k PATTERN]
+    python tests/standard_pipes.py [fork|spawn|forkserver ...] [--all] [--blocks] [-k PATTERN]
 
 They come with Python, in the package `test`; nothing is copied from there. Where that package is
-not installed this says so, and does nothing. With --all it runs every test there that makes a Pipe.
+not installed this says so, and does nothing. With --all it runs every test there that makes a Pipe,
+and with --blocks every message goes by reference.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import multiprocessing.connection
 import subprocess
@@ -44,6 +46,8 @@ if is_there():
     # Before the import, because the tests keep Pipe as an attribute of their classes. This is not
     # only for __main__: a process started by spawn imports this file, and looks for the classes.
     multiprocessing.Pipe = ringbell.Pipe
+    if "--blocks" in sys.argv:
+        multiprocessing.Pipe = functools.partial(ringbell.Pipe, blocks=ringbell.Blocks(least=1))
     from test import _test_multiprocessing
 
     _test_multiprocessing.install_tests_in_module_dict(globals(), METHOD)
@@ -88,6 +92,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("methods", nargs="*", choices=[*METHODS, []], metavar="|".join(METHODS))
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--blocks", action="store_true")
     parser.add_argument("-k", metavar="PATTERN")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

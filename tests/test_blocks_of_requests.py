@@ -138,6 +138,93 @@ def test_long_requests_and_answers_go_through_their_blocks_in_parts(start, conne
     assert stats.driver.blocks.copied == stats.device.blocks.copied == 0
 
 
+# ---- answers that are held ----
+
+
+def test_an_answer_by_reference_may_be_held(start, connect):
+    start("serve", handler="upper", blocks=FOUR)
+    driver = connect()
+    held = [driver.call_and_hold(payload(number), timeout=30) for number in range(3)]
+    assert all(isinstance(view, memoryview) and view.readonly for view in held)
+    assert driver.call_and_hold(b"small", timeout=30) == b"SMALL"
+    assert driver.stats().device.blocks == ringbell.BlockCounters(sent=3, copied=0, lent=3)
+    for number in range(3, 20):  # in the block that is left
+        assert driver.call_and_hold(payload(number), timeout=30) == payload(number)
+    del held[1]
+    held += [driver.call_and_hold(payload(20 + number), timeout=30) for number in range(2)]
+    numbers = [int(bytes(view[:8])) for view in held]
+    assert numbers == [0, 2, 20, 21]
+    driver.close()
+    assert [bytes(view) for view in held] == [payload(number) for number in numbers]
+
+
+def test_only_the_answer_that_the_call_waits_for_is_held(pair):
+    """What is set aside meanwhile is copied, so that the device gets those blocks back."""
+    driver, device = pair(listen={"blocks": ringbell.Blocks(**FOUR)})
+    tokens = [driver.submit(b"") for _ in range(20)]
+
+    def answer():
+        for number in range(21):
+            device.take().complete(payload(number))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    held = driver.call_and_hold(b"", timeout=30)
+    thread.join()
+    assert isinstance(held, memoryview)
+    assert held == payload(20)
+    answers = [driver.reap() for _ in tokens]
+    assert [one.payload for one in answers] == [payload(number) for number in range(20)]
+    assert all(isinstance(one.payload, bytes) for one in answers)
+
+
+def test_a_failure_in_a_block_is_a_failure_and_gives_it_back(pair):
+    driver, device = pair(listen={"blocks": ringbell.Blocks(**ONE)})
+
+    def fail():
+        for _ in range(5):
+            device.take().fail("x" * LEAST)
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    for _ in range(5):
+        with pytest.raises(ringbell.RequestFailed, match="x" * 100):
+            driver.call_and_hold(b"", timeout=30)
+    thread.join()
+
+
+def test_a_held_answer_gives_no_block_to_a_call_that_was_given_up(pair):
+    driver, device = pair(listen={"blocks": ringbell.Blocks(**ONE)})
+    with pytest.raises(ringbell.RingEmpty):
+        driver.call_and_hold(b"", timeout=0)
+    device.take().complete(payload(1))
+    driver.submit(b"")
+    device.take().complete(b"next")
+    assert driver.reap().payload == b"next"
+    driver.submit(b"")
+    device.take().complete(payload(2))
+    assert driver.reap().payload == payload(2)
+    assert driver.stats().device.blocks.copied == 0
+
+
+def test_the_arrays_of_an_answer_may_be_held(start, connect):
+    start("device", codec="pickle", blocks=FOUR).begin("""
+for request in device:
+    request.complete(request.payload)
+""")
+    driver = connect(codec="pickle")
+    for number in range(20):
+        sent = {"number": number, "array": np.full(LEAST - 4096, number, "u1")}
+        assert driver.call(sent, timeout=30)["array"].flags.writeable
+    held = [driver.call_and_hold(np.full(LEAST, number, "u1"), timeout=30) for number in range(2)]
+    assert not held[0].flags.writeable
+    assert [(one == number).all() for number, one in enumerate(held)] == [True] * 2
+    assert driver.call_and_hold("small", timeout=30) == "small"
+    assert driver.stats().device.blocks.lent == 2
+    driver.close()
+    assert (held[1] == 1).all()
+
+
 def test_a_killed_device_leaves_what_was_sent_to_the_driver(start, connect):
     device = start("device", blocks=FOUR)
     driver = connect(blocks=ringbell.Blocks(**FOUR))

@@ -68,6 +68,7 @@ DRIVER_WAITS = {
     "hold": lambda driver: driver.interrupt.hold(),
     "iteration": lambda driver: next(iter(driver.interrupt)),
     "call": lambda driver: driver.call(b"x"),
+    "call_and_hold": lambda driver: driver.call_and_hold(b"x"),
     "reap": lambda driver: (driver.submit(b"x"), driver.reap()),
     "map": lambda driver: list(driver.map([b"x"] * 3)),
 }

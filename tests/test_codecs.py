@@ -95,6 +95,20 @@ def test_frames_of_polars_go_to_a_handler_and_come_back(server):
     assert coded.same(server().call(frame), frame)
 
 
+def test_the_columns_of_a_table_are_held_by_a_frame_of_polars(stream):
+    polars, _ = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    frame = polars.DataFrame({"a": range(50_000)})
+    producer, consumer = stream(
+        codec="pickle", consume={"codec": "pickle"}, blocks=ringbell.Blocks(least=1 << 16)
+    )
+    producer.send(frame.to_arrow())
+    table = consumer.hold()
+    held = polars.from_arrow(table)
+    assert np.shares_memory(held["a"].to_numpy(), table.column("a").chunk(0).to_numpy())
+    assert producer.stats().driver.blocks.sent == 1
+    assert held.equals(frame)
+
+
 def test_tensors_go_to_a_handler_and_come_back(server):
     torch = pytest.importorskip("torch")
     driver = server()
@@ -360,6 +374,7 @@ def test_what_is_no_codec_is_refused(path, codec, error):
         lambda: ringbell.gather(path, codec=codec),
         lambda: ringbell.launch(coded.back, codec=codec).__enter__(),
         lambda: ringbell.Pool(coded.back, 1, codec=codec),
+        lambda: ringbell.pipeline(coded.sends_some, coded.takes_all, codec=codec),
     ]
     for call in calls:
         with pytest.raises(error, match="codec"):
@@ -370,6 +385,8 @@ def test_records_have_no_codec(path):
     for open_stream in (ringbell.produce, ringbell.consume, ringbell.gather):
         with pytest.raises(ValueError, match="records of a dtype, or objects of the codec"):
             open_stream(path, "f8", codec="pickle")
+    with pytest.raises(ValueError, match="records of a dtype, or objects of the codec"):
+        ringbell.pipeline(coded.sends_some, coded.takes_all, "f8", codec="pickle")
 
 
 def test_a_stream_of_objects_is_no_file(stream):
@@ -547,6 +564,18 @@ def test_a_launched_device_and_a_pool_have_the_codec(names, method, codec):
         assert pool.submit([5]).result() == [5]
 
 
+@pytest.mark.parametrize("codec", ["pickle", (coded.to_json, coded.from_json)])
+def test_a_pipeline_has_the_codec(names, method, codec):
+    taken = ringbell.pipeline(coded.sends_some, coded.takes_all, start_method=method, codec=codec)
+    assert taken == [{"n": i} for i in range(300)]
+
+
+def test_the_consumer_of_a_pipeline_holds_arrays_by_reference(names):
+    blocks = ringbell.Blocks(pool=1 << 20, least=1 << 16)
+    held = ringbell.pipeline(coded.sends_arrays, coded.holds_arrays, codec="pickle", blocks=blocks)
+    assert held == (False, [0, 1, 2, 3, 4])
+
+
 def test_a_pool_gives_objects_and_errors_at_their_places(names):
     with ringbell.Pool(coded.odd, 1, codec="pickle") as pool:
         given = [large, coded.Unpicklable(), coded.Explosive(), "unpicklable", "explosive", "last"]
@@ -572,6 +601,8 @@ def test_a_codec_that_cannot_be_sent_to_a_new_process_is_refused(names):
     for launch in (ringbell.launch(coded.back, codec=codec).__enter__, None):
         with pytest.raises(TypeError, match="the codec cannot be sent to a new process"):
             launch() if launch else ringbell.Pool(coded.back, 1, codec=codec)
+    with pytest.raises(TypeError, match="the codec cannot be sent to a new process"):
+        ringbell.pipeline(coded.sends_some, coded.takes_all, codec=codec)
     with ringbell.launch(coded.back, start_method="fork", codec=codec) as driver:
         assert driver.call(b"x") == b"x"
 

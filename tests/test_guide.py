@@ -114,6 +114,21 @@ def test_a_table_of_arrow_goes_through():
     assert printed == f"['name', 'bytes', 'changed'] {len(os.listdir(os.sep))}\n"
 
 
+def test_frames_of_pandas_are_held():
+    pytest.importorskip("pandas")
+    produce = block("import numpy as np\nimport pandas")
+    assert run_both(produce, block("import pandas")) == "100.0 50000\n"
+
+
+def test_batches_of_arrow_are_held():
+    pytest.importorskip("pyarrow")
+    codec = block("import pyarrow\nimport ringbell\n\n\ndef to_ipc")
+    sends = block('table = pyarrow.table({"number"')
+    told = "    print(batches.stats().driver.blocks.sent)\n"
+    takes = block('with ringbell.consume("batches"')
+    assert run_both(codec + sends, codec + takes + told) == "100000\n10\n"
+
+
 def test_objects_go_through_and_are_borrowed():
     produce = block('import numpy as np\nimport ringbell\n\nwith ringbell.produce("frames"')
     consume = block('import ringbell\n\nwith ringbell.consume("frames"')
@@ -212,8 +227,9 @@ def test_the_library_logs_what_it_waits_for():
         (DTYPE + '("price"', r"4\.5"),
         ("import json", r"{'greeting': 'hello Ada'}"),
         ("import multiprocessing\nimport ringbell\n\n\ndef work", r"0\n1\n4\n9\n16"),
+        ("import multiprocessing\nimport numpy as np\nimport ringbell\n\n\ndef brightest", "2"),
     ],
-    ids=["launch", "simulators", "pipeline", "codec", "pipe"],
+    ids=["launch", "simulators", "pipeline", "codec", "pipe", "pipe with blocks"],
 )
 def test_a_script_starts_the_other_processes(start, expected, tmp_path, path):
     (tmp_path / "scripts").mkdir()

@@ -88,7 +88,8 @@ SHOWN = {
     "ConsumerCounters": "bytes entries kicks_late kicks_saved kicks_sent polling sleeps "
     "spurious_wakeups times_empty wakeups",
     "Device": "close doorbell interrupt stats take",
-    "Driver": "call close doorbell in_flight interrupt map max_payload reap reserve stats submit",
+    "Driver": "call call_and_hold close doorbell in_flight interrupt map max_payload reap reserve "
+    "stats submit",
     "Frame": "abandon length payload token",
     "Gather": "close dtype fileno path producers take",
     "GatheredProducer": "bytes entries lost pid since",

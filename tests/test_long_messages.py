@@ -5,8 +5,10 @@ import contextlib
 import hashlib
 import logging
 import mmap
+import re
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from processes import PeerError, wait_until
@@ -311,3 +313,27 @@ def test_recv_many_goes_on_with_a_message_of_which_a_part_has_come(start, consum
         with contextlib.suppress(ringbell.RingEmpty):
             got += consumer.recv_many(timeout=0)
     assert got == [b"x" * 5 * RING, b"b"]
+
+
+def flags_of_the_page(address):
+    """Give the flags that the kernel keeps for the memory there."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    inside = False
+    for line in lines:
+        if found := re.match(r"(\w+)-(\w+) ", line):
+            inside = int(found[1], 16) <= address < int(found[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            return line.split()[1:]
+    return []
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a kernel without large pages"
+)
+@pytest.mark.parametrize("options", [{}, {"ring_size": 1 << 26}], ids=["in pieces", "whole"])
+def test_the_kernel_may_use_large_pages_for_a_long_message(start, consume, options):
+    start("producer", **options).begin(f"producer.send(bytes({20 << 20}))")
+    consumer = consume()
+    message = consumer.recv()
+    assert len(message) == 20 << 20
+    assert "hg" in flags_of_the_page(id(message) + (10 << 20))

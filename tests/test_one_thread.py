@@ -43,6 +43,7 @@ def everything_of_a_driver(driver):
         "submit": lambda: driver.submit(b"x"),
         "submit without waiting": lambda: driver.submit(b"x", timeout=0),
         "call": lambda: driver.call(b"x"),
+        "call_and_hold": lambda: driver.call_and_hold(b"x"),
         "map": lambda: next(driver.map([b"x"])),
         "reserve": lambda: driver.reserve(1),
         "reap": lambda: driver.reap(),

@@ -7,54 +7,15 @@ import pickle
 import signal
 import threading
 import time
-from multiprocessing import reduction, resource_sharer
+from multiprocessing import reduction
 from multiprocessing.connection import wait
 
 import piped
 import pytest
+from piped import end_of, passed_on
 from processes import state_of, wait_until
 
 RING = 4096
-
-
-@pytest.fixture
-def run(method):
-    """Start functions in other processes; end the processes, whatever happens."""
-    context = multiprocessing.get_context(method)
-    started = []
-
-    def start(function, *arguments, **named):
-        process = context.Process(target=function, args=arguments, kwargs=named)
-        process.start()
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
-        process.close()
-
-
-@pytest.fixture
-def sharer():
-    """End the thread of multiprocessing that hands out descriptors."""
-    yield
-    resource_sharer.stop(timeout=30)
-
-
-def passed_on(pipe, run, function, *arguments, duplex=True, **options):
-    """Give this end of a new pipe, and the process that has the other one."""
-    mine, other = pipe(duplex, **options)
-    process = run(function, other, *arguments)
-    other.close()
-    return mine, process
-
-
-def end_of(connection):
-    with pytest.raises(EOFError):
-        connection.recv()
-    return True
 
 
 # ---- there and back ----

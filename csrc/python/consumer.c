@@ -225,6 +225,16 @@ PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patienc
 
 /* ---- holding ---- */
 
+/* Takes the peeked frame, whose message lies in a block, and gives a view that holds that. */
+PyObject *consumer_hold_found(struct consumer *consumer)
+{
+	PyObject *held = take_held(consumer);
+	PyObject *view = held ? PyMemoryView_FromObject(held) : NULL;
+
+	Py_XDECREF(held);
+	return view;
+}
+
 /* Takes the next message: a view of it if it lies in a block, else bytes. */
 PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patience)
 {
@@ -237,10 +247,7 @@ PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patienc
 		return status == -EAGAIN ? NULL : end_fail(&consumer->end, status);
 	if (core->consumer.frame.flags != RB_FLAG_BLOCK)
 		return consumer_take_bytes(consumer, patience);
-	PyObject *held = take_held(consumer);
-	PyObject *view = held ? PyMemoryView_FromObject(held) : NULL;
-	Py_XDECREF(held);
-	return view;
+	return consumer_hold_found(consumer);
 }
 
 /* ---- many ---- */

@@ -103,15 +103,13 @@ PyDoc_STRVAR(
 	"RingFull or RingEmpty when the time is over (an answer that comes later is dropped);\n"
 	"and what `submit` raises.");
 
-static PyObject *driver_call(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-			     PyObject *kwnames)
+/* Sends `values[0]` within `values[1]` seconds; with `hold` the answer may stay in its block. */
+static PyObject *call(struct driver *driver, PyObject **values, bool hold)
 {
-	struct driver *driver = (struct driver *)self;
-	PyObject *values[2] = {NULL}, *result = NULL;
 	struct patience patience;
+	PyObject *result = NULL;
 
-	if (!arguments_read(&call_signature, args, nargs, kwnames, values) ||
-	    !patience_from(&patience, values[1]))
+	if (!patience_from(&patience, values[1]))
 		return NULL;
 	PyObject *octets = end_encoded(&driver->side.producer->end, values[0]);
 	if (!octets || !driver_enter(driver)) {
@@ -120,14 +118,48 @@ static PyObject *driver_call(PyObject *self, PyObject *const *args, Py_ssize_t n
 	}
 	struct answer *answer = driver_request(driver, FOR_CALL);
 	if (driver_send(driver, answer, octets, &patience)) {
+		driver->holds = hold ? answer->token : 0;
 		if (driver_await(driver, answer, &patience))
 			result = driver_result(answer);
 		else
 			driver_give_up(answer);
+		driver->holds = 0;
 	}
 	driver_leave(driver);
 	Py_DECREF(octets);
 	return decoded(driver->side.consumer->end.decode, result);
+}
+
+static PyObject *driver_call(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+			     PyObject *kwnames)
+{
+	PyObject *values[2] = {NULL};
+
+	if (!arguments_read(&call_signature, args, nargs, kwnames, values))
+		return NULL;
+	return call((struct driver *)self, values, false);
+}
+
+static const struct signature call_and_hold_signature = {
+	"call_and_hold", 1, 2, {"payload", "timeout"}};
+
+PyDoc_STRVAR(
+	call_and_hold_doc,
+	"call_and_hold($self, /, payload, timeout=None)\n--\n\n"
+	"Do as `call`, but leave an answer that the device sent by reference in its block.\n\n"
+	"Gives a read-only view of the block, which everything made from it keeps; the device\n"
+	"gets the block back when the last of that is dropped. Of a channel with a codec: the\n"
+	"object, whose large arrays are such views. Any other answer comes as from `call`.\n"
+	"Raises what `call` raises.");
+
+static PyObject *driver_call_and_hold(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+				      PyObject *kwnames)
+{
+	PyObject *values[2] = {NULL};
+
+	if (!arguments_read(&call_and_hold_signature, args, nargs, kwnames, values))
+		return NULL;
+	return call((struct driver *)self, values, true);
 }
 
 static const struct signature map_signature = {"map", 1, 3, {"payloads", "depth", "timeout"}};
@@ -246,6 +278,8 @@ static PyMethodDef driver_methods[] = {
 	{"submit", (PyCFunction)(void (*)(void))driver_submit, METH_FASTCALL | METH_KEYWORDS,
 	 submit_doc},
 	{"call", (PyCFunction)(void (*)(void))driver_call, METH_FASTCALL | METH_KEYWORDS, call_doc},
+	{"call_and_hold", (PyCFunction)(void (*)(void))driver_call_and_hold,
+	 METH_FASTCALL | METH_KEYWORDS, call_and_hold_doc},
 	{"map", (PyCFunction)(void (*)(void))driver_map, METH_FASTCALL | METH_KEYWORDS, map_doc},
 	{"reserve", (PyCFunction)(void (*)(void))driver_reserve, METH_FASTCALL | METH_KEYWORDS,
 	 reserve_doc},

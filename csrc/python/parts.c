@@ -27,7 +27,7 @@ const struct rb_payload *parts_of(PyObject *object)
 PyObject *parts_join(PyObject *object)
 {
 	struct parts *parts = (struct parts *)object;
-	PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)parts->whole.length);
+	PyObject *bytes = bytes_to_fill(parts->whole.length);
 	char *target = bytes ? PyBytes_AsString(bytes) : NULL;
 
 	for (Py_ssize_t i = 0; target && i < parts->count; i++) {

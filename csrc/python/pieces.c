@@ -51,7 +51,7 @@ static bool pieces_grow(struct consumer *consumer, uint64_t needed)
 		return true;
 	while (size > MUCH_MEMORY && size / GROWTH >= needed)
 		size /= GROWTH;
-	PyObject *grown = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+	PyObject *grown = bytes_to_fill(size);
 	if (grown && consumer->pieces)
 		copy_bytes(PyBytes_AsString(grown), PyBytes_AsString(consumer->pieces),
 			   consumer->filled);

@@ -132,6 +132,7 @@ struct payload {
 bool payload_open(struct payload *payload, PyObject *object);
 void payload_close(struct payload *payload);
 void copy_bytes(void *target, const void *source, uint64_t length);
+PyObject *bytes_to_fill(uint64_t length);
 
 /* ---- loan.c ---- */
 
@@ -266,7 +267,7 @@ static inline PyObject *bytes_of(const void *start, uint64_t length)
 {
 	if (length < MUCH)
 		return PyBytes_FromStringAndSize((const char *)start, (Py_ssize_t)length);
-	PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+	PyObject *bytes = bytes_to_fill(length);
 	if (bytes)
 		copy_bytes(PyBytes_AsString(bytes), start, length);
 	return bytes;
@@ -277,6 +278,7 @@ PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patien
 PyObject *consumer_take_many(struct consumer *consumer, uint64_t most, struct patience *patience);
 PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes);
 PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience);
+PyObject *consumer_hold_found(struct consumer *consumer);
 PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patience);
 bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
 bool consumer_end_loan(struct consumer *consumer);
@@ -357,6 +359,7 @@ struct driver {
 	uint64_t maps_ready;    /* maps whose next answer has arrived */
 	PyObject *reap;         /* the taking of the next completion */
 	struct answer *sending; /* the request that is going out in pieces, or NULL */
+	uint64_t holds;         /* the token of the call that holds its answer, or 0 */
 };
 
 bool driver_enter(struct driver *driver);

@@ -69,6 +69,23 @@ static enum took refuse_answer(struct driver *driver, struct message *message)
 	return message->payload ? TOOK_MESSAGE : TOOK_FAILED;
 }
 
+/* Whether the next completion lies in a block, for a call that holds its answer. */
+static bool is_to_be_held(struct driver *driver)
+{
+	rb_channel *core = driver->side.consumer->end.core;
+	const rb_frame *frame = &core->consumer.frame;
+
+	return driver->holds && !rb_peek(core, 0) && frame->flags == RB_FLAG_BLOCK &&
+	       frame->kind == RB_MESSAGE && frame->token == driver->holds;
+}
+
+static enum took hold(struct consumer *consumer, struct message *message)
+{
+	message_describe(message, &consumer->end.core->consumer.frame);
+	message->payload = consumer_hold_found(consumer);
+	return message->payload ? TOOK_MESSAGE : TOOK_FAILED;
+}
+
 /* Takes one completion, if one is there, and stores it for the call that waits for it. Drops a
  * completion that nobody waits for. */
 static enum took take_one(struct driver *driver)
@@ -77,7 +94,8 @@ static enum took take_one(struct driver *driver)
 
 	if (!consumer_end_loan(driver->side.consumer))
 		return TOOK_FAILED;
-	enum took took = consumer_take(driver->side.consumer, &message);
+	enum took took = is_to_be_held(driver) ? hold(driver->side.consumer, &message)
+					       : consumer_take(driver->side.consumer, &message);
 	if (took == TOOK_REFUSED)
 		took = refuse_answer(driver, &message);
 	if (took == TOOK_MESSAGE)

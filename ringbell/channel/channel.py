@@ -75,9 +75,11 @@ class Channel:
         control = owned.control.fileno()
         if page is not None:
             status = lib.rb_reader_open(self.mapping, header, segment, page, wake_fds, control)
+        elif pipe:
+            pools = ffi.new("int[]", [*(one.fileno() for one in owned.pools), -1, -1])
+            status = lib.rb_pipe_open(self.mapping, header, side, segment, wake_fds, control, pools)
         else:
-            opens = lib.rb_pipe_open if pipe else lib.rb_channel_open
-            status = opens(self.mapping, header, side, segment, wake_fds, control)
+            status = lib.rb_channel_open(self.mapping, header, side, segment, wake_fds, control)
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
         self.handle: CData = self.mapping[0]

@@ -109,7 +109,7 @@ class Descriptors(Closing):
     sets `handed_over` and owns them from then on: it closes them when it is closed itself.
     """
 
-    __slots__ = ("control", "handed_over", "segment", "wake_fds")
+    __slots__ = ("control", "handed_over", "pools", "segment", "wake_fds")
 
     def __init__(self, control: HasDescriptor) -> None:
         """Own the socket to the other side; the other descriptors are added later."""
@@ -119,6 +119,9 @@ class Descriptors(Closing):
         self.segment: HasDescriptor | None = None
         """The shared memory, if the other side made it. The mapping needs no descriptor, so the
         end of the block always closes this one."""
+        self.pools: list[HasDescriptor] = []
+        """Of a pipe that sends by reference: the memory of the driver's blocks, then of the
+        device's, as far as they send. They are closed with `segment`."""
         self.handed_over: bool = False
 
     def numbers(self) -> list[int]:
@@ -136,9 +139,11 @@ class Descriptors(Closing):
             descriptor.close()
 
     def give_up_memory(self) -> None:
-        """Close the descriptor of the memory; the mapping stays."""
+        """Close the descriptors of the memory; the mappings stay."""
         if self.segment is not None:
             self.segment.close()
+        for pool in self.pools:
+            pool.close()
 
     def __exit__(self, *_: object) -> None:
         if self.handed_over:

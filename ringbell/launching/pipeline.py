@@ -30,11 +30,20 @@ from ringbell.policy import (
     Polling,
     check_blocks,
 )
-from ringbell.streams.opening import consume, produce
+from ringbell.streams.opening import codec_of_messages, consume, produce
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from numpy.typing import DTypeLike
 
+    from ringbell._types import (
+        AnyCodec,
+        ObjectCodec,
+        ObjectMessageConsumer,
+        ObjectMessageProducer,
+        PipelineOptions,
+    )
     from ringbell.streams.messages import MessageConsumer, MessageProducer
     from ringbell.streams.record_consumer import RecordConsumer
     from ringbell.streams.record_producer import RecordProducer
@@ -65,6 +74,7 @@ def pipeline(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
     blocks: Blocks | None = ...,
 ) -> Any: ...  # noqa: ANN401
 @overload
@@ -84,6 +94,16 @@ def pipeline(
     moderation: Moderation | None = ...,
     checked: bool = ...,
     max_message: int | None = ...,
+    codec: Literal["bytes"] = ...,
+) -> Any: ...  # noqa: ANN401
+@overload
+def pipeline(
+    producer: Callable[[ObjectMessageProducer], object] | str,
+    consumer: Callable[[ObjectMessageConsumer], object] | str,
+    dtype: None = None,
+    *,
+    codec: ObjectCodec,
+    **options: Unpack[PipelineOptions],
 ) -> Any: ...  # noqa: ANN401
 def pipeline(
     producer: Callable[[Any], object] | str,
@@ -101,14 +121,16 @@ def pipeline(
     moderation: Moderation | None = None,
     checked: bool = False,
     max_message: int | None = None,
+    codec: AnyCodec = "bytes",
     blocks: Blocks | None = None,
 ) -> Any:
     """Run a stream between two new processes, and return what the consumer's function returned.
 
     `ringbell.pipeline(prices, average, dtype=tick)` calls `prices(stream)` in one process, and
     `average(stream)` in another. The streams are those of `produce` and `consume`: of records of
-    the `dtype`, or of messages without one. When the producer's function returns, the stream ends.
-    A function may also be given by its name, `"module:function"`, which its process imports.
+    the `dtype`; without one, of messages, or of objects with a `codec`. When the producer's
+    function returns, the stream ends. A function may also be given by its name,
+    `"module:function"`, which its process imports.
 
     Blocks until both functions have returned and both processes have ended. A script does this
     below `if __name__ == "__main__":`, because a new process imports the script. Ctrl-C ends both
@@ -119,7 +141,8 @@ def pipeline(
     - `cpus`: the CPU of the producer and that of the consumer. `"auto"` takes two that share a
       cache, if there are two; None pins neither.
     - `start_method`: as in `launch`.
-    - the others are those of `produce` and `consume`.
+    - the others are those of `produce` and `consume`. The functions of a `codec` are sent to the
+      new processes as the other two are.
 
     Raises what either function raised, with a note that shows its traceback. If the consumer's
     function raised, the producer is ended. If the producer's raised, the consumer first takes what
@@ -128,7 +151,8 @@ def pipeline(
     goes wrong before the two have met, what `launch`, `produce` and `consume` raise.
     """
     # Raises if they are wrong, before there is a process.
-    Policy(polling, max_poll, max_share, kick, moderation, max_message, blocks=blocks)
+    read = codec_of_messages(codec, dtype)
+    Policy(polling, max_poll, max_share, kick, moderation, max_message, read, blocks)
     check_blocks(blocks, dtype)
     return run_pipeline(
         producer,
@@ -144,7 +168,12 @@ def pipeline(
             "blocks": blocks,
         },
         consumed={"moderation": moderation, "checked": checked, "max_message": max_message},
-        both={"polling": polling, "max_poll": max_poll, "max_share": max_share},
+        both={
+            "polling": polling,
+            "max_poll": max_poll,
+            "max_share": max_share,
+            "codec": Parcel("codec", read),
+        },
     )
 
 
@@ -224,7 +253,7 @@ def _produce(
 ) -> None:
     """Produce; in the new process."""
     with _no_word_of_waiting():
-        stream = produce(path, **options)
+        stream = produce(path, **_with_codec(**options))
     with stream:
         inside.has_met()
         inside.ready()
@@ -240,12 +269,16 @@ def _consume(
 ) -> Any:  # noqa: ANN401
     """Consume; in the new process."""
     with _no_word_of_waiting():
-        stream = consume(path, **options)
+        stream = consume(path, **_with_codec(**options))
     with stream:
         inside.has_met()
         inside.ready()
         with contextlib.nullcontext() if pause is None else reported(stream, inside.reports, pause):
             return function(stream)
+
+
+def _with_codec(codec: Parcel | None = None, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {**options, "codec": codec.open()} if codec else options
 
 
 @contextlib.contextmanager

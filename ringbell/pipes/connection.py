@@ -16,7 +16,7 @@ from ringbell._ffi import lib
 from ringbell.channel.channel import Channel
 from ringbell.codecs import unpack
 from ringbell.errors import ChannelClosed, EndOfStream, MessageTooLong, PeerLost, RingbellError
-from ringbell.meeting import segment
+from ringbell.pipes.claim import claim
 from ringbell.pipes.handles import Handles, open_again, pass_on
 from ringbell.pipes.objects import pack
 from ringbell.policy import Policy
@@ -65,8 +65,10 @@ class Connection(_Connection):
     __slots__ = (
         "_channel",
         "_consumer",
+        "_hold",
         "_limit",
         "_owned",
+        "_policy",
         "_readable",
         "_send",
         "_side",
@@ -76,11 +78,18 @@ class Connection(_Connection):
     )
 
     def __init__(
-        self, owned: Descriptors, side: int, *, readable: bool = True, writable: bool = True
+        self,
+        owned: Descriptors,
+        side: int,
+        policy: Policy,
+        *,
+        readable: bool = True,
+        writable: bool = True,
     ) -> None:
         """Own the descriptors of one side; users call `Pipe`."""
         self._owned: Descriptors | None = owned
         self._side = side
+        self._policy = policy
         self._readable = readable
         self._writable = writable
         self._watched = False  # somebody may sleep on the descriptor
@@ -89,6 +98,8 @@ class Connection(_Connection):
         # What sends and what takes, while this process uses the connection for that.
         self._send: Callable[[Any], None] | None = None
         self._take: _ends.Taking[float | None, bytes] | None = None
+        # The same for what may stay in its block.
+        self._hold: _ends.Taking[float | None, bytes | memoryview] | None = None
         self._limit: int | None = None  # bytes of the longest message that is taken
 
     # ---- sending ----
@@ -128,11 +139,13 @@ class Connection(_Connection):
         """Receive an object that the other end has sent with `send`.
 
         Blocks while there is none. Pickles run code: receive only from processes that you trust.
-        When unpickling raises, the message has been taken, and the next call takes the one behind
-        it. Raises EOFError when all has been taken and the other end is closed; OSError when this
-        end is closed, only sends, or is used by another process.
+        Of a pipe with `blocks`, what came by reference has its large arrays in its block: they are
+        read-only views, which keep the block. When unpickling raises, the message has been taken,
+        and the next call takes the one behind it. Raises EOFError when all has been taken and the
+        other end is closed; OSError when this end is closed, only sends, or is used by another
+        process.
         """
-        take = self._take or self._taker()
+        take = self._hold or self._holder()
         if self._limit is not None:
             self._limit_to(None)
         try:
@@ -165,7 +178,7 @@ class Connection(_Connection):
         `offset` that is not inside of the buffer, TypeError for a buffer that is not writable, and
         what `recv` raises. Then no message has been taken.
         """
-        take = self._take or self._taker()
+        take = self._hold or self._holder()
         if self._limit is not None:
             self._limit_to(None)
         with memoryview(buf) as whole, whole.cast("B") as room:
@@ -181,7 +194,7 @@ class Connection(_Connection):
                 self._could_not_receive(error)
             end = offset + len(message)
             if end > len(room):
-                raise BufferTooShort(message)
+                raise BufferTooShort(bytes(message))
             room[offset:end] = message
             return len(message)
 
@@ -240,7 +253,7 @@ class Connection(_Connection):
         # A signal handler that raises may end this anywhere. Then the last reference to the
         # descriptors closes them, or a second call closes the channel.
         owned, self._owned = self._owned, None
-        self._send = self._take = None
+        self._send = self._take = self._hold = None
         if self._channel is not None:
             self._channel.close()
         elif owned is not None:
@@ -258,7 +271,8 @@ class Connection(_Connection):
                 "this connection has been used in this process and cannot move to another one; "
                 "pass a connection on before its first send or recv"
             )
-        return _rebuild, (self._side, self._readable, self._writable, pass_on(owned))
+        state = self._side, self._policy, self._readable, self._writable
+        return _rebuild, (*state, pass_on(owned))
 
     def __repr__(self) -> str:
         does = {(True, True): "duplex", (True, False): "read-only", (False, True): "write-only"}
@@ -277,12 +291,21 @@ class Connection(_Connection):
         return send
 
     def _taker(self) -> _ends.Taking[float | None, bytes]:
-        self._check_open()
-        self._check_readable()
-        self._open()
+        self._begin_to_take()
         if (take := self._take) is None:
             raise self._closed()
         return take
+
+    def _holder(self) -> _ends.Taking[float | None, bytes | memoryview]:
+        self._begin_to_take()
+        if (hold := self._hold) is None:
+            raise self._closed()
+        return hold
+
+    def _begin_to_take(self) -> None:
+        self._check_open()
+        self._check_readable()
+        self._open()
 
     def _poll_unused(self, timeout: float | None) -> bool:
         owned = self._check_open()
@@ -294,13 +317,16 @@ class Connection(_Connection):
         with _opening:
             channel = self._channel
             if channel is None:
-                channel = self._channel = _claim(self._check_open(), self._side)
+                channel = self._channel = claim(self._check_open(), self._side, self._policy)
             if self._consumer is None:
                 self._consumer = _ends.MessageConsumer(channel)
             if self._watched:
                 self._consumer._watch()
             if self._readable:
-                self._take = self._consumer._recv
+                consumer = self._consumer
+                self._take = consumer._recv
+                # It finds the same messages, a little slower.
+                self._hold = consumer._hold if self._policy.blocks else consumer._recv
             if self._writable:
                 self._send = _ends.MessageProducer(channel).send
 
@@ -340,7 +366,7 @@ class Connection(_Connection):
         if isinstance(error, MessageTooLong) and self._limit is not None:
             if self._writable:
                 self._readable = False
-                self._take = None
+                self._take = self._hold = None
             else:
                 self.close()
             raise OSError("bad message length") from None
@@ -368,31 +394,7 @@ def _part(buf: Payload, offset: int, size: int | None) -> memoryview:
     return whole[offset : offset + size]
 
 
-def _claim(owned: Descriptors, side: int) -> Channel:
-    assert owned.segment is not None, "a connection keeps it until the first use"
-    descriptor = owned.segment.fileno()
-    header, _ = segment.check(descriptor)
-    try:
-        channel = Channel(
-            side, owned, Policy(), header=header, segment=descriptor, peer_pid=0, pipe=True
-        )
-    except OSError as error:
-        if error.errno == errno.EINPROGRESS:
-            text = (
-                "this process has opened this end of the pipe before, as another object; use that "
-                "one, or make another pipe if it is lost"
-            )
-        elif error.errno == errno.EALREADY:
-            text = (
-                "another process uses this connection: it belongs to the process that first sends "
-                "or receives on it, and every other copy can only be closed"
-            )
-        else:
-            raise
-        raise OSError(errno.EBUSY, text) from None
-    owned.give_up_memory()
-    return channel
-
-
-def _rebuild(side: int, readable: bool, writable: bool, handles: Handles) -> Connection:
-    return Connection(open_again(handles), side, readable=readable, writable=writable)
+def _rebuild(
+    side: int, policy: Policy, readable: bool, writable: bool, handles: Handles
+) -> Connection:
+    return Connection(open_again(handles), side, policy, readable=readable, writable=writable)

@@ -23,8 +23,9 @@ def pass_on(owned: Descriptors) -> Handles:
     assert owned.segment is not None, "a connection keeps it until the first use"
     owned.segment = _unshared(owned.segment)
     owned.wake_fds = [_unshared(one) for one in owned.wake_fds]
-    descriptors = (owned.control.fileno(), owned.segment.fileno(), *owned.numbers())
-    return tuple(DupFd(descriptor) for descriptor in descriptors)
+    owned.pools = [_unshared(one) for one in owned.pools]
+    descriptors = (owned.control, owned.segment, *owned.wake_fds, *owned.pools)
+    return tuple(DupFd(descriptor.fileno()) for descriptor in descriptors)
 
 
 def open_again(handles: Handles) -> Descriptors:
@@ -32,8 +33,10 @@ def open_again(handles: Handles) -> Descriptors:
     owned = Descriptors(_adopt(handles[0].detach()))
     try:
         owned.segment = _adopt(handles[1].detach())
-        for handle in handles[2:]:
+        for handle in handles[2:4]:
             owned.wake_fds.append(_adopt(handle.detach()))
+        for handle in handles[4:]:
+            owned.pools.append(_adopt(handle.detach()))
     except BaseException:
         owned.close()
         raise

@@ -117,8 +117,17 @@ def objects(value: dict[str, NDArray[np.float64]]) -> float:
     return float(value["x"].sum())
 
 
+def gives(stream: Any) -> None:
+    stream.send({"x": np.ones(3)})
+
+
+def sums_up(stream: ringbell.MessageConsumer) -> int:
+    return sum(1 for _ in stream)
+
+
 def codecs() -> None:
     with ringbell.connect("a", codec="pickle", timeout=3) as one:
+        one.call_and_hold({"x": np.ones(3)})["x"].anything()
         total: float = one.call({"x": np.ones(3)}) + sum(one.map([{"x": np.ones(3)}], depth=2))
         one.submit(["anything", total])
         one.reap().result().anything()
@@ -143,6 +152,7 @@ def codecs() -> None:
     with ringbell.Pool(objects, 2, codec="pickle") as pool:
         sums: list[float] = list(pool.map([{"x": np.ones(3)}]))
         sums.append(pool.submit({"x": np.ones(3)}).result())
+    ringbell.pipeline(gives, sums_up, codec="pickle", blocks=ringbell.Blocks())
 
 
 def pool_of_bytes(pool: ringbell.Pool) -> bytes:

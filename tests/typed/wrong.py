@@ -41,6 +41,8 @@ consumer.max_message = 1.5  # type: ignore[attr-defined]
 ringbell.connect("x", codec="json")  # type: ignore[call-overload]
 ringbell.connect("x", codec=(str, 5))  # type: ignore[arg-type]
 ringbell.produce("x", "f8", codec="pickle")  # type: ignore[call-overload]
+ringbell.pipeline("m:f", "m:g", "f8", codec="pickle")  # type: ignore[call-overload]
+driver.call_and_hold(b"x").tolist()  # type: ignore[union-attr]
 with ringbell.Pool(bytes) as pool:
     pool.submit(["x"])  # type: ignore[arg-type]
 connection, _ = ringbell.Pipe()
