@@ -64,11 +64,13 @@ static bool wake_reader(struct rb_producer *producer, struct rb_reader *reader, 
 	return true;
 }
 
-static void begin_walk(struct rb_readers *readers)
+/* Returns how many places to look at. */
+static uint64_t begin_walk(struct rb_readers *readers)
 {
 	rb_store_relaxed_bool(&readers->walking, true);
 	/* (B) for every reader, (J) and (K). */
 	rb_fence_full();
+	return rb_load_acquire(&readers->used);
 }
 
 static void end_walk(struct rb_readers *readers)
@@ -101,8 +103,8 @@ void rb_readers_publish(struct rb_producer *producer, uint64_t slots, uint64_t e
 	rb_store_release(&mine->write_index, producer->write);
 	rb_store_release(&mine->newest_index, producer->last_entry);
 	move_resume(producer);
-	begin_walk(readers);
-	for (unsigned int i = 0; i < RB_READERS; i++) {
+	uint64_t used = begin_walk(readers);
+	for (uint64_t i = 0; i < used; i++) {
 		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
 		if (reader && !rb_load_relaxed_bool(&reader->left) &&
 		    wake_reader(producer, reader, old, slots, entries))
@@ -119,8 +121,8 @@ void rb_readers_kick_owed(struct rb_producer *producer)
 {
 	struct rb_readers *readers = producer->readers;
 
-	begin_walk(readers);
-	for (unsigned int i = 0; i < RB_READERS; i++) {
+	uint64_t used = begin_walk(readers);
+	for (uint64_t i = 0; i < used; i++) {
 		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
 		if (reader && !rb_load_relaxed_bool(&reader->left)) {
 			reader->reach.deferral.block = producer->deferral.block;
@@ -135,8 +137,8 @@ void rb_readers_ring_full(struct rb_producer *producer)
 {
 	struct rb_readers *readers = producer->readers;
 
-	begin_walk(readers);
-	for (unsigned int i = 0; i < RB_READERS; i++) {
+	uint64_t used = begin_walk(readers);
+	for (uint64_t i = 0; i < used; i++) {
 		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
 		if (reader && !rb_load_relaxed_bool(&reader->left))
 			rb_producer_ring_full(&reader->reach);
@@ -308,6 +310,8 @@ static uint64_t put_in_place(struct rb_producer *producer, struct rb_reader *rea
 	struct rb_readers *readers = producer->readers;
 
 	rb_store_release_reader(&readers->places[place], reader);
+	if (place >= readers->used)
+		rb_store_release(&readers->used, place + 1);
 	readers->count++;
 	/* (J) pairs with the fence in begin_walk: either the writer finds this place, or we see
 	 * what it has published. Without it the reader would miss the entries between. */
@@ -381,6 +385,8 @@ void rb_readers_remove(rb_channel *channel, int place)
 	pthread_mutex_lock(&readers->lock);
 	struct rb_reader *reader = readers->places[place];
 	rb_store_release_reader(&readers->places[place], NULL);
+	while (readers->used && !readers->places[readers->used - 1])
+		rb_store_relaxed(&readers->used, readers->used - 1);
 	readers->count -= !reader->left;
 	pthread_mutex_unlock(&readers->lock);
 	wait_for_walk(readers);

@@ -20,8 +20,9 @@ struct rb_reader {
 };
 
 struct rb_readers {
-	pthread_mutex_t lock; /* for all but `places` and `walking` */
+	pthread_mutex_t lock; /* for all but `places`, `used`, `walking` */
 	struct rb_reader *places[RB_READERS];
+	uint64_t used;     /* no place from here on has a reader */
 	bool walking;      /* the writer is in `places` without the lock */
 	bool newest;       /* the writer waits for nobody */
 	uint64_t count;    /* of readers */
