@@ -136,7 +136,36 @@ signal.signal(signal.SIGTERM, stop)
         driver.interrupt.recv()
 
 
-def test_an_event_loops_wakeup_descriptor_is_put_back_and_told(start, connect):
+def is_watched(pid):
+    """Whether it is in a sleep without an end, which watches for signals; see sleep.c."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    return len(call) > 3 and call[3] == "0x0"  # the timeout of ppoll
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_signal_that_another_thread_takes_ends_a_wait(start, connect, watched):
+    device = start("device")
+    driver = connect()
+    device.run("""
+import signal, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # takes it
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+def stop(*_):
+    raise SystemExit("stop")
+signal.signal(signal.SIGUSR1, stop)
+""")
+    device.begin("device.take()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
+    if watched:
+        wait_until(lambda: is_watched(device.pid))
+    device.signal(signal.SIGUSR1)
+    with pytest.raises(PeerError, match="SystemExit"):
+        device.reply()
+    assert driver.stats().device.consumer.sleeps == 1, "a long sleep is counted once"
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_event_loops_wakeup_descriptor_is_put_back_and_told(start, connect, watched):
     device = start("device")
     driver = connect()
     device.run("""
@@ -147,6 +176,8 @@ signal.signal(signal.SIGUSR1, lambda *_: None)
 """)
     device.begin("bytes(device.take().payload)")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
+    if watched:
+        wait_until(lambda: is_watched(device.pid))
     device.signal(signal.SIGUSR1)
     wait_until(lambda: driver.stats().device.consumer.sleeps == 2)
     driver.submit(b"x")
