@@ -32,8 +32,7 @@ class Simulator:
         self._env: Any = None
         self._over = True
 
-    def _begin(self) -> None:
-        self._env = self._make()
+    def _look_up(self) -> None:
         # To write into a part that was looked up once is quicker than to look it up in each step.
         self._sent, self._action = bytes_of(self._request), self._request["action"]
         self._observation, self._reward = self._record["observation"], self._record["reward"]
@@ -42,7 +41,8 @@ class Simulator:
     def __call__(self, payload: memoryview) -> bytes:
         """Answer with a record."""
         if self._env is None:  # the first request: this is the new process
-            self._begin()
+            self._env = self._make()
+            self._look_up()
         self._sent[:] = payload
         if self._over or payload[-1]:  # it is told to reset, or does so in the step after its end
             seed = int(self._request["seed"][0])
@@ -59,7 +59,7 @@ class Simulator:
 
 def bytes_of(array: NDArray[Any]) -> memoryview:
     """Give the memory of an array."""
-    return memoryview(array.view("u1"))
+    return array.view("u1").data
 
 
 class VectorEnv:
