@@ -8,7 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import RAISES_INSIDE_RINGBELL, PeerError, Storm, wait_until, wait_until_blocked
+from processes import (
+    RAISES_INSIDE_RINGBELL,
+    PeerError,
+    Storm,
+    sleeps_without_end,
+    wait_until,
+    wait_until_blocked,
+)
 
 import ringbell
 
@@ -136,12 +143,6 @@ signal.signal(signal.SIGTERM, stop)
         driver.interrupt.recv()
 
 
-def is_watched(pid):
-    """Whether it is in a sleep without an end, which watches for signals; see sleep.c."""
-    call = Path(f"/proc/{pid}/syscall").read_text().split()
-    return len(call) > 3 and call[3] == "0x0"  # the timeout of ppoll
-
-
 @pytest.mark.parametrize("watched", [False, True])
 def test_a_signal_that_another_thread_takes_ends_a_wait(start, connect, watched):
     device = start("device")
@@ -157,7 +158,7 @@ signal.signal(signal.SIGUSR1, stop)
     device.begin("device.take()")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
     if watched:
-        wait_until(lambda: is_watched(device.pid))
+        wait_until(lambda: sleeps_without_end(device.pid))
     device.signal(signal.SIGUSR1)
     with pytest.raises(PeerError, match="SystemExit"):
         device.reply()
@@ -177,7 +178,7 @@ signal.signal(signal.SIGUSR1, lambda *_: None)
     device.begin("bytes(device.take().payload)")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
     if watched:
-        wait_until(lambda: is_watched(device.pid))
+        wait_until(lambda: sleeps_without_end(device.pid))
     device.signal(signal.SIGUSR1)
     wait_until(lambda: driver.stats().device.consumer.sleeps == 2)
     driver.submit(b"x")
