@@ -285,7 +285,7 @@ def test_killing_both_sides_leaves_nothing_in_dev_shm(start, path, memory, mappe
 def test_a_blocked_wait_sleeps_once_and_makes_no_system_calls(start, connect):
     device = start("device")
     driver = connect()
-    device.begin("device.take(timeout=1000)")
+    device.begin("device.take()")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
     wait_until(lambda: sleeps_without_end(device.pid))
     before = switches(device.pid), driver.stats()
