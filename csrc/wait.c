@@ -292,7 +292,8 @@ static int sleep_armed(rb_channel *channel, struct rb_sleep *sleep, uint64_t beg
 }
 
 /* Sleeps until something of `want` is ready. When signal_fd becomes readable, the sleep ends as if
- * a signal had come; -1 is none. A negative timeout is for ever. */
+ * a signal had come; -1 is none. A sleep with it goes on with one without it, and is not counted
+ * again. A negative timeout is for ever. */
 int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_fd)
 {
 	if (rb_dead(channel))
@@ -304,7 +305,8 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 	uint64_t began = rb_now_ns();
 	uint64_t enough = want & RB_SPACE ? channel->producer.needed : 0;
 	struct rb_sleep sleep = {.want = want, .signal_fd = signal_fd};
-	bool patient = want & RB_SPACE;
+	bool goes_on = signal_fd >= 0;
+	bool patient = want & RB_SPACE && !goes_on;
 	int ready;
 
 	for (;;) {
@@ -317,7 +319,8 @@ int rb_wait_sleep(rb_channel *channel, int want, int64_t timeout_ns, int signal_
 		bool over = ready || !time_left(began, timeout);
 		int ended = RB_TIME_OVER;
 		if (!over) {
-			rb_count(&counters->sleeps, 1);
+			rb_count(&counters->sleeps, !goes_on);
+			goes_on = false;
 			ended = sleep_armed(channel, &sleep, began, timeout, needed != enough);
 		}
 		rb_end_sleep(channel, &sleep);

@@ -324,11 +324,11 @@ static void wake_those_without_timer(struct rb_waiter *waiter)
 }
 
 /* Sleeps once, at most `left_ns`. Returns whether something woke it, or -errno. */
-static int sleep_once(struct rb_waiter *waiter, int signal_fd, uint64_t left_ns)
+static int sleep_once(struct rb_waiter *waiter, int signal_fd, uint64_t left_ns, bool goes_on)
 {
 	if (waiter->timer_lost && left_ns > RB_SLEEP_WITHOUT_TIMER)
 		left_ns = RB_SLEEP_WITHOUT_TIMER;
-	rb_count(&waiter->counters.sleeps, 1);
+	rb_count(&waiter->counters.sleeps, !goes_on);
 	int woken = rb_sleep_for(waiter->epoll.fd, signal_fd, left_ns);
 	if (waiter->timer_lost)
 		wake_those_without_timer(waiter);
@@ -337,11 +337,13 @@ static int sleep_once(struct rb_waiter *waiter, int signal_fd, uint64_t left_ns)
 }
 
 /* Sleeps until a member is ready: once, for whatever arrives. When signal_fd becomes readable, the
- * sleep ends with -EINTR; -1 is none. A negative timeout is for ever. Returns as rb_waiter_look,
- * and 0 when the time is over. */
+ * sleep ends with -EINTR; -1 is none. A sleep with it goes on with one without it, and is not
+ * counted again. A negative timeout is for ever. Returns as rb_waiter_look, and 0 when the time is
+ * over. */
 int rb_waiter_sleep(rb_waiter *waiter, uint64_t *keys, int most, int64_t timeout_ns, int signal_fd)
 {
 	uint64_t until = timeout_ns < 0 ? UINT64_MAX : rb_now_ns() + (uint64_t)timeout_ns;
+	bool goes_on = signal_fd >= 0;
 
 	send_owed(waiter);
 	for (;;) {
@@ -350,7 +352,8 @@ int rb_waiter_sleep(rb_waiter *waiter, uint64_t *keys, int most, int64_t timeout
 			return give_ready(waiter, keys, most);
 		uint64_t now = rb_now_ns();
 		uint64_t left = until == UINT64_MAX ? UINT64_MAX : until > now ? until - now : 0;
-		int woken = sleep_once(waiter, signal_fd, left);
+		int woken = sleep_once(waiter, signal_fd, left, goes_on);
+		goes_on = false;
 		int ready = woken < 0 ? woken : give_ready(waiter, keys, most);
 		if (ready > 0) {
 			rb_count(&waiter->counters.wakeups, 1);

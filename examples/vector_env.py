@@ -27,27 +27,39 @@ class Simulator:
     def __init__(
         self, make: Callable[[], Any], request: np.dtype[np.void], record: np.dtype[np.void]
     ) -> None:
-        self._make, self._request, self._action = make, request, request["action"]
-        self._record = np.zeros(1, record)
+        self._make = make
+        self._request, self._record = np.zeros(1, request), np.zeros(1, record)
         self._env: Any = None
         self._over = True
+
+    def _look_up(self) -> None:
+        # To write into a part that was looked up once is quicker than to look it up in each step.
+        self._sent, self._action = bytes_of(self._request), self._request["action"]
+        self._observation, self._reward = self._record["observation"], self._record["reward"]
+        self._terminated, self._truncated = self._record["terminated"], self._record["truncated"]
 
     def __call__(self, payload: memoryview) -> bytes:
         """Answer with a record."""
         if self._env is None:  # the first request: this is the new process
             self._env = self._make()
-        # The payload is lent until this returns. An environment may keep its action, so copy.
-        sent = bytes(payload)
-        if self._over or sent[-1]:  # it is told to reset, or does so in the step after its end
-            seed = int(np.frombuffer(sent, self._request)["seed"][0])
+            self._look_up()
+        self._sent[:] = payload
+        if self._over or payload[-1]:  # it is told to reset, or does so in the step after its end
+            seed = int(self._request["seed"][0])
             observation, _ = self._env.reset(seed=None if seed < 0 else seed)
             reward, terminated, truncated = 0.0, False, False
         else:
-            action = np.frombuffer(sent, self._action, count=1)[0]
+            action = self._action.copy()[0]  # an environment may keep it
             observation, reward, terminated, truncated, _ = self._env.step(action)
         self._over = terminated or truncated
-        self._record[0] = observation, reward, terminated, truncated
+        self._observation[0], self._reward[0] = observation, reward
+        self._terminated[0], self._truncated[0] = terminated, truncated
         return self._record.tobytes()
+
+
+def bytes_of(array: NDArray[Any]) -> memoryview:
+    """Give the memory of an array."""
+    return array.view("u1").data
 
 
 class VectorEnv:
@@ -62,6 +74,8 @@ class VectorEnv:
         told = [("reward", "f8"), ("terminated", "?"), ("truncated", "?")]
         self.records = np.zeros(count, np.dtype([("observation", observation), *told], align=True))
         self._requests = np.zeros(count, [("action", action), ("seed", "i8"), ("reset", "?")])
+        self._actions = self._requests["action"]
+        self._memory = bytes_of(self.records)
         simulator = Simulator(make, self._requests.dtype, self.records.dtype)
         # To look at memory instead of sleeping takes a CPU. It pays while there are enough of them.
         polling: Polling = "adaptive" if count <= len(os.sched_getaffinity(0)) else "never"
@@ -74,28 +88,32 @@ class VectorEnv:
         """Begin anew, the first simulator with this seed, the second with the next, and so on."""
         self._requests["reset"] = True
         self._requests["seed"] = -1 if seed is None else seed + np.arange(len(self._drivers))
-        return self._call_each()
+        try:
+            return self._call_each()
+        finally:
+            self._requests["reset"], self._requests["seed"] = False, -1
 
     def step(self, actions: ArrayLike) -> Records:
         """Have each do its action; give their records, which the next step overwrites."""
-        self._requests["reset"], self._requests["seed"] = False, -1
-        self._requests["action"] = actions
+        self._actions[:] = actions
         return self._call_each()
 
     def _call_each(self) -> Records:
         requests, size = self._requests.tobytes(), self._requests.itemsize
-        number, tokens, answers = 0, [], []
+        number = 0
         try:
             for number, driver in enumerate(self._drivers):
-                tokens.append(driver.submit(requests[number * size : (number + 1) * size]))
-            for number, driver in enumerate(self._drivers):
-                while (completion := driver.reap()).token != tokens[number]:
-                    pass  # it belongs to a step that an exception ended
-                answers.append(completion.result())
+                driver.submit(requests[number * size : (number + 1) * size])
+            size = self.records.itemsize
+            # The last one first: most others have answered when it has, so this sleeps once.
+            for number, driver in reversed(list(enumerate(self._drivers))):
+                answer = driver.reap()
+                while driver.in_flight:  # that one belongs to a step that an exception ended
+                    answer = driver.reap()
+                self._memory[number * size : (number + 1) * size] = answer.result()
         except ringbell.RingbellError as error:
             error.add_note(f"It was simulator {number}.")
             raise
-        self.records[:] = np.frombuffer(b"".join(answers), self.records.dtype)
         return self.records
 
     def close(self) -> None:

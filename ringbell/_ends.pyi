@@ -1,7 +1,7 @@
 # The stub of the extension that setup.py builds from csrc/python; a test compares the two.
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeAlias, TypeVar, final
+from typing import Any, Generic, NoReturn, Self, TypeAlias, TypeVar, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -243,6 +243,12 @@ class Device(Side):
     @property
     def _take(self) -> Taking[float | None, Request]: ...
     def _idle(self) -> bool: ...
+    def _serve(
+        self,
+        handler: Callable[[memoryview], Payload],
+        failed: Callable[[Exception], str],
+        /,
+    ) -> NoReturn: ...
     def _serve_ready(
         self,
         handler: Callable[[memoryview], Payload],

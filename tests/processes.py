@@ -110,6 +110,12 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def sleeps_without_end(pid: int) -> bool:
+    """Whether it is in a `ppoll` without a timeout; csrc/python/sleep.c has a short one before."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    return len(call) > 3 and call[3] == "0x0"
+
+
 def has_ended(pid: int) -> bool:
     try:
         return state_of(pid) == "Z"

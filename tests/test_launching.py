@@ -19,6 +19,7 @@ import ringbell
 from ringbell.launching import worker
 from ringbell.launching.device import serve_parent
 from ringbell.launching.parcel import Parcel
+from ringbell.meeting import control_socket
 
 TESTS = Path(__file__).parent
 
@@ -318,6 +319,23 @@ def test_a_device_cleans_up_when_it_is_ended(tmp_path, method, monkeypatch):
         wait_until(begun.exists)
         raise InterruptedError
     assert not begun.exists()
+
+
+def test_a_device_that_is_ended_while_it_frees_its_name_frees_it(monkeypatch):
+    unlock, struck = control_socket._unlock, []
+
+    def be_struck_once(*arguments):
+        if not struck:
+            struck.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)  # raises in the new process
+        unlock(*arguments)
+
+    monkeypatch.setattr(control_socket, "_unlock", be_struck_once)
+    with (
+        pytest.raises(ringbell.PeerLost),
+        ringbell.launch(launched.upper, start_method="fork") as driver,
+    ):
+        driver.call(b"x")
 
 
 def test_a_thread_of_the_device_does_not_hold_the_block_up(method, monkeypatch):

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from processes import PeerError, switches, wait_until, wait_until_blocked
+from processes import PeerError, sleeps_without_end, switches, wait_until, wait_until_blocked
 
 import ringbell
 
@@ -285,9 +285,9 @@ def test_killing_both_sides_leaves_nothing_in_dev_shm(start, path, memory, mappe
 def test_a_blocked_wait_sleeps_once_and_makes_no_system_calls(start, connect):
     device = start("device")
     driver = connect()
-    device.begin("device.take(timeout=1000)")
+    device.begin("device.take()")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
-    wait_until(lambda: device.state() == "S")
+    wait_until(lambda: sleeps_without_end(device.pid))
     before = switches(device.pid), driver.stats()
     # This waits for nothing: it is the time in which nothing may happen.
     subprocess.run([sys.executable, "-c", "import time; time.sleep(1)"], check=True)
@@ -303,7 +303,7 @@ def test_a_blocked_wait_for_room_soon_makes_no_system_calls_either(start, connec
     # The first sleep waits for a good part of the ring, and has a limit. The second one has none:
     # it waits for the room of the message.
     wait_until(lambda: driver.stats().device.producer.sleeps == 2)
-    wait_until(lambda: device.state() == "S")
+    wait_until(lambda: sleeps_without_end(device.pid))
     before = switches(device.pid), driver.stats()
     subprocess.run([sys.executable, "-c", "import time; time.sleep(0.5)"], check=True)
     assert (switches(device.pid), driver.stats()) == before

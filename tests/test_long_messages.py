@@ -112,6 +112,30 @@ def test_a_refusal_that_finds_no_room_is_sent_by_a_later_call(pair):
     assert (completion.token, completion.ok) == (token, False)
 
 
+def test_a_server_that_could_refuse_only_later_waits_for_requests_again(pair):
+    driver, device = pair(listen={"max_message": 10}, ring_size=RING)
+
+    def serve():
+        return device._serve_ready(bytes, str, 1, False)
+
+    with ringbell.Waiter([device]) as waiter:
+        for _ in range(RING // 64):
+            device.interrupt.send(b"full")
+        token = driver.submit(b"x" * 11)
+        assert waiter.wait(0) == [device]
+        assert serve() == 0, "there is no room for the refusal"
+        assert waiter.wait(0) == []
+        with pytest.raises(ringbell.RingEmpty):
+            driver.reap(timeout=0)  # makes room
+        assert waiter.wait(0) == [device]
+        assert serve() == 0
+        assert driver.reap(timeout=0).token == token
+        assert waiter.wait(0) == [], "there is nothing to do"
+        driver.submit(b"y")
+        assert waiter.wait(0) == [device]
+        assert serve() == 1
+
+
 def test_a_refusal_for_a_driver_that_has_gone_is_dropped(pair):
     driver, device = pair(listen={"max_message": 10}, ring_size=RING)
     driver.submit(b"x" * 11)

@@ -8,7 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import RAISES_INSIDE_RINGBELL, PeerError, Storm, wait_until, wait_until_blocked
+from processes import (
+    RAISES_INSIDE_RINGBELL,
+    PeerError,
+    Storm,
+    sleeps_without_end,
+    wait_until,
+    wait_until_blocked,
+)
 
 import ringbell
 
@@ -136,7 +143,30 @@ signal.signal(signal.SIGTERM, stop)
         driver.interrupt.recv()
 
 
-def test_an_event_loops_wakeup_descriptor_is_put_back_and_told(start, connect):
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_signal_that_another_thread_takes_ends_a_wait(start, connect, watched):
+    device = start("device")
+    driver = connect()
+    device.run("""
+import signal, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # takes it
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+def stop(*_):
+    raise SystemExit("stop")
+signal.signal(signal.SIGUSR1, stop)
+""")
+    device.begin("device.take()")
+    wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
+    if watched:
+        wait_until(lambda: sleeps_without_end(device.pid))
+    device.signal(signal.SIGUSR1)
+    with pytest.raises(PeerError, match="SystemExit"):
+        device.reply()
+    assert driver.stats().device.consumer.sleeps == 1, "a long sleep is counted once"
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_event_loops_wakeup_descriptor_is_put_back_and_told(start, connect, watched):
     device = start("device")
     driver = connect()
     device.run("""
@@ -147,6 +177,8 @@ signal.signal(signal.SIGUSR1, lambda *_: None)
 """)
     device.begin("bytes(device.take().payload)")
     wait_until(lambda: driver.stats().device.consumer.sleeps == 1)
+    if watched:
+        wait_until(lambda: sleeps_without_end(device.pid))
     device.signal(signal.SIGUSR1)
     wait_until(lambda: driver.stats().device.consumer.sleeps == 2)
     driver.submit(b"x")

@@ -75,7 +75,8 @@ static bool wait_to_refuse(PyObject *who, struct patience *patience)
 	return ready > 0;
 }
 
-static bool is_driver_gone(void)
+/* Whether that is the exception that is set. */
+bool is_driver_gone(void)
 {
 	return is_end_of_stream() || PyErr_ExceptionMatches(errors.peer_lost);
 }
@@ -199,6 +200,7 @@ static PyObject *device_iter(PyObject *self)
 
 static PyMethodDef device_methods[] = {
 	{"_idle", device_idle, METH_NOARGS, NULL},
+	{"_serve", (PyCFunction)(void (*)(void))device_serve, METH_FASTCALL, NULL},
 	{"_serve_ready", (PyCFunction)(void (*)(void))device_serve_ready, METH_FASTCALL, NULL},
 	{NULL, NULL, 0, NULL},
 };

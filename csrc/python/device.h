@@ -25,6 +25,8 @@ struct device {
 };
 
 struct request *device_take(struct device *device, struct patience *patience);
+bool is_driver_gone(void);
+PyObject *device_serve(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *device_serve_ready(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 void set_aside_clear(struct set_aside *aside);
 

@@ -12,7 +12,6 @@
 struct crowd {
 	struct pollfd *fds; /* one more than there are sockets, for signals */
 	Py_ssize_t count;
-	int64_t left;  /* nanoseconds; negative is for ever */
 	pid_t process; /* whose sockets they are */
 };
 
@@ -23,19 +22,19 @@ static bool is_of_the_parent(const struct crowd *crowd)
 	return crowd->process != getpid();
 }
 
-static int sleep_among(void *what, int signal_fd)
+static int sleep_among(void *what, int64_t left_ns, int signal_fd)
 {
 	struct crowd *crowd = what;
 	struct timespec timeout = {
-		.tv_sec = (time_t)(crowd->left / NS_PER_S),
-		.tv_nsec = (long)(crowd->left % NS_PER_S),
+		.tv_sec = (time_t)(left_ns / NS_PER_S),
+		.tv_nsec = (long)(left_ns % NS_PER_S),
 	};
 
 	if (is_of_the_parent(crowd))
 		return -EINTR;
 	crowd->fds[crowd->count] = (struct pollfd){.fd = signal_fd, .events = POLLIN};
-	int ready = ppoll(crowd->fds, (nfds_t)crowd->count + 1, crowd->left < 0 ? NULL : &timeout,
-			  NULL);
+	int ready =
+		ppoll(crowd->fds, (nfds_t)crowd->count + 1, left_ns < 0 ? NULL : &timeout, NULL);
 	if (ready < 0)
 		return -errno;
 	return crowd->fds[crowd->count].revents ? -EINTR : ready;
@@ -84,8 +83,7 @@ static bool wait_among(struct crowd *crowd, struct patience *patience)
 			crowd->count = 0;
 			return true;
 		}
-		crowd->left = patience_left(patience);
-		int ready = sleep_watching_signals(sleep_among, crowd);
+		int ready = sleep_watching_signals(sleep_among, crowd, patience_left(patience));
 		if (PyErr_Occurred())
 			return false;
 		if (ready > 0 || (!ready && !patience_left(patience)))

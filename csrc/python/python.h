@@ -105,9 +105,11 @@ void closing_done(PyObject *channel);
 
 /* ---- sleep.c ---- */
 
+typedef int (*sleep_function)(void *what, int64_t left_ns, int signal_fd);
+
 bool prepare_to_sleep(void);
-int sleep_watching_signals(int (*sleep)(void *what, int signal_fd), void *what);
-int sleep_until_signal(rb_channel *core, int want, int64_t left);
+int sleep_watching_signals(sleep_function sleep, void *what, int64_t left_ns);
+int sleep_until_signal(rb_channel *core, int want, int64_t left_ns);
 
 /* ---- meeting.c ---- */
 

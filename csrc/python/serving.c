@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Answering the requests of one driver among many with a handler, and never waiting for that
- * driver.
+ * Answering the requests of a driver with a handler. _serve does so until the driver is gone.
+ * _serve_ready is for one driver among many, and never waits for that driver.
  *
  * If the ring has no room for an answer, the answer is put aside: it goes out, perhaps in pieces,
- * in later calls. Until then the device takes no other request.
+ * when there is room. Until then the device takes no other request.
  */
 #include "codec.h"
 #include "device.h"
@@ -221,6 +221,7 @@ static struct request *take_what_has_come(struct device *device)
 	struct patience patience = {.timeout_ns = 0};
 	rb_channel *core = device->side.consumer->end.core;
 
+	core->asleep.waits_for = RB_DATA;
 	if (!device->refusal && !rb_look(core, RB_DATA, 0))
 		return NULL;
 	struct request *request = device_take(device, &patience);
@@ -228,10 +229,9 @@ static struct request *take_what_has_come(struct device *device)
 		return request;
 	if (PyErr_ExceptionMatches(errors.ring_empty)) {
 		PyErr_Clear();
-	} else if (PyErr_ExceptionMatches(errors.ring_full)) {
 		/* Its driver is told that a request is too long once there is room. */
-		PyErr_Clear();
-		core->asleep.waits_for = RB_SPACE;
+		if (device->refusal)
+			core->asleep.waits_for = RB_SPACE;
 	}
 	return NULL;
 }
@@ -285,20 +285,14 @@ static enum sent serve_one(struct device *device, struct request *request, PyObj
 	return send_set_aside(device);
 }
 
-/* `_serve_ready(handler, failed, most, sole)`: answers the requests that have come, at most `most`,
- * and waits for nothing; gives how many. With `sole` it looks a little longer for the next one. */
-PyObject *device_serve_ready(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+/* Answers the requests that have come, at most `most`, and waits for nothing. Returns how many, or
+ * -1 with an exception. With `sole` it looks a little longer for the next one. */
+static Py_ssize_t serve_ready(struct device *device, PyObject *handler, PyObject *failed,
+			      Py_ssize_t most, bool sole)
 {
-	struct device *device = (struct device *)self;
 	rb_channel *core = device->side.consumer->end.core;
-	Py_ssize_t most = nargs == 4 ? PyLong_AsSsize_t(args[2]) : 0, count = 0;
-	bool sole = nargs == 4 && PyObject_IsTrue(args[3]);
+	Py_ssize_t count = 0;
 
-	if (nargs != 4) {
-		PyErr_SetString(PyExc_TypeError,
-				"_serve_ready() takes a handler, what fails for it, and two more");
-		return NULL;
-	}
 	enum sent sent = device->aside.request ? send_set_aside(device) : SENT;
 	while (sent == SENT && count < most) {
 		struct request *request = take_what_has_come(device);
@@ -306,10 +300,61 @@ PyObject *device_serve_ready(PyObject *self, PyObject *const *args, Py_ssize_t n
 			break;
 		if (!request)
 			continue;
-		sent = serve_one(device, request, args[0], args[1]);
+		sent = serve_one(device, request, handler, failed);
 		count++;
 		if (sent != FAILED && PyErr_CheckSignals())
 			break;
 	}
-	return PyErr_Occurred() ? NULL : PyLong_FromSsize_t(count);
+	return PyErr_Occurred() ? -1 : count;
+}
+
+/* `_serve_ready(handler, failed, most, sole)`: gives how many requests it has answered. */
+PyObject *device_serve_ready(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	struct device *device = (struct device *)self;
+	Py_ssize_t most = nargs == 4 ? PyLong_AsSsize_t(args[2]) : 0;
+	bool sole = nargs == 4 && PyObject_IsTrue(args[3]);
+
+	if (nargs != 4) {
+		PyErr_SetString(PyExc_TypeError,
+				"_serve_ready() takes a handler, what fails for it, and two more");
+		return NULL;
+	}
+	Py_ssize_t count = serve_ready(device, args[0], args[1], most, sole);
+	return count < 0 ? NULL : PyLong_FromSsize_t(count);
+}
+
+/* Waits for a request, or for room if an answer is set aside; false with an exception. */
+static bool wait_for_next(struct device *device)
+{
+	struct side *side = &device->side;
+	struct patience patience = {.for_ever = true};
+	int want = side->consumer->end.core->asleep.waits_for;
+	struct end *end = want == RB_SPACE ? &side->producer->end : &side->consumer->end;
+
+	if (!side_enter(side))
+		return false;
+	int ready = end_wait(end, want, &patience);
+	side_leave(side);
+	if (ready > 0)
+		return true;
+	if (want != RB_SPACE || !is_driver_gone())
+		return false;
+	PyErr_Clear(); /* the next take says so, after all that has come */
+	return true;
+}
+
+/* `_serve(handler, failed)`: answers requests until an exception ends it. */
+PyObject *device_serve(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	struct device *device = (struct device *)self;
+
+	if (nargs != 2) {
+		PyErr_SetString(PyExc_TypeError, "_serve() takes a handler, and what fails for it");
+		return NULL;
+	}
+	while (serve_ready(device, args[0], args[1], PY_SSIZE_T_MAX, false) >= 0 &&
+	       wait_for_next(device))
+		;
+	return NULL;
 }

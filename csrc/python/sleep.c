@@ -8,6 +8,10 @@
  * and the sleep watches the read end, too. After the sleep the descriptor that an event loop had
  * set is put back, and gets the signals that came meanwhile. Only the main thread handles signals,
  * so one pipe is enough for a process. A child of fork makes its own.
+ *
+ * To set the descriptor and to put it back costs more than all else that a sleep does. So the sleep
+ * is unwatched for its first 20 ms. Nearly every signal ends it all the same, because the kernel
+ * interrupts the main thread. Otherwise the watched sleep begins with a look for signals.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -17,6 +21,9 @@
 #include "../owned.h"
 #include "python.h"
 
+/* How long a sleep is not watched. Polling for 50 ms and this are less than the 100 ms within which
+ * a signal ends every wait. */
+#define UNWATCHED_NS 20000000LL
 /* The most signals of one sleep that are passed on; more of them would say nothing new. */
 #define SIGNALS 512
 
@@ -153,31 +160,24 @@ static void put_back(int descriptor)
 	PyErr_Restore(kind, error, traceback);
 }
 
-static int sleep_unwatched(int (*sleep)(void *what, int signal_fd), void *what)
-{
-	int status;
-
-	Py_BEGIN_ALLOW_THREADS
-	status = sleep(what, -1);
-	Py_END_ALLOW_THREADS
-	return status;
-}
-
 /* Makes the pipe of the sleeps in advance, so that a later sleep cannot lack a descriptor. */
 bool prepare_to_sleep(void)
 {
 	return pipe_of_signals.process == getpid() || make_pipe();
 }
 
-/* Calls `sleep` without the GIL, with a descriptor that a signal makes readable, or -1 in a thread
- * that handles none. Returns what it returns; with an exception set it returns 0. */
-int sleep_watching_signals(int (*sleep)(void *what, int signal_fd), void *what)
+static int sleep_unwatched(sleep_function sleep, void *what, int64_t left_ns)
 {
 	int status;
 
-	/* The kernel's name for the main thread. */
-	if (syscall(SYS_gettid) != getpid())
-		return sleep_unwatched(sleep, what);
+	Py_BEGIN_ALLOW_THREADS
+	status = sleep(what, left_ns, -1);
+	Py_END_ALLOW_THREADS
+	return status;
+}
+
+static int sleep_watched(sleep_function sleep, void *what, int64_t left_ns)
+{
 	if (!prepare_to_sleep())
 		return 0;
 	int previous = set_wakeup_fd(pipe_of_signals.writer);
@@ -186,38 +186,55 @@ int sleep_watching_signals(int (*sleep)(void *what, int signal_fd), void *what)
 		if (!PyErr_ExceptionMatches(PyExc_ValueError))
 			return 0;
 		PyErr_Clear();
-		return sleep_unwatched(sleep, what);
+		return sleep_unwatched(sleep, what, left_ns);
 	}
-	/* A signal that came before, while this thread polled, did not write to the pipe. */
+	/* A signal that came before did not write to the pipe. */
 	if (PyErr_CheckSignals()) {
 		put_back(previous);
 		return 0;
 	}
 	/* From here on no handler runs until the descriptor from before is put back. */
 	PyThreadState *thread = PyEval_SaveThread();
-	status = sleep(what, pipe_of_signals.reader);
+	int status = sleep(what, left_ns, pipe_of_signals.reader);
 	PyEval_RestoreThread(thread);
 	put_back(previous);
 	return status;
 }
 
+/* Calls `sleep` without the GIL, at most `left_ns`; negative is for ever. In the main thread it
+ * calls it again after a while, with a descriptor that a signal makes readable; else that is -1.
+ * Returns what it returns; with an exception set it returns 0. */
+int sleep_watching_signals(sleep_function sleep, void *what, int64_t left_ns)
+{
+	/* The kernel's name for the main thread. */
+	if (syscall(SYS_gettid) != getpid())
+		return sleep_unwatched(sleep, what, left_ns);
+	/* One that came while this thread polled does not interrupt the sleep. */
+	if (PyErr_CheckSignals())
+		return 0;
+	bool brief = left_ns >= 0 && left_ns <= UNWATCHED_NS;
+	int status = sleep_unwatched(sleep, what, brief ? left_ns : UNWATCHED_NS);
+	if (status || brief)
+		return status;
+	return sleep_watched(sleep, what, left_ns < 0 ? left_ns : left_ns - UNWATCHED_NS);
+}
+
 struct sleep_of_channel {
 	rb_channel *core;
 	int want;
-	int64_t left;
 };
 
-static int sleep_in_channel(void *what, int signal_fd)
+static int sleep_in_channel(void *what, int64_t left_ns, int signal_fd)
 {
 	struct sleep_of_channel *sleep = what;
 
-	return rb_wait_sleep(sleep->core, sleep->want, sleep->left, signal_fd);
+	return rb_wait_sleep(sleep->core, sleep->want, left_ns, signal_fd);
 }
 
 /* As rb_wait_sleep; with an exception set it returns 0. */
-int sleep_until_signal(rb_channel *core, int want, int64_t left)
+int sleep_until_signal(rb_channel *core, int want, int64_t left_ns)
 {
-	struct sleep_of_channel sleep = {core, want, left};
+	struct sleep_of_channel sleep = {core, want};
 
-	return sleep_watching_signals(sleep_in_channel, &sleep);
+	return sleep_watching_signals(sleep_in_channel, &sleep, left_ns);
 }

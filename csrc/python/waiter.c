@@ -66,11 +66,11 @@ static int poll_among(struct wait *wait)
 	return ready;
 }
 
-static int sleep_among(void *what, int signal_fd)
+static int sleep_among(void *what, int64_t left_ns, int signal_fd)
 {
 	struct wait *wait = what;
 
-	return rb_waiter_sleep(wait->core, wait->keys, MOST, wait->left, signal_fd);
+	return rb_waiter_sleep(wait->core, wait->keys, MOST, left_ns, signal_fd);
 }
 
 /* The number of keys, 0 when the time is over, or -1 with an exception. */
@@ -79,10 +79,8 @@ static int wait_for_any(struct wait *wait, struct patience *patience)
 	for (;;) {
 		wait->left = patience_left(patience);
 		int ready = poll_among(wait);
-		if (!ready && wait->left && wait->sleeps) {
-			wait->left = patience_left(patience);
-			ready = sleep_watching_signals(sleep_among, wait);
-		}
+		if (!ready && wait->left && wait->sleeps)
+			ready = sleep_watching_signals(sleep_among, wait, patience_left(patience));
 		if (PyErr_Occurred() || PyErr_CheckSignals())
 			return -1;
 		if (ready > 0 || (!ready && !patience_left(patience)))

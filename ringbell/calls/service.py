@@ -19,7 +19,6 @@ from ringbell.channel.descriptors import LACKING
 from ringbell.channel.nudge import Nudge
 from ringbell.deadlines import seconds_left
 from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, PeerLost
-from ringbell.policy import Policy
 from ringbell.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -59,13 +58,12 @@ class Service(Closing):
 
     def __init__(
         self,
-        listener: Listener | None,
+        listener: Listener,
         handler: ObjectHandler,
         arrived: Callable[[ServedDriver], object] | None = None,
         left: Callable[[ServedDriver], object] | None = None,
-        policy: Policy | None = None,
     ) -> None:
-        """Prepare to serve; `run` does. Without a listener only what `add` adds is served."""
+        """Prepare to serve; `run` does."""
         check_handler(handler)
         self._listener = listener
         self._handler = handler
@@ -76,14 +74,13 @@ class Service(Closing):
         self._running = threading.Lock()
         self._closed = False
         self._stops = False
-        policy = policy or (listener._policy if listener else Policy())
+        policy = listener._policy
         self._waiter: Waiter[Device | Listener | Nudge] = Waiter(
             polling=policy.polling, max_poll=policy.max_poll, max_share=policy.max_share
         )
         self._nudge = Nudge()
         self._waiter.add(self._nudge)
-        if listener:
-            self._waiter.add(listener)
+        self._waiter.add(listener)
 
     @property
     def drivers(self) -> list[ServedDriver]:
@@ -123,7 +120,7 @@ class Service(Closing):
             if self._stops:
                 self._stops = False
                 return
-            ready = self._waiter.wait(self._patience())
+            ready = self._waiter.wait(seconds_left(self._listener._silence_over()))
             if not ready:
                 self._let_in()  # a guest has been silent for too long, and has to go
             for member in ready:
@@ -136,12 +133,8 @@ class Service(Closing):
                 if self._stops or self._closed:
                     break
 
-    def _patience(self) -> float | None:
-        return seconds_left(self._listener._silence_over()) if self._listener else None
-
     def _let_in(self) -> None:
         """Accept all drivers that have come."""
-        assert self._listener is not None, "it is ready"
         while True:
             try:
                 device = self._listener.accept(timeout=0)
@@ -159,11 +152,6 @@ class Service(Closing):
                 _log.warning("gave up a driver on %s: %s", self._listener.path, error.strerror)
                 return
             self._welcome(device)
-
-    def add(self, device: Device) -> None:
-        """Serve the driver of an open channel, too; the service then owns the channel."""
-        self._waiter.add(device)
-        self._welcome(device)
 
     def _welcome(self, device: Device) -> None:
         driver = ServedDriver(device._channel.peer_pid, time.time(), device)
@@ -183,21 +171,13 @@ class Service(Closing):
         try:
             answered = device._serve_ready(self._handler, self._failures.text_of, _TURN, sole)
             driver.requests += answered
-        except (EndOfStream, ChannelClosed):
-            self._end(driver)
-        except (PeerLost, CorruptRing) as error:
-            _log.warning("%s", error)
-            self._end(driver)
-        except BaseException:
-            _part_from(device)
+        except BaseException as error:
+            ended = _end(device, error)
             self._forget(driver)
-            raise
-
-    def _end(self, driver: ServedDriver) -> None:
-        driver.device.close()
-        self._forget(driver)
-        if self._left:
-            self._left(driver)
+            if not ended:
+                raise
+            if self._left:
+                self._left(driver)
 
     def _forget(self, driver: ServedDriver) -> None:
         if self._drivers.pop(driver.device, None):
@@ -219,12 +199,24 @@ class Service(Closing):
             self._running.release()
 
 
-def serve_driver(device: Device, handler: ObjectHandler, policy: Policy) -> None:
-    """Answer one driver until it closes or dies."""
-    service = Service(None, handler, left=lambda _: service.stop(), policy=policy)
-    with service:
-        service.add(device)
-        service.run()
+def serve_driver(device: Device, handler: ObjectHandler) -> None:
+    """Answer one driver until it closes or dies. Nobody else has to be waited for."""
+    try:
+        device._serve(handler, Failures().text_of)
+    except BaseException as error:
+        if not _end(device, error):
+            raise
+
+
+def _end(device: Device, error: BaseException) -> bool:
+    """Close a channel after its serving has raised; say whether its driver's end was all."""
+    if isinstance(error, (PeerLost, CorruptRing)):
+        _log.warning("%s", error)
+    elif not isinstance(error, (EndOfStream, ChannelClosed)):
+        _part_from(device)
+        return False
+    device.close()
+    return True
 
 
 def _part_from(device: Device) -> None:

@@ -150,8 +150,9 @@ def serve_parent(
     """Serve one driver; in the new process."""
     check_handler(handler)
     opened: Any = codec.open() if codec else None
-    with listen(path, codec=opened, **options) as listener:
+    # Twice, because a SIGTERM may end the first `close` before it has freed the name.
+    with listen(path, codec=opened, **options) as listener, listener:
         inside.ready()
         device = listener.accept()
     inside.has_met()
-    serve_driver(device, handler, listener._policy)
+    serve_driver(device, handler)
