@@ -56,8 +56,9 @@ static int come(rb_channel **reader)
 		      !socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control),
 	      "there is a page");
 	int place = rb_readers_admit(writer, page, kick, control[0], "y", 1);
-	check(place >= 0 && !rb_reader_open(reader, &header, segment, page, (int[]){wakes[0], kick},
-					    control[1]),
+	char text;
+	check(place >= 0 && recv(control[1], &text, 1, 0) == 1, "it is admitted");
+	check(!rb_reader_open(reader, &header, segment, page, (int[]){wakes[0], kick}, control[1]),
 	      "a reader opens");
 	return place;
 }
@@ -169,6 +170,14 @@ static void index_(void)
 	come(&readers[0]);
 	rb_store_release(&writer->producer.mine->write_index, writer->producer.write + 65);
 	check(rb_borrow(readers[0], UINT64_MAX, 0) == -EPROTO, "more records than there are");
+	close_all();
+	open_writer(64, 0, false);
+	come(&readers[0]);
+	check(!send_text("x"), "an entry is sent");
+	rb_store_release(&writer->producer.mine->newest_index, 1ULL << 62);
+	rb_store_release(&writer->producer.mine->write_index, (1ULL << 62) + 1);
+	rb_takes_newest(readers[0], 1);
+	check(rb_peek(readers[0], 0) == -EPROTO, "a newest entry that is far away");
 }
 
 static void ahead(void)

@@ -275,8 +275,10 @@ static void come(struct side *side, struct visit *visit)
 		die("a page, an eventfd and a socket");
 	side->before = __atomic_load_n(&published, __ATOMIC_ACQUIRE);
 	pthread_mutex_lock(&door);
-	visit->place = rb_readers_admit(writer, visit->page, visit->kick, visit->control[0], "y", 1);
-	if (visit->place < 0)
+	visit->place =
+		rb_readers_admit(writer, visit->page, visit->kick, visit->control[0], "y", 1);
+	char text;
+	if (visit->place < 0 || recv(visit->control[1], &text, 1, 0) != 1)
 		fail(side, "admitting", 0, (uint64_t)visit->place);
 	int status = rb_reader_open(&side->channel, &header, segment, visit->page,
 				    (int[]){wakes[0], visit->kick}, visit->control[1]);
