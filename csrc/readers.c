@@ -18,9 +18,10 @@
  * The writer's thread publishes without a lock. Another thread admits readers and removes them,
  * at any time, also while the writer publishes or sleeps:
  *
- *     (J)  admit stores the place, fences, and loads write_index; publish stores write_index,
- *          fences, and loads the places. So an entry that publish does not offer to the reader
- *          lies before the index at which admit lets the reader begin.
+ *     (J)  admit stores the place before it tells the reader that it is in. A reader sleeps only
+ *          once it was told; so a publish that it sleeps for finds the place. An entry that
+ *          publish does not offer to the reader is found by the reader's first look, or lies
+ *          before the index at which it begins.
  *     (K)  remove empties the place, fences, and loads `walking`; publish stores `walking`,
  *          fences, and loads the places. So remove waits for a publish that may have found the
  *          reader, and no later one finds it.
@@ -68,7 +69,7 @@ static bool wake_reader(struct rb_producer *producer, struct rb_reader *reader, 
 static uint64_t begin_walk(struct rb_readers *readers)
 {
 	rb_store_relaxed_bool(&readers->walking, true);
-	/* (B) for every reader, (J) and (K). */
+	/* (B) for every reader, and (K). */
 	rb_fence_full();
 	return rb_load_acquire(&readers->used);
 }
@@ -328,13 +329,12 @@ static uint64_t put_in_place(struct rb_producer *producer, struct rb_reader *rea
 {
 	struct rb_readers *readers = producer->readers;
 
+	/* (J) before `welcome`. No fence is needed behind it: the lock keeps the writer from
+	 * finding room without this reader. */
 	rb_store_release_reader(&readers->places[place], reader);
 	if (place >= readers->used)
 		rb_store_release(&readers->used, place + 1);
 	readers->count++;
-	/* (J) pairs with the fence in begin_walk: either the writer finds this place, or we see
-	 * what it has published. Without it the reader would miss the entries between. */
-	rb_fence_full();
 	/* One that is offered the newest may have the one that is there. */
 	return rb_load_acquire(readers->newest ? &producer->mine->newest_index
 					       : &producer->mine->write_index);
