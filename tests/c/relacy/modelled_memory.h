@@ -160,7 +160,7 @@ template <typename T> void store(T *address, T value, int order, rl::debug_info_
 	rl::atomic<uint64_t> *word = find(address);
 
 	if (word)
-		word->store(value, order_of(order), where);
+		word->store((uint64_t)value, order_of(order), where);
 	else
 		*address = value;
 }
