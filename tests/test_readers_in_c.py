@@ -16,7 +16,7 @@ def build(folder, name):
     command = [os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-pthread"]
     sources = [TESTS / f"c/{name}.c", *sorted(CSRC.glob("*.c"))]
     program = folder / name
-    subprocess.run([*command, f"-I{CSRC}", "-o", program, *sources], check=True, timeout=60)
+    subprocess.run([*command, f"-I{CSRC}", "-o", program, *sources], check=True, timeout=300)
     return program
 
 

@@ -66,7 +66,7 @@ SEARCHES_OF_PUBLISHING = {
     "the same, one comes three times": ["-DR=1", "-DVISITS=3", "-DKILLS=2", "-DAWAITED=1"],
     "the same, three readers": [*THREE, "-DSLOTS=1", "-DPRESENT=2"],
     "the newest, two readers": ["-DR=2", NEWEST, "-DN=2"],
-    "the newest, reservations": [*RESERVES, "-DKILLS=1"],
+    "the newest, reservations": RESERVES,
     "the newest, three readers": [*THREE, NEWEST, "-DPRESENT=3"],
 }
 SEARCHES_OF_CHIME = {"the chimes of a pipe": [], "the same, 8 entries": ["-DN=8"]}
