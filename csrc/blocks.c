@@ -7,6 +7,7 @@
 #include "blocks.h"
 #include "passed.h"
 #include "quick.h"
+#include "reader.h"
 
 /* ---- the sender ---- */
 
@@ -174,7 +175,8 @@ static int await_pool(rb_channel *channel)
 }
 
 /* Finds the message that the payload of a frame stands for. Returns 0; -EMFILE when this process
- * has no descriptor left to map the sender's pool, -ENOMEM when it cannot map that; or -EPROTO. */
+ * has no descriptor left to map the sender's pool, -ENOMEM when it cannot map that; -EPROTO; or
+ * -ESTALE when the writer of many readers may have overwritten the frame. */
 int rb_find_block(rb_channel *channel, const uint8_t *payload, rb_block *block)
 {
 	const struct rb_consumer *consumer = &channel->consumer;
@@ -182,6 +184,8 @@ int rb_find_block(rb_channel *channel, const uint8_t *payload, rb_block *block)
 
 	/* The peer can change this at any time: copy it once, check the copy, use the copy. */
 	memcpy(&place, payload, sizeof(place));
+	if (!rb_is_whole(consumer, consumer->next))
+		return -ESTALE;
 	int status = rb_load_acquire_bool(&consumer->has_pool) ? 0 : await_pool(channel);
 	if (status)
 		return status;

@@ -151,7 +151,8 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 	for (; sent < count && goes_whole(producer, payloads[sent].length); sent++) {
 		uint64_t length = payloads[sent].length;
 		uint64_t more = slots_of(length);
-		if (rb_producer_room(producer, slots + more) <= 0)
+		if (slots + more > rb_most_slots(producer) ||
+		    rb_producer_room(producer, slots + more) <= 0)
 			break;
 		struct rb_frame_header header = {.length = (uint32_t)length, .kind = RB_MESSAGE};
 		uint8_t *slot = rb_producer_slot(producer, producer->write + slots);
@@ -363,7 +364,8 @@ static int64_t look_at_frame(rb_channel *channel)
 	if (!rb_is_whole(consumer, consumer->next))
 		return -ESTALE;
 	uint64_t slots = slots_of(header.length);
-	if (slots > consumer->write_seen - consumer->next)
+	uint64_t arrived = consumer->write_seen - consumer->next;
+	if (slots > arrived || arrived > consumer->count)
 		return rb_corrupt(channel);
 	if (began_before(consumer, &header)) {
 		pass_over(consumer, &header);

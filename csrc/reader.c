@@ -182,6 +182,8 @@ void rb_go_to_newest(rb_channel *channel)
 
 	if ((int64_t)(newest - consumer->next) <= 0 || write - newest > consumer->count)
 		return;
+	if (!consumer->takes_newest && newest - consumer->next > consumer->count)
+		return; /* it was let go, or the writer is no good one: the next look tells */
 	if (consumer->records)
 		rb_count(&consumer->missed, newest - consumer->next);
 	else if (!consumer->number)

@@ -18,9 +18,10 @@
  * The writer's thread publishes without a lock. Another thread admits readers and removes them,
  * at any time, also while the writer publishes or sleeps:
  *
- *     (J)  admit stores the place, fences, and loads write_index; publish stores write_index,
- *          fences, and loads the places. So an entry that publish does not offer to the reader
- *          lies before the index at which admit lets the reader begin.
+ *     (J)  admit stores the place before it tells the reader that it is in. A reader sleeps only
+ *          once it was told; so a publish that it sleeps for finds the place. An entry that
+ *          publish does not offer to the reader is found by the reader's first look, or lies
+ *          before the index at which it begins.
  *     (K)  remove empties the place, fences, and loads `walking`; publish stores `walking`,
  *          fences, and loads the places. So remove waits for a publish that may have found the
  *          reader, and no later one finds it.
@@ -68,7 +69,7 @@ static bool wake_reader(struct rb_producer *producer, struct rb_reader *reader, 
 static uint64_t begin_walk(struct rb_readers *readers)
 {
 	rb_store_relaxed_bool(&readers->walking, true);
-	/* (B) for every reader, (J) and (K). */
+	/* (B) for every reader, and (K). */
 	rb_fence_full();
 	return rb_load_acquire(&readers->used);
 }
@@ -84,7 +85,8 @@ static void move_resume(struct rb_producer *producer)
 {
 	uint64_t half = producer->count / 2, last = producer->last_entry;
 
-	if (last / half != producer->mine->resume_index / half)
+	/* Whether the two lie in different halves. A ring of one slot has none. */
+	if ((last ^ producer->mine->resume_index) & ~(half - 1))
 		rb_store_release(&producer->mine->resume_index, last);
 }
 
@@ -116,20 +118,21 @@ void rb_readers_publish(struct rb_producer *producer, uint64_t slots, uint64_t e
 }
 
 /* For each reader: sends a kick that was held back; and ends the block if the writer's has ended.
- */
+ * Another thread may drop the block while the writer publishes, so this takes the lock: of two that
+ * walk without it, the first to end would end the walk of the other. */
 void rb_readers_kick_owed(struct rb_producer *producer)
 {
 	struct rb_readers *readers = producer->readers;
 
-	uint64_t used = begin_walk(readers);
-	for (uint64_t i = 0; i < used; i++) {
-		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
-		if (reader && !rb_load_relaxed_bool(&reader->left)) {
+	pthread_mutex_lock(&readers->lock);
+	for (uint64_t i = 0; i < readers->used; i++) {
+		struct rb_reader *reader = readers->places[i];
+		if (reader && !reader->left) {
 			reader->reach.deferral.block = producer->deferral.block;
 			rb_kick_if_owed(&reader->reach);
 		}
 	}
-	end_walk(readers);
+	pthread_mutex_unlock(&readers->lock);
 }
 
 /* rb_producer_ring_full for each reader. */
@@ -137,13 +140,13 @@ void rb_readers_ring_full(struct rb_producer *producer)
 {
 	struct rb_readers *readers = producer->readers;
 
-	uint64_t used = begin_walk(readers);
-	for (uint64_t i = 0; i < used; i++) {
-		struct rb_reader *reader = rb_load_acquire_reader(&readers->places[i]);
-		if (reader && !rb_load_relaxed_bool(&reader->left))
+	pthread_mutex_lock(&readers->lock);
+	for (uint64_t i = 0; i < readers->used; i++) {
+		struct rb_reader *reader = readers->places[i];
+		if (reader && !reader->left)
 			rb_producer_ring_full(&reader->reach);
 	}
-	end_walk(readers);
+	pthread_mutex_unlock(&readers->lock);
 }
 
 /* ---- room ---- */
@@ -241,6 +244,21 @@ uint64_t rb_readers_look_again_ns(const struct rb_producer *producer)
 
 /* ---- who admits readers, and removes them ---- */
 
+/* A forked child parts with the readers, too, and only one thread has come with it. The others of
+ * the parent may have held the lock, or walked, when it forked: there they do so for ever. */
+static struct rb_readers *lock(rb_channel *channel)
+{
+	if (!channel->disowned)
+		pthread_mutex_lock(&channel->producer.readers->lock);
+	return channel->producer.readers;
+}
+
+static void unlock(rb_channel *channel)
+{
+	if (!channel->disowned)
+		pthread_mutex_unlock(&channel->producer.readers->lock);
+}
+
 /* Makes a writer's channel, which was opened as a driver's, one of many readers. Its control socket
  * is one of a pair. The first entry waits for `awaited` readers. If `newest`, no entry waits for a
  * reader; otherwise a reader that holds the writer back for `stall_ns` is let go, with 0 never. */
@@ -296,6 +314,8 @@ static void free_reader(struct rb_reader *reader)
 /* Wakes the writer if it waits for room, so that it looks again. */
 static void wake_writer(rb_channel *channel)
 {
+	if (channel->disowned)
+		return;
 	/* Another thread may close this side meanwhile; the lock keeps the descriptors open. */
 	pthread_mutex_lock(&channel->closing.lock);
 	if (!rb_dead(channel))
@@ -309,13 +329,12 @@ static uint64_t put_in_place(struct rb_producer *producer, struct rb_reader *rea
 {
 	struct rb_readers *readers = producer->readers;
 
+	/* (J) before `welcome`. No fence is needed behind it: the lock keeps the writer from
+	 * finding room without this reader. */
 	rb_store_release_reader(&readers->places[place], reader);
 	if (place >= readers->used)
 		rb_store_release(&readers->used, place + 1);
 	readers->count++;
-	/* (J) pairs with the fence in begin_walk: either the writer finds this place, or we see
-	 * what it has published. Without it the reader would miss the entries between. */
-	rb_fence_full();
 	/* One that is offered the newest may have the one that is there. */
 	return rb_load_acquire(readers->newest ? &producer->mine->newest_index
 					       : &producer->mine->write_index);
@@ -345,7 +364,7 @@ int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_
 
 	if (!reader)
 		return -ENOMEM;
-	pthread_mutex_lock(&readers->lock);
+	lock(channel);
 	while (place < (int)RB_READERS && readers->places[place])
 		place++;
 	status = place < (int)RB_READERS ? 0 : -EUSERS;
@@ -356,7 +375,7 @@ int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_
 		if (!status)
 			status = welcome(readers, reader, text, length);
 	}
-	pthread_mutex_unlock(&readers->lock);
+	unlock(channel);
 	if (status == -EUSERS)
 		free_reader(reader);
 	else if (status)
@@ -367,29 +386,29 @@ int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_
 }
 
 /* After the writer was told, by a place or a flag, to leave a reader alone. */
-static void wait_for_walk(const struct rb_readers *readers)
+static void wait_for_walk(const rb_channel *channel)
 {
+	const struct rb_readers *readers = channel->producer.readers;
 	const struct timespec pause = {.tv_nsec = LOOK};
 
 	/* (K) pairs with the fence in begin_walk. */
 	rb_fence_full();
-	while (rb_load_acquire_bool(&readers->walking))
+	while (!channel->disowned && rb_load_acquire_bool(&readers->walking))
 		nanosleep(&pause, NULL);
 }
 
 /* A reader has gone. Afterwards the writer uses none of its descriptors. */
 void rb_readers_remove(rb_channel *channel, int place)
 {
-	struct rb_readers *readers = channel->producer.readers;
+	struct rb_readers *readers = lock(channel);
 
-	pthread_mutex_lock(&readers->lock);
 	struct rb_reader *reader = readers->places[place];
 	rb_store_release_reader(&readers->places[place], NULL);
 	while (readers->used && !readers->places[readers->used - 1])
 		rb_store_relaxed(&readers->used, readers->used - 1);
 	readers->count -= !reader->left;
-	pthread_mutex_unlock(&readers->lock);
-	wait_for_walk(readers);
+	unlock(channel);
+	wait_for_walk(channel);
 	free_reader(reader);
 	wake_writer(channel);
 }
@@ -399,9 +418,8 @@ void rb_readers_remove(rb_channel *channel, int place)
  * descriptors. Returns whether it holds any; if not, it is removed. */
 int rb_readers_leave(rb_channel *channel, int place)
 {
-	struct rb_readers *readers = channel->producer.readers;
+	struct rb_readers *readers = lock(channel);
 
-	pthread_mutex_lock(&readers->lock);
 	struct rb_reader *reader = readers->places[place];
 	bool told = reader->let_go || rb_load_acquire(&reader->reach.theirs->goodbye);
 	bool holds = told && readers->pool_fd && rb_reader_holds_blocks(reader);
@@ -409,11 +427,11 @@ int rb_readers_leave(rb_channel *channel, int place)
 		rb_store_relaxed_bool(&reader->left, true);
 		readers->count--;
 	}
-	pthread_mutex_unlock(&readers->lock);
+	unlock(channel);
 	if (!holds)
 		rb_readers_remove(channel, place);
 	else
-		wait_for_walk(readers);
+		wait_for_walk(channel);
 	wake_writer(channel);
 	return holds;
 }
@@ -421,50 +439,46 @@ int rb_readers_leave(rb_channel *channel, int place)
 /* Whether the writer has let a reader go. */
 int rb_readers_let_go(rb_channel *channel, int place)
 {
-	struct rb_readers *readers = channel->producer.readers;
+	struct rb_readers *readers = lock(channel);
 
-	pthread_mutex_lock(&readers->lock);
 	bool let_go = readers->places[place] && readers->places[place]->let_go;
-	pthread_mutex_unlock(&readers->lock);
+	unlock(channel);
 	return let_go;
 }
 
 /* How many readers there are. */
 int rb_readers_count(rb_channel *channel)
 {
-	struct rb_readers *readers = channel->producer.readers;
+	struct rb_readers *readers = lock(channel);
 
-	pthread_mutex_lock(&readers->lock);
 	int count = (int)readers->count;
-	pthread_mutex_unlock(&readers->lock);
+	unlock(channel);
 	return count;
 }
 
 /* How many slots a reader has not given back yet. */
 uint64_t rb_readers_behind(rb_channel *channel, int place)
 {
-	struct rb_readers *readers = channel->producer.readers;
+	struct rb_readers *readers = lock(channel);
 	uint64_t behind = 0;
 
-	pthread_mutex_lock(&readers->lock);
 	const struct rb_reader *reader = readers->places[place];
 	if (reader)
 		behind = rb_load_relaxed(&channel->producer.mine->write_index) -
 			 rb_load_relaxed(&reader->reach.theirs->read_index);
-	pthread_mutex_unlock(&readers->lock);
+	unlock(channel);
 	return behind;
 }
 
 /* The counters of a reader, as in rb_channel_stats. */
 void rb_readers_counters(rb_channel *channel, int place, uint64_t *words)
 {
-	struct rb_readers *readers = channel->producer.readers;
+	struct rb_readers *readers = lock(channel);
 
-	pthread_mutex_lock(&readers->lock);
 	const struct rb_reader *reader = readers->places[place];
 	if (reader)
 		rb_copy_counters(words, &reader->reach.theirs->consumer);
-	pthread_mutex_unlock(&readers->lock);
+	unlock(channel);
 }
 
 /* The bytes of the memory of a reader: its page, and a ring that nobody uses. */

@@ -96,7 +96,9 @@ static int find_records(rb_channel *channel, uint64_t most, int64_t patience_ns)
 	} else if (consumer->write_seen - consumer->read < most && rb_consumer_look(consumer) < 0) {
 		return rb_corrupt(channel);
 	}
-	return rb_is_whole(consumer, consumer->read) ? 0 : -ESTALE;
+	if (!rb_is_whole(consumer, consumer->read))
+		return -ESTALE;
+	return consumer->write_seen - consumer->read > consumer->count ? rb_corrupt(channel) : 0;
 }
 
 /* Lends all records that have arrived, from the first that was not returned, but at most `most`;

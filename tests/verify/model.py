@@ -16,6 +16,7 @@ SLEEPERS = ROOT / "tests/model/sleepers.pml"
 WAITER = ROOT / "tests/model/waiter.pml"
 CHIME = ROOT / "tests/model/chime.pml"
 BLOCKS = ROOT / "tests/model/blocks.pml"
+PUBLISHING = ROOT / "tests/model/publishing.pml"
 LEAST_STATES = 2_000_000
 MEGABYTES = 4096
 
@@ -54,6 +55,20 @@ SEARCHES_OF_WAITER = {
     "a waiter that owes a kick": [OWES],
     "a waiter, one member is always ready": BUSY,
 }
+SMALLEST = ["-DN=2", "-DSLOTS=1"]
+THREE = ["-DR=3", "-DAT_ONCE", "-DN=2"]
+NEWEST = "-DNEWEST"
+RESERVES = ["-DR=1", NEWEST, "-DSLOTS=4", "-DN=6", "-DGIVES_UP=1"]
+SEARCHES_OF_PUBLISHING = {
+    "a publication, one of two readers is killed": ["-DR=2", *SMALLEST, "-DKILLS=1"],
+    "the same, one of two is let go": ["-DR=2", *SMALLEST, "-DSTALLS=1"],
+    "the same, both are awaited": ["-DR=2", *SMALLEST, "-DAWAITED=2"],
+    "the same, one comes three times": ["-DR=1", "-DVISITS=3", "-DKILLS=2", "-DAWAITED=1"],
+    "the same, three readers": [*THREE, "-DSLOTS=1", "-DPRESENT=2"],
+    "the newest, two readers": ["-DR=2", NEWEST, "-DN=2"],
+    "the newest, reservations": RESERVES,
+    "the newest, three readers": [*THREE, NEWEST, "-DPRESENT=3"],
+}
 SEARCHES_OF_CHIME = {"the chimes of a pipe": [], "the same, 8 entries": ["-DN=8"]}
 # The searches for an entry that is never taken, under weak fairness.
 FAIR_SEARCHES = {
@@ -76,9 +91,10 @@ MODEL_OF = {
     **dict.fromkeys(SEARCHES_OF_WAITER, WAITER),
     **dict.fromkeys(SEARCHES_OF_CHIME, CHIME),
     **dict.fromkeys(SEARCHES_OF_BLOCKS, BLOCKS),
+    **dict.fromkeys(SEARCHES_OF_PUBLISHING, PUBLISHING),
 }
 
-# The options that a mutant needs beside its own macro to go wrong. All others need three entries.
+# The options that a mutant needs beside its own macro to go wrong.
 MUTANT_OPTIONS = {
     "MUTANT_SUBMIT_TAKES_NOTHING": ["-DSLOTS=1", "-DN=3"],
     "MUTANT_SLEEPS_OWING_A_KICK": [*SMALL, COALESCE],
@@ -110,7 +126,17 @@ MUTANT_OPTIONS = {
     "MUTANT_THE_WAITER_IS_NOT_TOLD_OF_A_CLOSE": CLOSES,
     "MUTANT_CLOSED_AND_STILL_WATCHED": CLOSES,
     "MUTANT_DRAINS_AFTER_THE_CLOSED": CLOSES,
+    "MUTANT_ONLY_ONE_READER_IS_KICKED": ["-DR=2", *SMALLEST],
+    "MUTANT_A_REMOVAL_KICKS_NOBODY": ["-DR=1", "-DKILLS=1"],
+    "MUTANT_ONE_THAT_COMES_KICKS_NOBODY": ["-DR=1", "-DAWAITED=1"],
+    "MUTANT_CHECKS_BEFORE_THE_COPY": ["-DR=1", NEWEST],
+    "MUTANT_CLAIMS_AFTER_THE_SLOT": ["-DR=1", NEWEST],
+    "MUTANT_A_CLAIM_GOES_BACK": RESERVES,
+    "MUTANT_A_BATCH_TAKES_THE_WHOLE_RING": ["-DR=1", NEWEST],
+    "MUTANT_BELIEVES_AFTER_A_GAP": ["-DR=1", NEWEST, "-DN=5"],
+    "MUTANT_ONE_TOO_FEW_IS_MISSED": ["-DR=1", NEWEST, "-DN=5"],
 }
+OTHER_MUTANTS = {RINGS: ["-DN=3"], PUBLISHING: ["-DR=1"]}
 # Options of mutants that no search above has. With these the model must hold without a mutant.
 SANE_OPTIONS = [
     ["-DSLOTS=1", "-DN=3"],
@@ -166,6 +192,7 @@ def check_model(folder: Path) -> Iterator[Row]:
                 **SEARCHES_OF_WAITER,
                 **SEARCHES_OF_CHIME,
                 **SEARCHES_OF_BLOCKS,
+                **SEARCHES_OF_PUBLISHING,
             }.items()
         }
         searched = 0
@@ -183,7 +210,7 @@ def check_model(folder: Path) -> Iterator[Row]:
 def check_mutants(folder: Path) -> Iterator[Row]:
     mutants = {
         mutant: model
-        for model in (RINGS, SLEEPERS, WAITER, CHIME, BLOCKS)
+        for model in (RINGS, SLEEPERS, WAITER, CHIME, BLOCKS, PUBLISHING)
         for mutant in sorted(set(re.findall(r"MUTANT_\w+", model.read_text())))
     }
     with ThreadPoolExecutor(2) as pool:
@@ -197,7 +224,7 @@ def check_mutants(folder: Path) -> Iterator[Row]:
                 folder,
                 model,
                 mutant,
-                [f"-D{mutant}", *MUTANT_OPTIONS.get(mutant, ["-DN=3"] if model == RINGS else [])],
+                [f"-D{mutant}", *MUTANT_OPTIONS.get(mutant, OTHER_MUTANTS.get(model, []))],
                 # To compile takes most of the time.
                 optimise="-O0",
             )

@@ -17,12 +17,13 @@ NO_BOUND = 1000
 RANDOM_SCHEDULES = 1_000_000
 
 # The tests and how each is searched. To search all executions of every test would take minutes.
-ORDERS_TESTS = ["data", "space", "both", "terms", "good_part", "block"]
+ORDERS_TESTS = ["data", "space", "both", "terms", "good_part", "block", "whole"]
 ORDERS_SEARCHES = [
     *((test, "bound", CONTEXT_BOUND) for test in ORDERS_TESTS),
     *((test, "random", RANDOM_SCHEDULES) for test in ORDERS_TESTS),
     ("good_part", "bound", NO_BOUND),
     ("block", "bound", NO_BOUND),
+    ("whole", "bound", NO_BOUND),
 ]
 # For each macro: the tests that must fail with it, and what it takes out of the sources there.
 ORDERS_BREAKAGES = {
@@ -40,14 +41,18 @@ ORDERS_BREAKAGES = {
         "data": "release (A) of write_index",
         "space": "release (C) of read_index",
         "block": "release (G) of a returned block",
+        "whole": "release (A) of an entry that may be overwritten",
     },
     "WITHOUT_ACQUIRE": {
         "data": "acquire (A) of write_index",
         "space": "acquire (C) of read_index",
         "block": "acquire (G) of a returned block",
+        "whole": "acquire (A) of an entry that may be overwritten",
     },
     "WITHOUT_EVENT_RELEASE": {"terms": "release (E) of data_event"},
     "WITHOUT_EVENT_ACQUIRE": {"terms": "acquire (E) of data_event"},
+    "WITHOUT_CLAIM_FENCE": {"whole": "fence (I) of the writer"},
+    "WITHOUT_CHECK_FENCE": {"whole": "fence (I) of the reader"},
     "WITHOUT_TIMEOUT": {"good_part": "bound of the sleep for a good part"},
 }
 

@@ -19,6 +19,7 @@ LITMUS_ROUNDS = 1_000_000
 LITMUS_FACTOR = 50
 FOUR_THREADS_ROUNDS = 300
 BLOCKS_SENT = 100_000
+VISITS = 300
 
 
 def passed_tests(name: str) -> int:
@@ -102,3 +103,20 @@ def check_sanitizers(folder: Path) -> Iterator[Row]:
         numbers = soak_numbers(run(command, env=environment))
         explored = f"{numbers['messages']:,} blocks, {numbers['sleeps']:,} sleeps for one"
         yield Row(f"blocks under {name}", explored, "clean", True)
+        yield from check_readers(folder, name, options, environment)
+
+
+def check_readers(
+    folder: Path, name: str, options: list[str], environment: dict[str, str]
+) -> Iterator[Row]:
+    program = build(folder, f"readers-{name.replace(' ', '-')}", "readers.c", *options)
+    for keep in ("all", "stall", "newest"):
+        visits = taken = sleeps = 0
+        for entries in ("messages", "records"):
+            command = [*fixed_addresses(), program, keep, entries, str(VISITS)]
+            numbers = soak_numbers(run(command, env=environment))
+            visits += numbers["visits"]
+            taken += numbers["taken"]
+            sleeps += numbers["sleeps"]
+        explored = f"{visits:,} visits, {taken:,} entries taken, {sleeps:,} sleeps"
+        yield Row(f"many readers, {keep}, under {name}", explored, "clean", True)

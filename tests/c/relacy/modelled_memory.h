@@ -45,6 +45,7 @@ struct word {
 
 static const word words[] = {
 	{PRODUCER, offsetof(rb_control, write_index)},
+	{PRODUCER, offsetof(rb_control, claim_index)}, /* of a writer of many */
 	{PRODUCER, offsetof(rb_control, space_event)},
 	{CONSUMER, offsetof(rb_control, read_index)},
 	{CONSUMER, offsetof(rb_control, data_event)},
@@ -159,7 +160,7 @@ template <typename T> void store(T *address, T value, int order, rl::debug_info_
 	rl::atomic<uint64_t> *word = find(address);
 
 	if (word)
-		word->store(value, order_of(order), where);
+		word->store((uint64_t)value, order_of(order), where);
 	else
 		*address = value;
 }

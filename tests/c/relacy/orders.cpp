@@ -12,7 +12,8 @@
  * with WITHOUT_RING_FENCE, WITHOUT_WAIT_FENCE, WITHOUT_ACQUIRE or WITHOUT_RELEASE, terms with
  * WITHOUT_EVENT_ACQUIRE or WITHOUT_EVENT_RELEASE, good_part with WITHOUT_TIMEOUT. As data uses (A)
  * and (B) only, space (C) and (D), and block (G) and (H), each of them tells that its own letter is
- * needed; terms is for (E).
+ * needed; terms is for (E). whole is for (I), and has to fail with WITHOUT_CLAIM_FENCE or
+ * WITHOUT_CHECK_FENCE.
  */
 #include "modelled_memory.h"
 #include <fcntl.h>
@@ -39,6 +40,12 @@
 #ifdef WITHOUT_RELEASE
 #define rb_store_release(word, value) rb_store_relaxed(word, value)
 #define rb_store_release_byte(byte, value) __atomic_store_n(byte, value, __ATOMIC_RELAXED)
+#endif
+#ifdef WITHOUT_CLAIM_FENCE
+#define rb_fence_release() ((void)0)
+#endif
+#ifdef WITHOUT_CHECK_FENCE
+#define rb_fence_acquire() ((void)0)
 #endif
 #include "holds.c"
 #include "ring.c"
@@ -130,6 +137,54 @@ uint64_t rb_begin_reservation(struct rb_producer *, uint64_t)
 void rb_chime(struct rb_producer *)
 {
 }
+/* Of readers.c, reader.c and lent_to_many.c: one reader, which sleeps by none of these. */
+int rb_readers_room(struct rb_producer *, uint64_t)
+{
+	return no_descriptor();
+}
+void rb_readers_publish(struct rb_producer *, uint64_t, uint64_t)
+{
+}
+void rb_readers_kick_owed(struct rb_producer *)
+{
+}
+void rb_readers_ring_full(struct rb_producer *)
+{
+}
+uint64_t rb_readers_look_again_ns(const struct rb_producer *)
+{
+	return 0;
+}
+bool rb_readers_returned(struct rb_producer *, uint32_t, uint8_t, uint64_t)
+{
+	return no_descriptor();
+}
+void rb_readers_blame(struct rb_producer *, uint32_t, uint8_t, uint64_t)
+{
+}
+bool rb_readers_may_overtake(const struct rb_producer *, uint64_t)
+{
+	return no_descriptor();
+}
+void rb_readers_overtake(struct rb_producer *, uint64_t)
+{
+}
+int rb_readers_pass_pool(struct rb_producer *, int)
+{
+	return no_descriptor();
+}
+bool rb_was_let_go(const rb_channel *)
+{
+	return false;
+}
+int rb_mark_block(rb_channel *, const rb_block *)
+{
+	return no_descriptor();
+}
+int rb_torn(rb_channel *)
+{
+	return no_descriptor();
+}
 /* Of members.c: there is no waiter. */
 int rb_waiter_watches(rb_waiter *, rb_member *, int)
 {
@@ -150,12 +205,14 @@ static const uint64_t FIRST = UINT64_MAX;
  * too large for its stacks. */
 static rb_channel driver, device;
 static struct rb_block_note notes[RB_BLOCKS + 1];
+static struct rb_readers readers;
 
 /* One ring with both its ends; each test uses it in its own way. */
 struct ring : rl::test_suite<ring, 2> {
 	modelled::memory memory;
 	rl::var<uint64_t> slots[4];
 	struct rb_hold holds[4];
+	rl::atomic<uint64_t> entry[2]; /* the only slot of `whole` */
 
 	void before();
 	void thread(unsigned side);
@@ -341,6 +398,47 @@ struct ring : rl::test_suite<ring, 2> {
 		slots[0]($) = 1;
 	}
 
+	/* whole: a ring of one slot, which the writer writes twice and waits for nobody. The slot
+	 * is of two words that the reader may read while they are written; it believes them if they
+	 * are whole afterwards. */
+	void wait_for_nobody()
+	{
+		readers = rb_readers();
+		readers.newest = true;
+		readers.claimed = FIRST;
+		driver.producer.readers = &readers;
+		device.consumer.one_of_many = device.consumer.takes_newest = true;
+		modelled::find(&modelled::controls[modelled::PRODUCER].claim_index)
+			->store(FIRST, rl::mo_relaxed, $);
+		for (rl::atomic<uint64_t> &word : entry)
+			word.store(UINT64_MAX, rl::mo_relaxed, $);
+	}
+
+	void overwrite()
+	{
+		for (uint64_t number = 0; number < 2; number++) {
+			rb_claim(&driver.producer, 1);
+			for (rl::atomic<uint64_t> &word : entry)
+				word.store(number, rl::mo_relaxed, $);
+			rb_producer_publish(&driver.producer, 1, 1);
+		}
+	}
+
+	void believe_what_is_whole()
+	{
+		rb_consumer *consumer = &device.consumer;
+
+		for (uint64_t number = 0; number < 2; number++) {
+			if (!rb_consumer_look(consumer))
+				return;
+			uint64_t one = entry[0].load(rl::mo_relaxed, $);
+			uint64_t other = entry[1].load(rl::mo_relaxed, $);
+			if (rb_is_whole(consumer, consumer->next))
+				RL_ASSERT(one == number && other == number);
+			consumer->next++;
+		}
+	}
+
 	void return_block()
 	{
 		rb_block block = {NULL, 1, 0, 1};
@@ -362,6 +460,7 @@ static const struct test {
 	{"terms", 2, 0, {&ring::publish_on_terms, &ring::take_on_terms}},
 	{"good_part", 4, 4, {&ring::refill_one, &ring::release_one}},
 	{"block", 2, 0, {&ring::write_block, &ring::return_block}},
+	{"whole", 1, 0, {&ring::overwrite, &ring::believe_what_is_whole}},
 };
 
 static const test *chosen;
@@ -371,6 +470,8 @@ void ring::before()
 	begin(chosen->count, chosen->entries);
 	if (!strcmp(chosen->name, "block"))
 		lend_the_pool();
+	if (!strcmp(chosen->name, "whole"))
+		wait_for_nobody();
 }
 
 void ring::thread(unsigned side)
@@ -385,7 +486,7 @@ int main(int argc, char **argv)
 			chosen = &test;
 	if (!chosen) {
 		fprintf(stderr,
-			"orders {data,space,both,terms,good_part,block} {bound,random} N\n");
+			"orders {data,space,both,terms,good_part,block,whole} {bound,random} N\n");
 		return 2;
 	}
 	rl::test_params params;

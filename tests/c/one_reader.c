@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One writer and its readers, step by step.
+ *
+ *   slot     a ring of one slot has a writer, too
+ *   middle   a reader that comes in the middle of a message begins with the next one
+ *   batch    while the newest are kept, no batch takes the room of the newest entry
+ *   index    a writer whose index or length is nonsense is found out, and nothing else is read
+ *   ahead    a reader whose index is nonsense is let go, and holds nobody back
+ *   child    a forked child parts with the readers, whatever the parent's threads were at
+ *
+ * Exits with 0 when all is well.
+ */
+#include "life.h"
+#include "owned.h"
+#include "pair.h"
+#include "reader.h"
+#include "readers.h"
+
+#include <sys/wait.h>
+
+static rb_channel *writer, *readers[2];
+static struct rb_header header;
+static int segment, wakes[2], life[2], page, kick, control[2];
+
+static void check(bool good, const char *what)
+{
+	if (good)
+		return;
+	fprintf(stderr, "FAILED: %s\n", what);
+	exit(1);
+}
+
+static void open_writer(uint64_t slots, uint64_t record, bool newest)
+{
+	uint64_t size = rb_header_make(&header, slots, record ? record : RB_SLOT, 64, record != 0,
+				       UINT64_MAX - 20);
+
+	rb_header_for_readers(&header, newest);
+	segment = memfd_create("ringbell-test", MFD_CLOEXEC);
+	wakes[0] = wakes[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	check(!ftruncate(segment, (off_t)size) &&
+		      !socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, life),
+	      "there is memory");
+	check(!rb_channel_open(&writer, &header, RB_DRIVER, segment, wakes, life[0]) &&
+		      !rb_readers_begin(writer, newest, 0, 0),
+	      "the writer opens");
+}
+
+/* Returns its place. */
+static int come(rb_channel **reader)
+{
+	page = memfd_create("ringbell-test", MFD_CLOEXEC);
+	kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	check(!ftruncate(page, (off_t)rb_reader_bytes()) &&
+		      !socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control),
+	      "there is a page");
+	int place = rb_readers_admit(writer, page, kick, control[0], "y", 1);
+	char text;
+	check(place >= 0 && recv(control[1], &text, 1, 0) == 1, "it is admitted");
+	check(!rb_reader_open(reader, &header, segment, page, (int[]){wakes[0], kick}, control[1]),
+	      "a reader opens");
+	return place;
+}
+
+static void close_all(void)
+{
+	for (int i = 0; i < 2; i++) {
+		if (readers[i])
+			rb_channel_free(readers[i]);
+		readers[i] = NULL;
+	}
+	rb_channel_free(writer);
+	writer = NULL;
+}
+
+static int send_text(const char *text)
+{
+	return rb_send(writer, &(struct rb_payload){text, strlen(text), NULL}, 0, 0);
+}
+
+static bool receives(rb_channel *reader, const char *text)
+{
+	char got[4096];
+	int64_t length = rb_recv(reader, got, sizeof(got), 0);
+
+	return length == (int64_t)strlen(text) && !memcmp(got, text, strlen(text));
+}
+
+static void slot(void)
+{
+	uint8_t record[4096] = {7};
+
+	open_writer(1, sizeof(record), false);
+	come(&readers[0]);
+	for (int i = 0; i < 5; i++) {
+		check(rb_write(writer, record, 1) == 1, "a record is written");
+		check(rb_write(writer, record, 1) == -EAGAIN, "there is room for one");
+		check(rb_borrow(readers[0], 1, 0) == 1 && !rb_return(readers[0], 1),
+		      "and it is taken");
+	}
+}
+
+static void middle(void)
+{
+	static uint8_t message[3000];
+	const struct rb_payload whole = {message, sizeof(message), NULL};
+	int64_t done;
+
+	open_writer(64, 0, false);
+	done = rb_send_piece(writer, &whole, 0, 0, RB_MESSAGE);
+	check(done > 0, "a message begins");
+	come(&readers[0]);
+	while (done < (int64_t)sizeof(message)) {
+		int64_t sent = rb_send_piece(writer, &whole, (uint64_t)done, 0, RB_MESSAGE);
+		check(sent > done, "it goes on");
+		done = sent;
+	}
+	check(rb_peek(readers[0], 0) == -EAGAIN, "its rest is for nobody");
+	check(!send_text("next") && receives(readers[0], "next"), "the next one comes");
+	check(!rb_missed(readers[0]), "and none was missed");
+	check(rb_load_acquire(&readers[0]->consumer.mine->read_index) == writer->producer.write,
+	      "all is given back");
+}
+
+static void batch(void)
+{
+	struct rb_payload payloads[100];
+
+	open_writer(64, 0, true);
+	for (int i = 0; i < 100; i++)
+		payloads[i] = (struct rb_payload){"x", 1, NULL};
+	check(!send_text("newest"), "an entry is sent");
+	come(&readers[0]);
+	for (int i = 0; i < 10; i++) {
+		uint64_t newest = writer->producer.mine->newest_index;
+		uint64_t claimed = writer->producer.mine->claim_index;
+		check(rb_send_many(writer, payloads, 100) == 32, "half the ring is sent at once");
+		claimed = writer->producer.mine->claim_index;
+		check(claimed - newest <= 64, "the newest stays until another one is there");
+	}
+	check(receives(readers[0], "x"), "the reader goes on");
+	check(rb_missed(readers[0]) > 200, "and missed some");
+}
+
+static void claims_nonsense(uint64_t ahead, uint32_t length)
+{
+	struct rb_frame_header *frame = (struct rb_frame_header *)(void *)rb_producer_slot(
+		&writer->producer, writer->producer.write - 1);
+	char got[64];
+
+	frame->length = length;
+	rb_store_release(&writer->producer.mine->write_index, writer->producer.write + ahead);
+	check(rb_recv(readers[0], got, sizeof(got), 0) == -EPROTO, "it is found out");
+	check(rb_recv(readers[0], got, sizeof(got), 0) == -EPROTO, "for ever");
+	close_all();
+}
+
+static void index_(void)
+{
+	open_writer(64, 0, false);
+	come(&readers[0]);
+	check(!send_text("x"), "an entry is sent");
+	claims_nonsense(1ULL << 40, 1U << 31); /* a length that fits what has arrived */
+	open_writer(64, 0, true);
+	come(&readers[0]);
+	check(!send_text("x"), "an entry is sent");
+	claims_nonsense(0, 65); /* one slot more than has arrived */
+	open_writer(64, RB_SLOT, false);
+	come(&readers[0]);
+	rb_store_release(&writer->producer.mine->write_index, writer->producer.write + 65);
+	check(rb_borrow(readers[0], UINT64_MAX, 0) == -EPROTO, "more records than there are");
+	close_all();
+	open_writer(64, 0, false);
+	come(&readers[0]);
+	check(!send_text("x"), "an entry is sent");
+	rb_store_release(&writer->producer.mine->newest_index, 1ULL << 62);
+	rb_store_release(&writer->producer.mine->write_index, (1ULL << 62) + 1);
+	rb_takes_newest(readers[0], 1);
+	check(rb_peek(readers[0], 0) == -EPROTO, "a newest entry that is far away");
+}
+
+static void ahead(void)
+{
+	/* Before where it began, and behind what was sent. */
+	uint64_t nonsense[] = {1ULL << 40, 1ULL << 63, UINT64_MAX - 1, UINT64_MAX - 64};
+
+	for (int i = 0; i < 4; i++) {
+		open_writer(64, 0, false);
+		come(&readers[0]);
+		come(&readers[1]);
+		check(!send_text("x") && receives(readers[0], "x") && receives(readers[1], "x"),
+		      "both have one entry");
+		rb_store_release(&readers[0]->consumer.mine->read_index,
+				 writer->producer.write + nonsense[i]);
+		for (int j = 0; j < 200; j++)
+			check(!send_text("y") && receives(readers[1], "y"), "the other goes on");
+		check(rb_was_let_go(readers[0]), "it is told");
+		close_all();
+	}
+}
+
+/* What another thread of the parent is at when it forks stays so in the child. */
+static void child(void)
+{
+	open_writer(64, 0, false);
+	int place = come(&readers[0]);
+	pthread_mutex_lock(&writer->producer.readers->lock);
+	writer->producer.readers->walking = true;
+	pid_t forked = fork();
+	if (!forked) {
+		rb_channel_disown(writer);
+		rb_readers_remove(writer, place);
+		rb_channel_free(writer);
+		_exit(0);
+	}
+	int status;
+	check(waitpid(forked, &status, 0) == forked && !status, "the child has parted with it");
+	check(rb_socket_look(control[1], (char[1]){0}, 1, NULL, 0, &status) == -EAGAIN,
+	      "and the parent has not");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*check)(void);
+	} checks[] = {{"slot", slot},    {"middle", middle}, {"batch", batch},
+		      {"index", index_}, {"ahead", ahead},   {"child", child}};
+
+	for (unsigned i = 0; i < sizeof(checks) / sizeof(*checks); i++)
+		if (argc == 2 && !strcmp(argv[1], checks[i].name)) {
+			checks[i].check();
+			if (writer)
+				close_all();
+			return 0;
+		}
+	fprintf(stderr, "one_reader {slot,middle,batch,index,ahead,child}\n");
+	return 2;
+}
