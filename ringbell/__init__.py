@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Doorbell rings in shared memory: requests, answers, messages and records between two processes.
+"""Doorbell rings in shared memory: requests, answers, messages and records between processes.
 
 ringbell.serve("sha256", lambda payload: hashlib.sha256(payload).digest())   # process 1
 
@@ -11,6 +11,12 @@ with ringbell.produce("ticks", dtype=tick) as ticks:                         # p
 
 with ringbell.consume("ticks") as ticks:                                     # process 2
     for rows in ticks: ...
+
+with ringbell.publish("frames", frame, keep="newest") as frames:             # one writer
+    frames.write(picture)
+
+with ringbell.subscribe("frames") as frames:                                 # any number of readers
+    picture = frames.latest()
 
 with ringbell.launch(handler) as driver: ...                                 # both in one script
 with ringbell.Pool(handler, workers=4) as pool: ...

@@ -219,9 +219,7 @@ def read(crowd: Crowd, told: Told, taken: Taken, seed: int) -> None:
         open_now.clear()
 
 
-def _take_all(
-    crowd: Crowd, subscriber: Any, told: Told, taken: Taken, draw: random.Random
-) -> bool:
+def _take_all(crowd: Crowd, subscriber: Any, told: Told, taken: Taken, draw: random.Random) -> bool:
     """Take until the end; false when there will be no other publication."""
     ways = WAYS[crowd.kind]
     # Some take in one way only. Some are slow, so that the ring runs full, or over them.

@@ -303,6 +303,27 @@ def test_one_who_keeps_the_newest_never_waits(loop, path, subscriber):
     run(loop, main)
 
 
+@pytest.mark.parametrize("keep", ["all", "newest"])
+def test_large_messages_go_by_reference(loop, path, keep):
+    async def main():
+        blocks = ringbell.Blocks(pool=1 << 20, least=10_000, when_lent="wait")
+        async with (
+            aio.publish(path, keep=keep, min_readers=1, blocks=blocks, ring_size=4096) as pictures,
+            aio.subscribe(path) as viewer,
+        ):
+            await pictures.send(b"a" * 100_000)
+            held = await viewer.hold()
+            await pictures.send(b"b" * 200_000)
+            latest = await viewer.latest()
+            assert isinstance(held, memoryview)
+            assert isinstance(latest, memoryview)
+            assert pictures.stats().driver.blocks.sent == 2
+            assert (bytes(held), bytes(latest)) == (b"a" * 100_000, b"b" * 200_000)
+            del held, latest
+
+    run(loop, main)
+
+
 def test_a_killed_subscriber_holds_nobody_back(loop, path, subscriber):
     async def main():
         async with aio.publish(path, ring_size=4096) as lines:

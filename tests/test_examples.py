@@ -65,6 +65,12 @@ def test_requests_are_answered(start, folder):
         ("records.py", "producer", "consumer", r"100000 ticks, 50\.0 on average, 100 at the end"),
         ("asyncio_consumer.py", "producer", "consumer", "1000 events, the last is 'event 999'"),
         ("frames.py", "camera", "viewer", r"looked at \d+ frames, passed over \d+, 200 came"),
+        (
+            "frames_newest.py",
+            "camera",
+            "viewer",
+            r"looked at \d+ frames, missed \d+; the last is 300",
+        ),
     ],
 )
 def test_a_stream_arrives(start, example, from_side, to_side, expected):

@@ -146,6 +146,39 @@ def test_gathered_producers_are_told_of_when_they_have_gone():
     assert re.fullmatch(r"\d+ 1.0\n\d+ 1.0\n\d+ 1 is done\n\d+ 1 is done\n", printed)
 
 
+def test_all_subscribers_get_every_step():
+    steps = block('import ringbell\n\nwith ringbell.publish("steps", min')
+    worker = block('import ringbell\n\nwith ringbell.subscribe("steps")')
+    assert run_both(steps, worker, worker) == "1000\n"
+    assert run_both(block('with ringbell.publish("steps", stall'), worker) == "1\n"
+
+
+CAMERA = block("import time\nimport numpy as np\nimport ringbell\n\nframe").replace(
+    'keep="newest"', 'keep="newest", min_readers=1'
+)
+
+
+def test_a_viewer_takes_the_newest_frames():
+    printed = run_both(
+        CAMERA, block("import contextlib\nimport ringbell\n\nwith ringbell.subscribe")
+    )
+    lines = [[int(number) for number in line.split()] for line in printed.splitlines()]
+    assert lines[-1][0] == 100
+    assert len(lines) + lines[-1][1] == 100 - lines[0][0] + 1 + lines[0][1]
+    printed = run_both(CAMERA, block('with ringbell.subscribe("camera") as camera:\n    try'))
+    assert re.fullmatch(r"\d+\.0\n", printed)
+
+
+def test_a_writer_that_is_started_again_is_followed():
+    write = within('with ringbell.publish("x") as lines:', 'lines.send(b"%d" % number)')
+    follow = "from collections.abc import Iterator\nimport itertools\n" + block("def follow")
+    printed = run_both(
+        within("for number in range(3):", write),
+        f"{follow}\nprint(*itertools.islice(follow('x'), 3))",
+    )
+    assert printed == "b'0' b'1' b'2'\n"
+
+
 def test_loaders_feed_a_training_loop():
     loader = block("import numpy as np\nimport ringbell\n\nsample")
     printed = run_both(loader, loader, block("from collections.abc import Iterable, Iterator"))
@@ -273,10 +306,19 @@ def test_tasks_ask_and_are_answered():
     ]
 
 
+def test_tasks_publish_and_subscribe():
+    pytest.importorskip("trio")
+    printed = run_both(block("import trio\nfrom ringbell import aio\n\n\nasync def measure"))
+    assert printed.splitlines()[-1].startswith("29.0")
+
+
 def test_tasks_of_asyncio_and_of_trio_share_a_stream():
     pytest.importorskip("trio")
     send = block("import asyncio\nfrom ringbell import aio\n\n\nasync def send")
-    assert run_both(send, block("import trio")) == f"{sum(range(1000))}\n"
+    assert (
+        run_both(send, block("import trio\nfrom ringbell import aio\n\n\nasync def add"))
+        == f"{sum(range(1000))}\n"
+    )
 
 
 IN_A_HUB = {

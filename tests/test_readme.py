@@ -15,7 +15,7 @@ from processes import wait_until_listening
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-DEVICE, DRIVER, PRODUCER, CONSUMER, ONE_SCRIPT, OBJECTS = re.findall(
+DEVICE, DRIVER, PRODUCER, CONSUMER, PUBLISHER, SUBSCRIBER, ONE_SCRIPT, OBJECTS = re.findall(
     r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
 )
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -57,6 +57,21 @@ def test_the_consumer_takes_the_records_of_the_producer(path):
     with running(PRODUCER, path.parent) as producer, running(CONSUMER, path.parent) as consumer:
         assert sum(map(int, printed(consumer))) == 1000
         assert printed(producer) == []
+
+
+def test_subscribers_take_the_newest_frames(path):
+    camera = PUBLISHER.replace("100_000", "10**9")  # it films for as long as the readers look
+    with running(camera, path.parent) as publisher:
+        with running(SUBSCRIBER, path.parent) as one, running(SUBSCRIBER, path.parent) as other:
+            for reader in (one, other):
+                *frames, (word, missed) = (line.split() for line in printed(reader))
+                numbers = [int(number) for number, _ in frames]
+                assert numbers == sorted(set(numbers))
+                assert [float(mean) for _, mean in frames] == [n % 256 for n in numbers]
+                assert (word, len(frames)) == ("missed", 10)
+                # It began with what it found as it came.
+                assert int(missed) >= numbers[-1] - numbers[0] + 1 - 10
+        publisher.kill()
 
 
 def test_one_script_starts_the_other_processes(path, tmp_path):

@@ -36,6 +36,7 @@ class PublishOptions(TypedDict, total=False):
     cpu: int | None
     kick: Kick
     memory: Memory | None
+    blocks: Blocks | None
 
 class ConsumeOptions(TypedDict, total=False):
     timeout: float | None

@@ -61,7 +61,7 @@ class MessagePublisher(Publishing, MessageProducer):
 
     def __init__(self, end: BlockingMessages, keep: Keep) -> None:
         """Send through `end`; users call `publish`."""
-        # One that keeps the newest never waits for room, and sends nothing in pieces.
+        # One that keeps the newest sends nothing through the ring in pieces.
         longest = end.max_payload if keep == "newest" else end.max_payload // 2
         Producing.__init__(self, end, longest)
 

@@ -11,7 +11,7 @@ from ringbell.aio.opened import Opening, meet_pinned, policy_of
 from ringbell.aio.publisher import MessagePublisher, RecordPublisher
 from ringbell.aio.subscriber import MessageSubscriber, RecordSubscriber
 from ringbell.meeting import segment
-from ringbell.policy import Kick, Moderation
+from ringbell.policy import Blocks, Kick, Moderation
 from ringbell.publishing import opening as publications
 from ringbell.publishing.subscriber import MessageSubscriber as BlockingMessages
 
@@ -76,6 +76,7 @@ def publish(
     kick: Kick = "asleep",
     memory: segment.Memory | None = None,
     codec: AnyCodec = "bytes",
+    blocks: Blocks | None = None,
 ) -> Opening[MessagePublisher] | Opening[RecordPublisher]:
     """Publish a stream under `name`, for up to 64 processes that subscribe, who come and go.
 
@@ -97,6 +98,7 @@ def publish(
             kick=kick,
             memory=memory,
             codec=codec,
+            blocks=blocks,
         )
         end: Any = await meet_pinned(opening, cpu)
         return MessagePublisher(end, keep) if dtype is None else RecordPublisher(end)

@@ -6,8 +6,10 @@
     a consumer that connects    HELLO                   nothing; the producer answers with its HELLO
     a subscriber                HELLO                   nothing; the publisher answers the same way
     a publisher                 HELLO                   the descriptors and the subscriber's page
-    a device, a consumer        WELCOME                 nothing; it takes the channel
-    a producer that listens     YOURS                   nothing; this consumer has the channel
+    a device, a consumer,       WELCOME                 nothing; it takes the channel
+      a subscriber
+    a producer that listens,    YOURS                   nothing; the channel is this consumer's, or
+      a publisher                                         this subscriber's
     a side that refuses         REFUSED and why         nothing; the memory or the text is wrong
                                 SOMEBODY ELSE and why   nothing; the roles do not fit
                                 OTHER RECORDS and why   nothing; both are right, the dtypes differ
@@ -24,6 +26,10 @@ same socket, a timer (csrc/kick.c). Nothing else is said there.
 
 A producer that listens offers its memory to every consumer that connects. The first consumer that
 says WELCOME gets it. A consumer writes nothing into the memory before the producer says YOURS.
+
+A publisher always listens, and keeps its name. It admits every subscriber that says WELCOME, while
+there is a place. A subscriber may write the page only, which comes last among the descriptors and
+is its own. Later the publisher may say one letter more, RB_LETS_GO (csrc/passed.h).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ringbell
+from ringbell import aio
 
 
 def digest(payload: memoryview) -> bytes:
@@ -98,6 +99,48 @@ def connections() -> tuple[ringbell.Connection, bool]:
         print(reader.recv()["a"], reader.recv_bytes(10).hex())
         print(reader.recv_bytes_into(bytearray(3), 1) + reader.recv_bytes_into(np.arange(3)))
     return reader, multiprocessing.connection.wait([reader, 5], timeout=1) == [reader]
+
+
+def publications(frame: np.dtype[Any]) -> tuple[int, list[int]]:
+    with ringbell.publish("frames", frame, keep="newest", ring_size=1 << 24) as frames:
+        frames.write(np.zeros(3, frame))
+        with frames.reserve(1) as rows:
+            rows["number"] = 1
+        pids: list[int] = [reader.pid for reader in frames.readers]
+    with ringbell.publish("lines", min_readers=2, stall=0.5, blocks=ringbell.Blocks()) as lines:
+        lines.send_many([b"a", b"b"], timeout=1)
+    with ringbell.subscribe("frames", frame) as newest, newest.borrow(1) as lent:
+        print(lent["number"].sum(), newest.latest()["number"], newest.read().shape)
+    with ringbell.subscribe("lines") as either:
+        print(either.recv().hex(), either.latest(timeout=0), *octets(either))
+        with either.borrow() as view:
+            print(view)
+    with ringbell.publish("objects", codec="pickle") as objects:
+        objects.send({"x": 1})
+    with ringbell.subscribe("objects", codec="pickle") as objects_taken:
+        objects_taken.recv()["x"].anything()
+        objects_taken.latest().anything()
+    return newest.missed, pids
+
+
+async def publications_in_a_loop() -> None:
+    async with aio.publish("frames", "f8", keep="newest") as frames:
+        await frames.write([1.0], timeout=1)
+        print(frames.readers[0].pid, frames.path)
+    async with aio.publish("lines", stall=0.5, codec="bytes") as lines:
+        await lines.send(b"x")
+    async with aio.subscribe("frames", "f8", max_poll=1e-3) as numbers:
+        kept: list[NDArray[Any]] = [rows.copy() async for rows in numbers]
+        with await numbers.borrow(2) as rows:
+            print(rows.sum(), len(kept), numbers.missed)
+    async with aio.subscribe("either") as either:
+        print((await either.recv()).hex(), await either.latest(timeout=0))
+        with await either.borrow() as view:
+            print(view)
+        async for entries in either:
+            entries.anything()
+    reading = await aio.subscribe("objects", codec="pickle")
+    (await reading.latest()).anything()
 
 
 def capacity(consumer: ringbell.RecordConsumer) -> int:

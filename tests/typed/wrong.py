@@ -49,3 +49,13 @@ connection, _ = ringbell.Pipe()
 connection.send_bytes("text")  # type: ignore[arg-type]
 connection.recv_bytes_into(bytearray(3), offset="1")  # type: ignore[arg-type]
 connection.closed = True  # type: ignore[misc]
+
+publisher = ringbell.publish("x", keep="newest")
+publisher.write([1])  # type: ignore[attr-defined]
+publisher.readers = []  # type: ignore[misc]
+ringbell.publish("x", keep="latest")  # type: ignore[call-overload]
+
+subscriber = ringbell.subscribe("x", "f8")
+subscriber.recv()  # type: ignore[attr-defined]
+subscriber.borrow().sum()  # type: ignore[attr-defined]
+subscriber.missed = 3  # type: ignore[misc]
