@@ -139,6 +139,7 @@ def test_a_comparison_that_is_ended_leaves_nothing(environment):
     assert os.listdir(environment["TMPDIR"]) == []
 
 
+@pytest.mark.timeout(180)  # many processes start
 def test_publications_are_measured(environment):
     done = subprocess.run(
         [sys.executable, BENCH / "publish.py", "--rounds", "1", "--scale", "0.05", "--json"],

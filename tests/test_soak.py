@@ -61,6 +61,7 @@ def test_a_short_soak_loses_nothing(options):
     assert int(numbers["entries"]) > 0
 
 
+@pytest.mark.timeout(180)  # many processes start, and a writer stands still for 5 s
 def test_a_short_soak_of_readers_loses_nothing():
     done = subprocess.run(
         [sys.executable, TESTS / "soak_publishing.py", "--seconds", "5", "--readers", "3"],
