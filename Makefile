@@ -74,6 +74,7 @@ bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp $(VENV)/peers.stamp
 	@$(BIN)/python bench/streams.py
 	@$(BIN)/python bench/many.py
 	@$(BIN)/python bench/gather.py
+	@$(BIN)/python bench/publish.py
 	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
 	@$(BIN)/python bench/aio.py
 	@$(BIN)/python bench/pipe.py

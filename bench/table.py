@@ -18,6 +18,8 @@ class Row(NamedTuple):
     ratio: float | None = None
     target: str | None = None
     reached: bool | None = None
+    spread: tuple[float, float] | None = None
+    """The least and the greatest of the rounds' ratios."""
 
 
 def compare(
@@ -28,9 +30,11 @@ def compare(
     less_is_better: bool = False,
 ) -> Row:
     """Compare ours with theirs, round by round: the ratio says how many times better we are."""
-    ratio = statistics.median(b / a if less_is_better else a / b for a, b in pairs)
+    ratios = [b / a if less_is_better else a / b for a, b in pairs]
+    ratio = statistics.median(ratios)
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-    return Row(what, ours, peer, theirs, ratio, f">= {target:g}", ratio >= target)
+    spread = min(ratios), max(ratios)
+    return Row(what, ours, peer, theirs, ratio, f">= {target:g}", ratio >= target, spread)
 
 
 def at_least(what: str, values: list[float], target: float) -> Row:
@@ -59,12 +63,16 @@ def show(rows: list[Row], machine: str, as_json: bool) -> int:
 
 
 def print_table(rows: list[Row]) -> None:
-    print(f"{'':46}{'ringbell':>16}{'peer':>16}  {'':11}{'ratio':>8}  {'target':8}reached")
+    wide = max([46, *(len(row.what) + 1 for row in rows)])
+    header = f"{'':{wide}}{'ringbell':>16}{'peer':>16}  {'':11}{'ratio':>8}  {'spread':16}"
+    print(f"{header}{'target':9}reached")
     for row in rows:
-        cells = [f"{row.what:46}", f"{row.ours:16,.2f}"]
+        cells = [f"{row.what:{wide}}", f"{row.ours:16,.2f}"]
         cells.append(f"{row.theirs:16,.2f}" if row.theirs is not None else " " * 16)
         cells.append(f"  {row.peer or '':11}")
         cells.append(f"{row.ratio:8.2f}" if row.ratio is not None else " " * 8)
+        spread = f"{row.spread[0]:.2f}..{row.spread[1]:.2f}" if row.spread else ""
+        cells.append(f"  {spread:16}")
         if row.target is not None:
-            cells.append(f"  {row.target:8}{'yes' if row.reached else 'NO'}")
+            cells.append(f"{row.target:9}{'yes' if row.reached else 'NO'}")
         print("".join(cells).rstrip())

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numbered import Wrong
 
 import ringbell
 
@@ -30,10 +31,6 @@ RECORD = [("number", "u8"), ("rest", "u8", WORDS - 1)]
 RING = 8192  # bytes
 TERM = 1 << 40  # a writer that is started again begins at the next multiple
 BURST = 500  # entries between two looks around
-
-
-class Wrong(Exception):  # noqa: N818
-    """An entry came that must not come now, or did not come."""
 
 
 class Told(ctypes.Structure):
@@ -184,9 +181,9 @@ class Account:
 
     def end(self, published: int) -> None:
         """The writer is gone, which had told that it published all before this number."""
-        if self.last is not None and self.last // TERM == published // TERM:
-            if self.last < published - 1:
-                raise Wrong(f"{self.last} was the last, and {published - 1} was published")
+        last = self.last
+        if last is not None and last // TERM == published // TERM and last < published - 1:
+            raise Wrong(f"{last} was the last, and {published - 1} was published")
 
 
 def read(crowd: Crowd, told: Told, taken: Taken, seed: int) -> None:
@@ -213,25 +210,33 @@ def read(crowd: Crowd, told: Told, taken: Taken, seed: int) -> None:
             continue
         open_now.append(subscriber)
         taken.subscribed += 1
-        with subscriber, suppress(ringbell.ChannelClosed):
-            if told_to_end or not _take_all(crowd, subscriber, told, taken, draw):
-                return
+        try:
+            with subscriber, suppress(ringbell.ChannelClosed):
+                if told_to_end or not _take_all(crowd, subscriber, told, taken, draw):
+                    return
+        except Wrong:
+            if not told_to_end:
+                raise
+            # It has closed in the block of a loan, so the writer waits for it no longer.
         open_now.clear()
 
 
 def _take_all(crowd: Crowd, subscriber: Any, told: Told, taken: Taken, draw: random.Random) -> bool:
     """Take until the end; false when there will be no other publication."""
-    ways = WAYS[crowd.kind]
+    # What a loop lends is checked at its next step only. A reader that is let go meanwhile looks at
+    # what is overwritten, and is told then, when its entries have been noted here.
+    ways = [way for way in WAYS[crowd.kind] if not (crowd.stall and way is _iterate)]
     # Some take in one way only. Some are slow, so that the ring runs full, or over them.
     chosen = ways if draw.random() < 0.5 else [draw.choice(ways)]
     pause = draw.choice([0, 0, 0, 2e-3, 50e-3])
     limit = draw.choice([100, 10_000, 1 << 60, 1 << 60])
-    lossless = crowd.keep == "all" and not any(way in (_latest,) for way in chosen)
+    lossless = crowd.keep == "all" and _latest not in chosen
     account, got, before = Account(lossless), 0, (taken.got, taken.missed)
     while got < limit:
         taken.steps += 1
         try:
-            numbers = draw.choice(chosen)(crowd, subscriber, draw)
+            way = draw.choice(chosen)
+            numbers = way(crowd, subscriber, draw)
         except ringbell.Overwritten:
             taken.overwritten += 1
             continue
@@ -249,7 +254,12 @@ def _take_all(crowd: Crowd, subscriber: Any, told: Told, taken: Taken, draw: ran
             return True
         got += len(numbers)
         missed = subscriber.missed
-        account.note(numbers, got, missed)
+        before_that = account.last
+        try:
+            account.note(numbers, got, missed)
+        except Wrong as error:
+            error.add_note(f"{crowd.name}, by {way.__name__}, after {before_that}: {numbers}")
+            raise
         taken.got, taken.missed = before[0] + got, before[1] + missed
         if pause and draw.random() < 0.05:
             time.sleep(draw.random() * pause)
@@ -269,18 +279,18 @@ def _recv_many(crowd: Crowd, subscriber: Any, draw: random.Random) -> list[int]:
 
 def _when_readable(crowd: Crowd, subscriber: Any, _: random.Random) -> list[int]:
     while True:
+        try:  # first, so that nothing is lent while it sleeps
+            if crowd.kind == "messages":
+                return [crowd.number(subscriber.recv(timeout=0))]
+            return crowd.numbers(subscriber.read(timeout=0))
+        except ringbell.RingEmpty:
+            pass
         try:
             select.select([subscriber.fileno()], [], [])
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
-            continue  # the signal handler has closed it; `fileno` says so
-        try:
-            if crowd.kind == "messages":
-                return [crowd.number(subscriber.recv(timeout=0))]
-            return crowd.numbers(subscriber.read(timeout=0))
-        except ringbell.RingEmpty:
-            continue
+            # The signal handler has closed it; the next call says so.
 
 
 def _borrow_message(crowd: Crowd, subscriber: Any, _: random.Random) -> list[int]:

@@ -17,8 +17,8 @@ nothing moves for a minute, or when a writer has more descriptors or memory than
 from __future__ import annotations
 
 import argparse
-import ctypes
 import faulthandler
+import logging
 import multiprocessing
 import os
 import random
@@ -113,6 +113,7 @@ class Side:
 def run_side(what: Callable[..., None], *arguments: object) -> None:
     die_with_parent()
     faulthandler.register(signal.SIGUSR1)
+    logging.getLogger("ringbell").setLevel(logging.ERROR)  # that a reader is let go is no news
     try:
         what(*arguments)
     except BaseException:
@@ -296,7 +297,8 @@ def main() -> int:
         try:
             for crowd in crowds:
                 if options.only in (None, crowd.name):
-                    publications.append(Publication(crowd, options.readers, options.hang, draw))
+                    one = Publication(crowd, options.readers, options.hang, draw)
+                    publications.append(one)
             soak(publications, options.seconds)
         except Failed as failure:
             print(f"FAILED: {failure}", file=sys.stderr)

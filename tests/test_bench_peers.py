@@ -14,7 +14,8 @@ from processes import wait_until
 
 from ringbell.pinning import choose_pair
 
-COMPARE = Path(__file__).parent.parent / "bench/compare.py"
+BENCH = Path(__file__).parent.parent / "bench"
+COMPARE = BENCH / "compare.py"
 JOBS = "one way,one way 1024,views,lists,pickled lists,echo,spinning,call,in flight,idle"
 
 pytestmark = [
@@ -135,4 +136,25 @@ def test_a_comparison_that_is_ended_leaves_nothing(environment):
     wait_until(lambda: list(Path(environment["TMPDIR"]).glob("*/rb*")))  # both sides are there
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
+    assert os.listdir(environment["TMPDIR"]) == []
+
+
+@pytest.mark.timeout(180)  # many processes start
+def test_publications_are_measured(environment):
+    done = subprocess.run(
+        [sys.executable, BENCH / "publish.py", "--rounds", "1", "--scale", "0.05", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = json.loads(done.stdout)
+    rows = found["rows"]
+    assert done.returncode in (0, 1), done.stderr  # 1: a target was missed, which is no matter here
+    peers = {row["peer"] for row in rows}
+    assert {"stream", "streams", "pipe", "spinning", "memcpy", "none killed"} <= peers
+    exact = [row for row in rows if row["target"] == "<= 0"]
+    assert len(exact) == 10
+    assert all(row["reached"] for row in exact), exact
+    assert len(found["notes"]) == 3  # no other library is there
     assert os.listdir(environment["TMPDIR"]) == []

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from crowds import Account, Crowd
 from numbered import ANSWER, REQUEST, Traffic, Wrong
 from processes import state_of, wait_until
 
@@ -58,6 +59,60 @@ def test_a_short_soak_loses_nothing(options):
     numbers = dict(zip(words[::2], words[1::2], strict=True))
     assert int(numbers["sleeps"]) >= 200
     assert int(numbers["entries"]) > 0
+
+
+@pytest.mark.timeout(180)  # many processes start, and a writer stands still for 5 s
+def test_a_short_soak_of_readers_loses_nothing():
+    done = subprocess.run(
+        [sys.executable, TESTS / "soak_publishing.py", "--seconds", "5", "--readers", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()[-1].split()
+    counted = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    assert all(counted[name] for name in ("published", "started", "got", "missed"))
+
+
+def test_a_gap_of_a_lossless_reader_is_wrong():
+    account = Account(lossless=True)
+    account.note([7, 8], 2, 0)
+    with pytest.raises(Wrong, match="10 after 8"):
+        account.note([10], 3, 1)
+
+
+@pytest.mark.parametrize("missed", [0, 2])
+def test_a_miscount_of_a_reader_of_the_newest_is_wrong(missed):
+    account = Account(lossless=False)
+    account.note([7, 8], 2, 5)
+    account.note([10], 3, 6)
+    with pytest.raises(Wrong, match="came"):
+        account.note([12], 4, 6 + missed)
+
+
+def test_an_end_before_the_last_entry_is_wrong():
+    account = Account(lossless=True)
+    account.note([7, 8], 2, 0)
+    account.end(9)
+    with pytest.raises(Wrong, match="8 was the last"):
+        account.end(10)
+
+
+def test_a_torn_entry_is_wrong():
+    crowd = Crowd(Path("x"), "messages", "all")
+    torn = bytearray(crowd.message(5))
+    assert crowd.number(torn) == 5
+    torn[-1] ^= 1
+    with pytest.raises(Wrong):
+        crowd.number(torn)
+    with pytest.raises(Wrong):
+        crowd.number(crowd.message(5)[:-8])
+    rows = crowd.records(5, 3)
+    assert crowd.numbers(rows) == [5, 6, 7]
+    rows["rest"][1, 3] = 9
+    with pytest.raises(Wrong):
+        crowd.numbers(rows)
 
 
 @pytest.mark.parametrize("other", [4, 6])

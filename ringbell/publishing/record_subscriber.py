@@ -19,6 +19,8 @@ class RecordSubscriber(Subscribing, RecordConsumer):
     `for rows in subscriber` gives all that has arrived as one array that lies in the ring, as a
     consumer does; or as a copy if the publication keeps the newest, because an array in the ring
     could be overwritten.
+    If the writer lets this side go (`stall`), the next step says so, with LetGo: what the loop was
+    lent before that may have been overwritten.
     """
 
     __slots__ = ()

@@ -40,6 +40,8 @@ class MessageSubscriber(Subscribing, MessageConsumer):
 
     `for message in subscriber` gives views, as a consumer does; or copies if the publication keeps
     the newest, because a view could be overwritten.
+    If the writer lets this side go (`stall`), the next step says so, with LetGo: what the loop was
+    lent before that may have been overwritten.
     """
 
     __slots__ = ()

@@ -88,8 +88,27 @@ def soak_result(longest_ms: float, long_waits: int) -> str:
     return result + (f", {long_waits} above 100 ms, for the reasons above" if long_waits else "")
 
 
+PUBLISHING_SECONDS = 20
+SLEEPS_A_SECOND = 20_000  # of the long soak: so long readers come and go beside it
+
+
+def soak_of_readers(seconds: int) -> Iterator[Row]:
+    """Readers of publications that join and are killed, stopped and closed at random."""
+    command = [sys.executable, str(ROOT / "tests/soak_publishing.py"), "--seconds", str(seconds)]
+    *lines, whole = run(command, timeout=86400).strip().splitlines()
+    for line in lines:
+        name, _, counted = line.partition(": ")
+        words = counted.split()
+        done = dict(zip(words[::2], words[1::2], strict=True))
+        explored = f"{int(done['started'])} readers, {int(done['got']):,} entries"
+        yield Row(f"soak of readers: {name}", explored, "each entry counted, none torn", True)
+    yield Row("soak of readers: all of it", f"{seconds} s", f"nothing lost; {whole}", True)
+
+
 def check_soak(folder: Path, total: int) -> Iterator[Row]:
     in_python = int(total * PYTHON_SHARE)
     yield from soak("C", [build(folder, "stress", "stress.c", "-O2")], SOAKS, total - in_python)
     python = [sys.executable, str(ROOT / "tests/soak.py")]
     yield from soak("Python", python, PYTHON_SOAKS, in_python)
+    quick = total <= QUICK_SLEEPS
+    yield from soak_of_readers(PUBLISHING_SECONDS if quick else max(600, total // SLEEPS_A_SECOND))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What bench/publish.py measures, a module each."""
