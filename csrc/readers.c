@@ -323,21 +323,26 @@ static void wake_writer(rb_channel *channel)
 	pthread_mutex_unlock(&channel->closing.lock);
 }
 
-/* Puts a reader in a place; returns where it begins. The caller holds the lock. */
-static uint64_t put_in_place(struct rb_producer *producer, struct rb_reader *reader,
-			     unsigned int place)
+/* Starts the words of a reader, before the writer looks at them: in a page of zeros it would seem
+ * to sleep for entry 0. Returns 0 or -errno. The caller holds the lock. */
+static int start_reader(const struct rb_producer *producer, struct rb_reader *reader, int page_fd)
 {
-	struct rb_readers *readers = producer->readers;
+	/* One that is offered the newest may have the one that is there. */
+	reader->seen = rb_load_acquire(producer->readers->newest ? &producer->mine->newest_index
+								 : &producer->mine->write_index);
+	reader->start = reader->seen;
+	return rb_write_first_words(page_fd, 0, reader->seen);
+}
 
+/* Puts a reader in a place. The caller holds the lock. */
+static void put_in_place(struct rb_readers *readers, struct rb_reader *reader, unsigned int place)
+{
 	/* (J) before `welcome`. No fence is needed behind it: the lock keeps the writer from
 	 * finding room without this reader. */
 	rb_store_release_reader(&readers->places[place], reader);
 	if (place >= readers->used)
 		rb_store_release(&readers->used, place + 1);
 	readers->count++;
-	/* One that is offered the newest may have the one that is there. */
-	return rb_load_acquire(readers->newest ? &producer->mine->newest_index
-					       : &producer->mine->write_index);
 }
 
 /* Tells a reader that it has been admitted, and passes the pool. The caller holds the lock, so the
@@ -367,16 +372,15 @@ int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_
 	lock(channel);
 	while (place < (int)RB_READERS && readers->places[place])
 		place++;
-	status = place < (int)RB_READERS ? 0 : -EUSERS;
-	if (!status) {
-		reader->seen = put_in_place(&channel->producer, reader, (unsigned int)place);
-		reader->start = reader->seen;
-		status = rb_write_first_words(page_fd, 0, reader->seen);
-		if (!status)
-			status = welcome(readers, reader, text, length);
+	status = place < (int)RB_READERS ? start_reader(&channel->producer, reader, page_fd)
+					 : -EUSERS;
+	bool in_place = !status;
+	if (in_place) {
+		put_in_place(readers, reader, (unsigned int)place);
+		status = welcome(readers, reader, text, length);
 	}
 	unlock(channel);
-	if (status == -EUSERS)
+	if (!in_place)
 		free_reader(reader);
 	else if (status)
 		rb_readers_remove(channel, place);

@@ -345,10 +345,7 @@ inline rb_readers_admit(r)
 #ifdef MUTANT_ADMITS_WITHOUT_THE_LOCK
 	first[r] = memory[WRITE_INDEX];
 #endif
-#ifndef MUTANT_TOLD_BEFORE_IT_HAS_A_PLACE
-	STORE(of_door, PLACE(r), visit[r]); /* (J) */
-#endif
-	atomic {
+	atomic { /* start_reader */
 #ifdef NEWEST
 		first[r] = memory[NEWEST_INDEX];
 #elif !defined(MUTANT_ADMITS_WITHOUT_THE_LOCK)
@@ -356,7 +353,12 @@ inline rb_readers_admit(r)
 #endif
 		/* rb_write_first_words */
 		memory[READ_INDEX(r)] = first[r];
-		memory[DATA_EVENT(r)] = NEVER;
+		memory[DATA_EVENT(r)] = NEVER
+	};
+#ifndef MUTANT_TOLD_BEFORE_IT_HAS_A_PLACE
+	STORE(of_door, PLACE(r), visit[r]); /* (J) */
+#endif
+	atomic {
 		count++;
 		STORE(of_door, TOLD(r), 1); /* welcome */
 #ifdef MUTANT_TOLD_BEFORE_IT_HAS_A_PLACE
