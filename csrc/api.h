@@ -139,6 +139,7 @@ uint64_t rb_payload_max(rb_channel *channel);
 
 /* reader.c: one of them */
 uint64_t rb_missed(const rb_channel *channel);
+int rb_reader_is_whole(const rb_channel *channel);
 int rb_reader_takes_newest(const rb_channel *channel);
 
 /* closing.c: every call of a side that is closed returns -EBADF */

@@ -74,6 +74,8 @@ static void return_passed(rb_channel *channel, uint64_t stop)
 		struct rb_block_place place;
 		memcpy(&header, slot, sizeof(header));
 		memcpy(&place, slot + sizeof(header), sizeof(place));
+		if (!rb_is_whole(consumer, index))
+			return; /* it was let go meanwhile */
 		rb_block block = {.number = place.block, .lending = place.lending};
 		if (header.flags & RB_FLAG_BLOCK && block.number < RB_BLOCKS) {
 			mark(channel, &block);
@@ -208,6 +210,12 @@ void rb_note_number(struct rb_consumer *consumer, uint64_t first, uint64_t count
 uint64_t rb_missed(const rb_channel *channel)
 {
 	return rb_load_relaxed(&channel->consumer.missed);
+}
+
+/* Whether what this side found last is whole still; also after it has closed. */
+int rb_reader_is_whole(const rb_channel *channel)
+{
+	return rb_is_whole(&channel->consumer, channel->consumer.frame.index);
 }
 
 /* Whether the writer waits for nobody. */

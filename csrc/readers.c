@@ -40,6 +40,8 @@
 #include "passed.h"
 #include "readers.h"
 
+/* How long a sleep of the writer may be while there are readers. */
+#define LONGEST_SLEEP (100 * RB_MS)
 /* How often rb_readers_remove looks whether the writer is still in the places. */
 #define LOOK (20 * RB_US)
 
@@ -201,7 +203,6 @@ static bool all_have_room(struct rb_producer *producer, uint64_t slots)
 	struct rb_readers *readers = producer->readers;
 	uint64_t behind = 0, now = 0; /* how many slots the last reader lies behind */
 
-	readers->look_again_ns = 0;
 	for (unsigned int i = 0; i < RB_READERS; i++) {
 		struct rb_reader *reader = readers->places[i];
 		if (!reader || !rb_look_at_reader(producer, reader))
@@ -225,6 +226,7 @@ int rb_readers_room(struct rb_producer *producer, uint64_t slots)
 	bool room = false;
 
 	pthread_mutex_lock(&readers->lock);
+	readers->look_again_ns = 0;
 	if (readers->count >= readers->awaited) {
 		readers->awaited = 0;
 		room = readers->newest || all_have_room(producer, slots);
@@ -239,7 +241,18 @@ int rb_readers_room(struct rb_producer *producer, uint64_t slots)
  * never. */
 uint64_t rb_readers_look_again_ns(const struct rb_producer *producer)
 {
-	return producer->readers ? producer->readers->look_again_ns : 0;
+	struct rb_readers *readers = producer->readers;
+
+	if (!readers)
+		return 0;
+	/* Every reader has the eventfd that wakes the writer, and may take a kick of another one.
+	 */
+	pthread_mutex_lock(&readers->lock);
+	if (readers->count)
+		rb_look_again_at(readers, rb_now_ns() + LONGEST_SLEEP);
+	uint64_t again = readers->look_again_ns;
+	pthread_mutex_unlock(&readers->lock);
+	return again;
 }
 
 /* ---- who admits readers, and removes them ---- */

@@ -4,6 +4,8 @@
 import mmap
 import os
 import socket
+import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -97,6 +99,48 @@ def test_kicks_without_a_reason_do_not_keep_the_writer_from_sleeping(publish, su
         os.eventfd_write(bad._channel._descriptors[0], 1)
         with pytest.raises(ringbell.RingFull):
             publisher.send(b"x", timeout=0.001)
+
+
+def test_a_reader_that_takes_the_kicks_of_others_only_delays_the_writer(publish, subscribe):
+    publisher = publish("u8", ring_size=4096, polling="never")
+    bad, slow = subscribe(), subscribe()
+    wait_for_readers(publisher, 2)
+    publisher.write(np.arange(publisher.capacity, dtype="u8"))
+    bad.read()
+    over = threading.Event()
+
+    def take_kicks():
+        while not over.is_set():
+            with suppress(BlockingIOError):
+                os.eventfd_read(bad._channel._descriptors[0])
+
+    thief = threading.Thread(target=take_kicks)
+    writer = threading.Thread(target=publisher.write, args=([7],))
+    thief.start()
+    writer.start()
+    try:
+        wait_until(lambda: publisher.stats().driver.producer.sleeps)
+        assert len(slow.read()) == publisher.capacity
+        writer.join()
+    finally:
+        over.set()
+        thief.join()
+    assert slow.read().tolist() == [7]
+
+
+def test_a_writer_that_waits_for_readers_takes_no_cpu(publish, subscribe):
+    publisher = publish(min_readers=2, polling="never")
+    first = subscribe()
+    writer = threading.Thread(target=publisher.send, args=(b"x",))
+    writer.start()
+    wait_until(lambda: publisher.stats().driver.producer.sleeps)
+    before = publisher.stats().driver.producer.sleeps
+    with pytest.raises(ringbell.RingEmpty):
+        first.recv(timeout=0.5)
+    assert publisher.stats().driver.producer.sleeps - before < 50
+    other = subscribe()
+    writer.join()
+    assert first.recv() == other.recv() == b"x"
 
 
 def test_a_reader_that_talks_on_its_socket_is_dropped(publish, subscribe):

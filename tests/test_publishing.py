@@ -273,6 +273,24 @@ def test_an_error_that_keeps_what_was_overwritten_gives_way_to_overwritten(publi
     assert len(numbers) + subscriber.missed == 200
 
 
+@every_kind
+@every_keep
+def test_what_was_overwritten_after_a_close_in_the_block_is_told(publish, subscribe, kind, keep):
+    """Nobody waits for a subscriber that a signal handler has closed."""
+    publisher = publish(NUMBERED[kind], keep=keep, ring_size=RING, min_readers=0)
+    subscriber = subscribe()
+    put(publisher, kind, 0)
+    with pytest.raises(ringbell.Overwritten), subscriber.borrow():
+        subscriber.close()
+        wait_for_readers(publisher, 0)
+        for number in range(1, 200):
+            put(publisher, kind, number)
+    other = subscribe()
+    put(publisher, kind, 0)
+    with other.borrow():
+        other.close()
+
+
 def test_a_loan_is_for_one_block(publish, subscribe):
     publisher, subscriber = publish(), subscribe()
     publisher.send(b"x")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -54,8 +55,9 @@ class Lent(Generic[_T]):
         except Overwritten:
             if kind is None or issubclass(kind, Exception):
                 raise
-        except ChannelClosed:
-            pass  # in the block
+        except ChannelClosed:  # in the block
+            if not self._end._is_whole():
+                self._end._channel.fail(-errno.ESTALE)
         except BufferError:
             if kind is None:
                 raise

@@ -31,6 +31,9 @@ class Subscribing(Stream):
         """
         return lib.rb_missed(self._channel.handle)
 
+    def _is_whole(self) -> bool:
+        return bool(lib.rb_reader_is_whole(self._channel.handle))
+
     def _keeps_newest(self) -> bool:
         return bool(lib.rb_reader_takes_newest(self._channel.handle))
 
