@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Peer
+from processes import METHODS, Peer
 
 import ringbell
 
@@ -148,7 +148,7 @@ def names(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert multiprocessing.active_children() == []
 
 
-@pytest.fixture(params=["spawn", "fork", "forkserver"])
+@pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> str:
     """How a new process is started."""
     return request.param

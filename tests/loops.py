@@ -8,6 +8,8 @@ import importlib.util
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 
 def run(kind: str, main: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
     """Run `main(*arguments)` in a new loop."""
@@ -37,4 +39,8 @@ async def until(kind: str, condition: Callable[[], object]) -> None:
         await sleep(kind, 0.001)
 
 
-LOOPS = ["asyncio", *(name for name in ("uvloop", "trio") if importlib.util.find_spec(name))]
+LOOPS: list[Any] = ["asyncio"]
+if importlib.util.find_spec("uvloop"):
+    LOOPS.append(pytest.param("uvloop", marks=pytest.mark.variant))
+if importlib.util.find_spec("trio"):
+    LOOPS.append("trio")

@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 RINGBELL = [sys.executable, "-m", "ringbell"]
 PEERS = Path(__file__).with_name("peers.py")
 _PR_SET_PDEATHSIG = 1
+METHODS = ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.variant)]
 
 
 class PeerError(Exception):

@@ -5,6 +5,7 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -17,6 +18,8 @@ from indices import indices_from
 from plain_list import LONG, SETTINGS, STARTS, STEPS, TIMEOUTS, Expired, InThread, expiry
 
 import ringbell
+
+pytestmark = pytest.mark.variant
 
 RING = 4096
 SLOTS = RING // 64

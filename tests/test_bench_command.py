@@ -4,9 +4,12 @@
 import json
 import subprocess
 
+import pytest
 from processes import RINGBELL
 
 from ringbell.command import bench
+
+pytestmark = pytest.mark.variant
 
 
 def test_bench_compares_on_this_machine():

@@ -21,6 +21,7 @@ from processes import (
     PeerError,
     Storm,
     interruption,
+    sleeps_without_end,
     switches,
     wait_until,
 )
@@ -396,7 +397,7 @@ def test_a_sender_that_waits_for_a_block_takes_no_cpu_and_is_not_woken_in_vain(s
     producer.begin("producer.send(bytes(65536))")
     # The first sleep is for a good part of the ring and short.
     wait_until(lambda: consumer.stats().driver.producer.sleeps >= 2)
-    wait_until(lambda: producer.state() == "S")
+    wait_until(lambda: sleeps_without_end(producer.pid))
     before = switches(producer.pid)
     time.sleep(0.3)
     assert switches(producer.pid) == before

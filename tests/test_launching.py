@@ -187,7 +187,7 @@ def test_what_a_handler_raises_is_answered_and_logged_here(caplog):
     assert "raise ValueError(argument)\nValueError: no good" in record.getMessage()
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.variant)])
 def test_what_a_device_logs_goes_where_the_logs_of_this_process_go(method, caplog):
     caplog.set_level(logging.INFO, "launched")
     with ringbell.launch(launched.does, start_method=method) as driver:

@@ -15,13 +15,11 @@ import weakref
 import launched
 import numpy as np
 import pytest
-from processes import has_ended, interruption, wait_until
+from processes import METHODS, has_ended, interruption, wait_until
 from test_launching import run_script
 
 import ringbell
 from ringbell.launching import crew, worker
-
-METHODS = ["spawn", "fork", "forkserver"]
 
 # The thread of a pool, and those that NumPy may have; from Python 3.12 on, a fork warns of them.
 pytestmark = [

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.variant
+
 TESTS = Path(__file__).parent
 CSRC = TESTS.parent / "csrc"
 

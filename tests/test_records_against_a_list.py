@@ -20,6 +20,8 @@ from plain_list import LONG, SETTINGS, STARTS, STEPS, TIMEOUTS, Expired, InThrea
 
 import ringbell
 
+pytestmark = pytest.mark.variant
+
 # The keys say how many records a ring of one page holds.
 DTYPES = {
     1024: np.dtype([("n", "u4")]),

@@ -29,6 +29,7 @@ from programs import (
     check_sanitizers,
     check_stopping,
     check_tools,
+    check_variants,
 )
 from running import Failed, Row, install_tools
 from soaks import QUICK_SLEEPS, check_soak
@@ -57,6 +58,7 @@ def main() -> int:
         "debugger": check_debugger,
         "stopping": check_stopping,
         "tools": check_tools,
+        "variants": check_variants,
         "soak": lambda folder: check_soak(folder, options.soak or QUICK_SLEEPS),
     }
     only = "soak" if options.soak else options.only

@@ -52,6 +52,16 @@ def check_stopping(_: Path) -> Iterator[Row]:
     yield Row("sides stopped and continued", explored, "nothing lost", True)
 
 
+def check_variants(_: Path) -> Iterator[Row]:
+    """The tests that `make test` leaves out, because they take long."""
+    output = run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "variant"],
+        cwd=ROOT,
+    )
+    passed = int(re.search(r"(\d+) passed", output)[1])
+    yield Row("other event loops, other starts", f"{passed} tests", "passed", True)
+
+
 def check_tools(_: Path) -> Iterator[Row]:
     for name, what in (("soak", "the soaks"), ("bench_peers", "the comparison with others")):
         passed = passed_tests(f"test_{name}.py")
