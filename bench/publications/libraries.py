@@ -94,7 +94,11 @@ class Ours(Library):
     keep = "all"
 
     def open_sender(self) -> Callable[[bytes], object]:
-        self.end = ringbell.publish(self.place.path, keep=self.keep, min_readers=self.readers)
+        # Room for as many as iceoryx2 keeps; without this option it is 1 MiB.
+        ring_size = 1 << 20 if self.place.size < 1 << 12 else 64 * self.place.size
+        self.end = ringbell.publish(
+            self.place.path, keep=self.keep, min_readers=self.readers, ring_size=ring_size
+        )
         return self.end.send
 
     def open_receiver(self) -> Callable[[], Any]:
