@@ -999,7 +999,7 @@ def test_an_entry_in_this_process_and_its_checked_arrays(publish, subscribe):
 
 
 def test_the_entries_are_what_was_meant(publish, subscribe):
-    """The helpers of these tests see what is torn."""
+    """These tests see what is torn."""
     publisher, subscriber = publish(), subscribe()
     publisher.send(entry("messages", 1)[:-8] + entry("messages", 2)[:8])
     with pytest.raises(AssertionError):
