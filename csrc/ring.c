@@ -42,9 +42,10 @@ int rb_producer_room(struct rb_producer *producer, uint64_t slots)
 	return producer->write + slots - read <= producer->count;
 }
 
-/* Whether the consumer sleeps on one of the entries in [old, old + slots), and what it wants. */
-enum rb_wake rb_wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots,
-			 uint64_t entries)
+/* Whether the consumer sleeps on one of the entries in [old, old + slots), and what it wants. A
+ * part of each publish, so that the load of the event comes right behind the fence. */
+inline __attribute__((always_inline)) enum rb_wake
+rb_wake_for(struct rb_producer *producer, uint64_t old, uint64_t slots, uint64_t entries)
 {
 	/* (E) pairs with the release in rb_arm: the moderation beside it belongs to this event. */
 	uint64_t event = rb_load_acquire(&producer->theirs->data_event);

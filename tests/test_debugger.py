@@ -92,7 +92,7 @@ def step_of(handover, step, *commands):
         "store": handover.store,
         "fence": "rb_fence_full();",
         "load": handover.load,
-        "count": "rb_count(&counters->sleeps, 1)",
+        "count": "rb_count(&counters->sleeps, !goes_on)",
         "sleep": "ppoll(",
     }[what]
     function = {"count": "rb_wait_sleep", "sleep": "rb_sleep_on"}.get(what, handover.function)

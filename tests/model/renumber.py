@@ -16,7 +16,7 @@ def lines_in(source: str, function: str, text: str) -> list[int]:
     """Give the numbers of the lines of a function, from its name on, that the text is on."""
     content = (ROOT / source).read_text()
     found = re.search(
-        rf"^\w[\w \*]*\b{function}\([^;{{}}]*\)\n{{\n.*?^}}", content, re.DOTALL | re.MULTILINE
+        rf"^(?:\w[\w \*]*)?\b{function}\([^;{{}}]*\)\n{{\n.*?^}}", content, re.DOTALL | re.MULTILINE
     )
     if not found:
         return []
