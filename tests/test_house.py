@@ -2,6 +2,7 @@
 """Where things live: which folder may import from which, and what the public classes show."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,9 @@ def test_what_blocks_has_the_same_name_in_loops():
 
 def test_the_list_of_what_is_shown_names_public_classes_only():
     assert set(CLASSES).issuperset(SHOWN)
+
+
+def test_every_folder_goes_into_the_wheel():
+    text = (ROOT.parent / "pyproject.toml").read_text()
+    listed = set(tomllib.loads(text)["tool"]["setuptools"]["packages"])
+    assert listed == {"ringbell", *(f"ringbell.{room}" for room in set().union(*FLOORS))}
