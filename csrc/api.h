@@ -128,7 +128,6 @@ int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_
 int rb_readers_let_go(rb_channel *channel, int place);
 int rb_readers_leave(rb_channel *channel, int place);
 void rb_readers_remove(rb_channel *channel, int place);
-int rb_readers_count(rb_channel *channel);
 uint64_t rb_reader_bytes(void);
 
 uint64_t rb_readers_behind(rb_channel *channel, int place);

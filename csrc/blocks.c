@@ -208,7 +208,8 @@ void rb_block_return(rb_channel *channel, const rb_block *block)
 	/* A writer of many goes on when this side has closed, and wants its block all the same. */
 	if (rb_dead(channel) && (!consumer->one_of_many || channel->disowned))
 		return;
-	/* (G) pairs with the acquire in `reclaim` of pool.c: this side is done with the block. */
+	/* (G) pairs with the acquire in `is_returned` of pool.c: this side is done with the block.
+	 */
 	rb_store_release_byte(&consumer->mine->blocks_returned[block->number],
 			      (uint8_t)block->lending);
 	/* (H) pairs with the fence in rb_arm: either we see that the sender has armed, or it sees

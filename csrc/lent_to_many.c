@@ -65,7 +65,7 @@ static bool has_returned(const struct rb_reader *reader, uint32_t block, uint8_t
 static bool returned_by_waited(const struct rb_readers *readers, uint32_t block, uint8_t lending,
 			       uint64_t index)
 {
-	for (unsigned int i = 0; i < RB_READERS; i++) {
+	for (uint64_t i = 0; i < readers->used; i++) {
 		const struct rb_reader *reader = readers->places[i];
 		if (is_for(reader, index) && is_waited_for(readers, reader) &&
 		    !has_returned(reader, block, lending))
@@ -81,7 +81,7 @@ static bool returned_by_others(struct rb_producer *producer, uint32_t block, uin
 	struct rb_readers *readers = producer->readers;
 	bool claimed = false;
 
-	for (unsigned int i = 0; i < RB_READERS; i++) {
+	for (uint64_t i = 0; i < readers->used; i++) {
 		const struct rb_reader *reader = readers->places[i];
 		if (!is_for(reader, index) || is_waited_for(readers, reader))
 			continue;
@@ -121,7 +121,7 @@ void rb_readers_blame(struct rb_producer *producer, uint32_t block, uint8_t lend
 	uint64_t now = rb_now_ns();
 
 	pthread_mutex_lock(&readers->lock);
-	for (unsigned int i = 0; i < RB_READERS; i++) {
+	for (uint64_t i = 0; i < readers->used; i++) {
 		struct rb_reader *reader = readers->places[i];
 		if (!is_for(reader, index) || has_returned(reader, block, lending))
 			continue;
@@ -140,7 +140,7 @@ int rb_readers_pass_pool(struct rb_producer *producer, int fd)
 
 	pthread_mutex_lock(&readers->lock);
 	readers->pool_fd = fd;
-	for (unsigned int i = 0; i < RB_READERS; i++)
+	for (uint64_t i = 0; i < readers->used; i++)
 		if (readers->places[i] && !readers->places[i]->left)
 			rb_pass(&readers->places[i]->reach, RB_PASSES_POOL, fd);
 	pthread_mutex_unlock(&readers->lock);

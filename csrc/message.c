@@ -10,14 +10,8 @@
 #include "quick.h"
 #include "reader.h"
 
-#define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
 /* Bytes of the longest message: more than any machine can map. A longer length is nonsense. */
 #define RB_MESSAGE_MOST (1ULL << 62)
-
-static uint64_t slots_of(uint64_t length)
-{
-	return (RB_HEADER + length + RB_SLOT - 1) / RB_SLOT;
-}
 
 static uint64_t payload_of(uint64_t slots)
 {
@@ -62,14 +56,14 @@ static int make_room_for_whole(rb_channel *channel, uint64_t length, int64_t pat
 		return status;
 	if (length > rb_payload_max(channel))
 		return -EMSGSIZE;
-	return rb_make_room(channel, slots_of(length), patience_ns);
+	return rb_make_room(channel, rb_slots_of(length), patience_ns);
 }
 
 static void publish(struct rb_producer *producer, struct rb_frame_header header)
 {
 	rb_number_frame(producer, &header, 0);
 	memcpy(next_slot(producer), &header, sizeof(header));
-	rb_publish(producer, slots_of(header.length), 1, header.length);
+	rb_publish(producer, rb_slots_of(header.length), 1, header.length);
 }
 
 /* A message larger than half the ring leaves no room for another one like it. Both sides would
@@ -150,7 +144,7 @@ int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uin
 		return status;
 	for (; sent < count && goes_whole(producer, payloads[sent].length); sent++) {
 		uint64_t length = payloads[sent].length;
-		uint64_t more = slots_of(length);
+		uint64_t more = rb_slots_of(length);
 		if (slots + more > rb_most_slots(producer) ||
 		    rb_producer_room(producer, slots + more) <= 0)
 			break;
@@ -191,7 +185,7 @@ int64_t rb_send_piece(rb_channel *channel, const struct rb_payload *payload, uin
 	uint64_t piece = payload_of(producer->count / 4);
 	if (piece > length - done)
 		piece = length - done;
-	status = rb_make_room(channel, slots_of(piece), 0);
+	status = rb_make_room(channel, rb_slots_of(piece), 0);
 	if (status)
 		return status;
 	int flags = done ? RB_FLAG_CONTINUED : 0;
@@ -226,7 +220,7 @@ static int reserve_in_ring(rb_channel *channel, uint64_t length, void **payload)
 
 	if (status)
 		return status;
-	uint64_t slot = rb_begin_reservation(producer, slots_of(length));
+	uint64_t slot = rb_begin_reservation(producer, rb_slots_of(length));
 	*payload = producer->slots + slot * RB_SLOT + RB_HEADER;
 	return 0;
 }
@@ -250,7 +244,7 @@ int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64
 
 	if (block && length > block)
 		return -EMSGSIZE;
-	int status = rb_end_reservation(channel, reservation, block ? 1 : slots_of(length));
+	int status = rb_end_reservation(channel, reservation, block ? 1 : rb_slots_of(length));
 	if (status)
 		return status;
 	if (block) {
@@ -343,7 +337,7 @@ static bool began_before(const struct rb_consumer *consumer, const struct rb_fra
 
 static void pass_over(struct rb_consumer *consumer, const struct rb_frame_header *header)
 {
-	consumer->next += slots_of(header->length);
+	consumer->next += rb_slots_of(header->length);
 	if (!(header->flags & RB_FLAG_MORE))
 		consumer->number = header->token + 1;
 	rb_kick_producer_if(consumer, rb_consumer_release_to(consumer, consumer->next));
@@ -363,7 +357,7 @@ static int64_t look_at_frame(rb_channel *channel)
 	memcpy(&header, consumer->slots + offset, sizeof(header));
 	if (!rb_is_whole(consumer, consumer->next))
 		return -ESTALE;
-	uint64_t slots = slots_of(header.length);
+	uint64_t slots = rb_slots_of(header.length);
 	uint64_t arrived = consumer->write_seen - consumer->next;
 	if (slots > arrived || arrived > consumer->count)
 		return rb_corrupt(channel);
@@ -453,7 +447,7 @@ uint64_t rb_frame_slots(const rb_channel *channel)
 {
 	const rb_frame *frame = &channel->consumer.frame;
 
-	return slots_of(frame->stop - frame->start);
+	return rb_slots_of(frame->stop - frame->start);
 }
 
 /* The caller is done with the frame that rb_peek found. Its slots stay in use until
@@ -511,7 +505,7 @@ uint64_t rb_find_arrived(rb_channel *channel, struct rb_place *found, uint64_t m
 		struct rb_frame_header header;
 
 		memcpy(&header, slot, sizeof(header)); /* once, as in look_at_frame */
-		uint64_t slots = slots_of(header.length);
+		uint64_t slots = rb_slots_of(header.length);
 		if (slots > left || !is_plain(consumer, &header))
 			break;
 		if (!count)
@@ -535,7 +529,7 @@ void rb_skip_found(rb_channel *channel, const struct rb_place *found, uint64_t c
 	if (!count)
 		return; /* the next frame may be a piece of a message that has begun */
 	for (uint64_t i = 0; i < count; i++) {
-		slots += slots_of(found[i].length);
+		slots += rb_slots_of(found[i].length);
 		bytes += found[i].length;
 	}
 	if (consumer->one_of_many)

@@ -12,6 +12,14 @@
 #include "life.h"
 #include "readers.h"
 
+#define RB_HEADER ((uint64_t)sizeof(struct rb_frame_header))
+
+/* How many slots a frame takes whose payload has that length. */
+static inline uint64_t rb_slots_of(uint64_t length)
+{
+	return (RB_HEADER + length + RB_SLOT - 1) / RB_SLOT;
+}
+
 /* Before the next slots are written. Readers that the writer does not wait for may look at them. */
 static inline void rb_claim(struct rb_producer *producer, uint64_t slots)
 {

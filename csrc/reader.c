@@ -81,7 +81,7 @@ static void return_passed(rb_channel *channel, uint64_t stop)
 			mark(channel, &block);
 			rb_block_return(channel, &block);
 		}
-		index += (sizeof(header) + header.length + RB_SLOT - 1) / RB_SLOT;
+		index += rb_slots_of(header.length);
 	}
 }
 

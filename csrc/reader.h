@@ -13,7 +13,7 @@ static inline bool rb_is_whole(const struct rb_consumer *consumer, uint64_t inde
 {
 	if (!consumer->one_of_many)
 		return true;
-	/* (I) pairs with the fence in rb_readers_claim. Asked before the reading, or without the
+	/* (I) pairs with the fence in rb_readers_claim_to. Asked before the reading, or without the
 	 * fence, it would miss what is written meanwhile. */
 	rb_fence_acquire();
 	return rb_load_relaxed(&consumer->theirs->claim_index) - index <= consumer->count;

@@ -203,7 +203,7 @@ static bool all_have_room(struct rb_producer *producer, uint64_t slots)
 	struct rb_readers *readers = producer->readers;
 	uint64_t behind = 0, now = 0; /* how many slots the last reader lies behind */
 
-	for (unsigned int i = 0; i < RB_READERS; i++) {
+	for (uint64_t i = 0; i < readers->used; i++) {
 		struct rb_reader *reader = readers->places[i];
 		if (!reader || !rb_look_at_reader(producer, reader))
 			continue;
@@ -445,12 +445,13 @@ int rb_readers_leave(rb_channel *channel, int place)
 		readers->count--;
 	}
 	unlock(channel);
-	if (!holds)
+	if (!holds) {
 		rb_readers_remove(channel, place);
-	else
-		wait_for_walk(channel);
+		return false;
+	}
+	wait_for_walk(channel);
 	wake_writer(channel);
-	return holds;
+	return true;
 }
 
 /* Whether the writer has let a reader go. */
@@ -461,16 +462,6 @@ int rb_readers_let_go(rb_channel *channel, int place)
 	bool let_go = readers->places[place] && readers->places[place]->let_go;
 	unlock(channel);
 	return let_go;
-}
-
-/* How many readers there are. */
-int rb_readers_count(rb_channel *channel)
-{
-	struct rb_readers *readers = lock(channel);
-
-	int count = (int)readers->count;
-	unlock(channel);
-	return count;
 }
 
 /* How many slots a reader has not given back yet. */
@@ -514,7 +505,7 @@ void rb_readers_goodbye(struct rb_producer *producer)
 	if (!readers)
 		return;
 	pthread_mutex_lock(&readers->lock);
-	for (unsigned int i = 0; i < RB_READERS; i++)
+	for (uint64_t i = 0; i < readers->used; i++)
 		if (readers->places[i] && !readers->places[i]->left)
 			rb_socket_shutdown(readers->places[i]->reach.control_fd);
 	readers->pool_fd = 0; /* it is closed next */
@@ -527,7 +518,7 @@ void rb_readers_free(struct rb_producer *producer)
 
 	if (!readers)
 		return;
-	for (unsigned int i = 0; i < RB_READERS; i++)
+	for (uint64_t i = 0; i < readers->used; i++)
 		if (readers->places[i])
 			free_reader(readers->places[i]);
 	pthread_mutex_destroy(&readers->lock);

@@ -33,6 +33,18 @@ def lent(publisher):
     return publisher.stats().driver.blocks.lent
 
 
+def held_by_one_that_closed(publish, start):
+    """A reader holds the whole pool, and has closed."""
+    publisher = publish(blocks=BLOCKS, polling="never")
+    reader = start("subscriber")
+    reader.run("subscriber.peer_pid")
+    for number in range(ROOM):
+        publisher.send(payload(number))
+    reader.run("held = [subscriber.hold() for _ in range(4)]")
+    reader.run("subscriber.close()")
+    return publisher, reader
+
+
 @every_keep
 def test_a_payload_in_a_block_is_held_by_each_reader(publish, subscribe, keep):
     publisher = publish(blocks=BLOCKS, keep=keep)
@@ -101,13 +113,7 @@ def test_what_is_held_stays_readable_after_the_reader_has_closed(publish, start)
 
 
 def test_blocks_of_a_process_that_closed_and_then_ends_return(publish, start):
-    publisher = publish(blocks=BLOCKS, polling="never")
-    reader = start("subscriber")
-    reader.run("subscriber.peer_pid")
-    for number in range(ROOM):
-        publisher.send(payload(number))
-    reader.run("held = [subscriber.hold() for _ in range(4)]")
-    reader.run("subscriber.close()")
+    publisher, reader = held_by_one_that_closed(publish, start)
     wait_for_readers(publisher, 0)
     with pytest.raises(ringbell.RingFull):
         publisher.send(payload(9), timeout=0)
@@ -116,13 +122,7 @@ def test_blocks_of_a_process_that_closed_and_then_ends_return(publish, start):
 
 
 def test_a_reader_that_returns_its_last_block_after_its_close_lets_the_writer_go_on(publish, start):
-    publisher = publish(blocks=BLOCKS, polling="never")
-    reader = start("subscriber")
-    reader.run("subscriber.peer_pid")
-    for number in range(ROOM):
-        publisher.send(payload(number))
-    reader.run("held = [subscriber.hold() for _ in range(4)]")
-    reader.run("subscriber.close()")
+    publisher, reader = held_by_one_that_closed(publish, start)
     thread = threading.Thread(target=publisher.send, args=(payload(9),))
     thread.start()
     wait_until(lambda: publisher.stats().driver.producer.sleeps)

@@ -30,7 +30,7 @@ from ringbell.publishing.meeting import SubscriberMeeting
 from ringbell.publishing.publisher import MessagePublisher
 from ringbell.publishing.readers import Readers
 from ringbell.publishing.subscriber import MessageSubscriber
-from ringbell.streams.opening import codec_of_messages
+from ringbell.streams.opening import codec_of_messages, described, records_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,13 +144,8 @@ def publish(
     awaited = _check_readers(keep, min_readers)
     stall_ns = _check_stall(keep, stall)
     path = socket_path(name)
-    records, description = None, b""
-    if dtype is not None:
-        from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
-
-        records = dtypes.record_dtype(dtype)
-        description = dtypes.describe(records)
-    size = 0 if records is None else records.itemsize
+    records = records_from(dtype)
+    size, description = described(records)
     if keep == "newest" and size:
         ring_size = _room_for_newest(ring_size, size)
     with ExitStack() as stack:
@@ -290,11 +285,7 @@ def subscribe(
         codec=codec_of_messages(codec, dtype),
     )
     path = socket_path(name)
-    wanted = None
-    if dtype is not None:
-        from ringbell.streams import dtypes
-
-        wanted = dtypes.record_dtype(dtype)
+    wanted = records_from(dtype)
     pin(cpu)
     meeting = SubscriberMeeting(name, path, policy, timeout, wanted)
     channel = meeting.find_partner()

@@ -7,9 +7,10 @@ import errno
 from typing import TYPE_CHECKING
 
 from ringbell.streams.messages import MessageProducer
-from ringbell.streams.stream import ProducingStream, Stream
+from ringbell.streams.stream import ProducingStream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ringbell.publishing.readers import Reader, Readers
@@ -49,14 +50,16 @@ class Publishing(ProducingStream):
         may close. A call of this side that is running then ends with ChannelClosed. Closing twice
         does nothing.
         """
-        self._readers.stop()
-        Stream.close(self)
-        self._readers.close()
+        self._end(self._channel.close)
 
     def _give_up(self) -> None:
         """Close without a goodbye: the subscribers take what was sent, then get PeerLost."""
+        self._end(self._channel.give_up)
+
+    def _end(self, close: Callable[[], None]) -> None:
+        # Nobody is let in while the descriptors are closed; and nobody is parted with before that.
         self._readers.stop()
-        self._channel.give_up()
+        close()
         self._readers.close()
 
     def __repr__(self) -> str:

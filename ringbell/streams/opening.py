@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Literal, Unpack
 
+    import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
     from ringbell._types import (
@@ -141,16 +142,9 @@ def produce(
     )
     check_blocks(blocks, dtype)
     path = socket_path(name)
-    records, description = None, b""
-    if dtype is None:
-        made = segment.create_stream(ring_size, memory=memory)
-    else:
-        from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
-
-        records = dtypes.record_dtype(dtype)
-        description = dtypes.describe(records)
-        made = segment.create_stream(ring_size, records.itemsize, description, memory)
-    with made:
+    records = records_from(dtype)
+    size, description = described(records)
+    with segment.create_stream(ring_size, size, description, memory) as made:
         if records is not None:
             _warn_of_one_record(ring_size, records.itemsize)
         prepare_folder(path)
@@ -161,6 +155,24 @@ def produce(
     from ringbell.streams.record_producer import RecordProducer
 
     return RecordProducer(channel, records, description)
+
+
+def records_from(dtype: DTypeLike | None) -> np.dtype[Any] | None:
+    """Read the option `dtype`; None stands for messages. Raises TypeError or ValueError."""
+    if dtype is None:
+        return None
+    from ringbell.streams import dtypes  # NumPy takes longer to load than all the rest
+
+    return dtypes.record_dtype(dtype)
+
+
+def described(records: np.dtype[Any] | None) -> tuple[int, bytes]:
+    """Give the bytes of a record, and the text that describes it; for messages 0 and b""."""
+    if records is None:
+        return 0, b""
+    from ringbell.streams import dtypes
+
+    return records.itemsize, dtypes.describe(records)
 
 
 def codec_of_messages(codec: AnyCodec, dtype: object) -> Codec | None:
@@ -268,11 +280,7 @@ def consume(
         codec=codec_of_messages(codec, dtype),
     )
     path = socket_path(name)
-    wanted = None
-    if dtype is not None:
-        from ringbell.streams import dtypes
-
-        wanted = dtypes.record_dtype(dtype)
+    wanted = records_from(dtype)
     prepare_folder(path)
     pin(cpu)
     meeting = ConsumerMeeting(name, path, policy, timeout, wanted)
@@ -364,11 +372,7 @@ def gather(
         codec=codec_of_messages(codec, dtype),
     )
     path = socket_path(name)
-    wanted = None
-    if dtype is not None:
-        from ringbell.streams import dtypes
-
-        wanted = dtypes.record_dtype(dtype)
+    wanted = records_from(dtype)
     prepare_folder(path)
     pin(cpu)
     return Gather(GatherMeeting(name, path, policy, timeout, wanted), checked, arrived, left)
