@@ -3,6 +3,7 @@
 
 import mmap
 import os
+import signal
 import socket
 import threading
 from contextlib import suppress
@@ -126,6 +127,28 @@ def test_a_reader_that_takes_the_kicks_of_others_only_delays_the_writer(publish,
         over.set()
         thief.join()
     assert slow.read().tolist() == [7]
+
+
+def test_a_writer_whose_kick_was_taken_looks_again(start, subscribe):
+    """The kick is gone before the writer runs: nothing but its own look can end its sleep."""
+    writer = start("publisher", dtype="'u8'", ring_size=4096, min_readers=2, polling="never")
+    bad, slow = subscribe(), subscribe()
+    writer.run("import threading")
+    writer.run("publisher.write(list(range(publisher.capacity)))")
+    writer.run("thread = threading.Thread(target=publisher.write, args=([7],))")
+    bad.read()
+    before = slow.stats().driver.producer.sleeps
+    writer.run("thread.start()")
+    # The first sleep is for a good part of the ring, and short.
+    wait_until(lambda: slow.stats().driver.producer.sleeps >= before + 2)
+    writer.stop()
+    taken = len(slow.read())
+    with suppress(BlockingIOError):
+        os.eventfd_read(bad._channel._descriptors[0])
+    writer.signal(signal.SIGCONT)
+    writer.run("thread.join()")
+    assert slow.read().tolist() == [7]
+    assert taken > 1
 
 
 def test_a_writer_that_waits_for_readers_takes_no_cpu(publish, subscribe):

@@ -141,6 +141,15 @@ def test_the_newest_overtakes_what_nobody_has_taken(publish, subscribe):
         subscriber.recv(0)
 
 
+def test_the_newest_overtakes_nothing_while_the_pool_has_room(publish, subscribe):
+    publisher = publish(blocks=BLOCKS, keep="newest")
+    subscriber = subscribe()
+    for number in range(ROOM):
+        publisher.send(payload(number))
+    assert [number_of(subscriber.recv(0)) for _ in range(ROOM)] == list(range(ROOM))
+    assert subscriber.missed == 0
+
+
 def test_the_newest_leaves_alone_what_is_held(publish, subscribe):
     publisher = publish(blocks=BLOCKS, keep="newest")
     subscriber = subscribe()
