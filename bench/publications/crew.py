@@ -19,6 +19,10 @@ Job = tuple[Callable[..., Any], tuple[Any, ...]]
 PATIENCE = 30.0  # seconds for a job
 
 
+class Hung(SystemExit):
+    """A job did not end in time."""
+
+
 def work(cpus: set[int], parent: Connection) -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
@@ -60,7 +64,8 @@ class Crew:
             waited = [c for i, c in enumerate(connections) if i not in results]
             heard = wait(waited, max(0.0, over - time.monotonic()))
             if not heard:
-                raise SystemExit(f"did not end: {jobs[0][0].__name__}{jobs[0][1]}")
+                self.end()  # the next job finds new members
+                raise Hung(f"did not end: {jobs[0][0].__name__}{jobs[0][1]}")
             for connection in heard:
                 i = connections.index(connection)
                 kind, what = connection.recv()
