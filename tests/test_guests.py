@@ -16,7 +16,13 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import PeerError, interruption, wait_until, wait_until_listening
+from processes import (
+    PeerError,
+    interruption,
+    sleeps_without_end,
+    wait_until,
+    wait_until_listening,
+)
 
 import ringbell
 from ringbell.channel.descriptors import Descriptors
@@ -449,6 +455,7 @@ def test_a_handler_that_forks_does_not_make_two_wait_under_one_name(start, path,
     peer.run(FORKS_WHILE_IT_WAITS)
     peer.begin(f"wait(ringbell.{MEETS[who]})")
     wait_until_listening(path)
+    wait_until(lambda: sleeps_without_end(peer.pid))
     peer.signal(signal.SIGUSR1)
     meet(path, who)
     peer.reply()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ringbell.arguments import shown
 from ringbell.calls.failures import describe_error
+from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import EndOfStream, PeerLost
 from ringbell.launching.inside import Inside
 from ringbell.launching.names import private_path
@@ -55,6 +56,9 @@ _log = logging.getLogger("ringbell")
 
 PAUSE = 0.25
 """Seconds from one report of the progress to the next."""
+
+_LAST_WORDS = 0.5
+"""Seconds that a producer has to report its failure, once its consumer has failed."""
 
 
 @overload
@@ -233,14 +237,27 @@ def _run(producer: Worker, consumer: Worker, watch: Watch | None) -> None:
                 # Who has not met the other side would wait for ever, and nobody takes what is sent
                 # to a consumer that has failed. But a consumer whose producer has failed takes what
                 # was sent; and if that one's failure shows here first, its own report is to come.
-                if not worker.ready or (worker is consumer and not _is_consequence(worker)):
+                if not worker.ready:
                     (producer if worker is consumer else consumer).stop()
+                elif worker is consumer and not _is_consequence(worker):
+                    _hear_last_words(producer)
+                    producer.stop()
     failed.sort(key=_is_consequence)
     for other in failed[1:]:
         if not _is_consequence(other) and (failure := other.failure()):
             _log.warning("the %s failed as well: %s", other.what, describe_error(failure))
     if failed:
         failed[0].check()
+
+
+def _hear_last_words(producer: Worker) -> None:
+    """Hear the report of a producer that has failed.
+
+    Its stream ends before it reports, so its consumer may have failed and reported meanwhile.
+    """
+    deadline = deadline_after(_LAST_WORDS)
+    while not producer.finished and wait([producer.reports], seconds_left(deadline)):
+        producer.hear()
 
 
 def _is_consequence(worker: Worker) -> bool:

@@ -81,7 +81,7 @@ def describe(dtype: np.dtype[Any]) -> bytes:
         warnings.warn(
             f"the metadata of the dtype {dtype} is not sent to the other process",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,  # of who called produce or publish
         )
     text = repr(_as_description(dtype)).encode()
     try:
