@@ -78,6 +78,7 @@ bench: $(VENV)/ringbell.stamp $(VENV)/bench.stamp $(VENV)/peers.stamp
 	@$(BIN)/pytest bench --benchmark-columns=min,median,iqr,ops,rounds
 	@$(BIN)/python bench/aio.py
 	@$(BIN)/python bench/pipe.py
+	@$(BIN)/python bench/small_objects.py
 	@$(BIN)/python bench/simulators.py
 
 figures: $(VENV)/ringbell.stamp $(VENV)/plot.stamp

@@ -1,5 +1,6 @@
 # The stub of the extension that setup.py builds from csrc/python; a test compares the two.
 from collections.abc import Callable, Iterable, Iterator
+from pickle import PickleBuffer
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeAlias, TypeVar, final
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ringbell._types import Payload as Payload
+from ringbell._types import PicklerParts
 from ringbell.channel.channel import Channel
 from ringbell.ring.consumer import Consumer
 from ringbell.ring.producer import Producer
@@ -322,6 +324,34 @@ class Parts:
     """Buffers that are sent as one payload, one after the other."""
     def __new__(cls, buffers: list[Payload], /) -> Self: ...
     def __len__(self) -> int: ...
+
+@final
+class Pickles:
+    """Makes messages of objects, and objects of messages."""
+    def __new__(
+        cls,
+        make: Callable[[Pickles], PicklerParts],
+        join: Callable[[list[bytes], list[memoryview] | None], Parts],
+        loads: Callable[[bytes], Any],
+        take_apart: Callable[[bytes | memoryview], Any],
+    ) -> Self: ...
+    def write(self, part: bytes, /) -> object:
+        """Take a part of a pickle; for the pickler."""
+    def keep(self, buffer: PickleBuffer, /) -> bool:
+        """Say whether a buffer is to be a part of the pickle; for the pickler."""
+    def pack(self, value: object, /) -> bytes | Parts:
+        """Make a message of an object: bytes, or Parts.
+
+        Large buffers in it are not copied: they are copied when the message is sent. Raises
+        what pickling raises.
+        """
+    def unpack(self, octets: bytes | memoryview, /) -> Any:
+        """Make the object of a message.
+
+        Of `bytes`, which nobody else may have, the arrays become writable views. Of a view
+        they become read-only ones of the same memory. Raises what the code of the pickle
+        raises, UnpicklingError when it is none.
+        """
 
 class Completion:
     """A device's answer to one request."""

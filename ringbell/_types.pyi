@@ -1,10 +1,11 @@
 # Types for type checkers only: nothing of this is there at run time.
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from _typeshed import ReadableBuffer
 
+from ringbell._ends import Parts
 from ringbell.calls.device import Device
 from ringbell.calls.driver import Driver
 from ringbell.calls.listener import Listener
@@ -31,6 +32,10 @@ Payload: TypeAlias = ReadableBuffer | np.ndarray[Any, Any] | np.generic | _Tenso
 _Encode: TypeAlias = Callable[[Any], ReadableBuffer]
 _Decode: TypeAlias = Callable[[Any], Any]
 ObjectCodec: TypeAlias = Literal["pickle"] | tuple[_Encode, _Decode] | tuple[_Encode, _Decode, str]
+Pack: TypeAlias = Callable[[object], bytes | Parts]
+Unpack: TypeAlias = Callable[[bytes | memoryview], Any]
+# The methods `dump` and `clear_memo` of a pickler, and what it depends on.
+PicklerParts: TypeAlias = tuple[Callable[[object], object], Callable[[], object], Sized | None]
 AnyCodec: TypeAlias = Literal["bytes"] | ObjectCodec
 
 Handler: TypeAlias = Callable[[memoryview], Payload]

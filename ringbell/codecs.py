@@ -18,23 +18,16 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pickle import loads
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from ringbell import _ends, tensors
 from ringbell.arguments import shown
 
 if TYPE_CHECKING:
-    from ringbell._types import AnyCodec, Payload
-
-    Pickler = Callable[[Any, int, bool, Callable[[pickle.PickleBuffer], object]], pickle.Pickler]
+    from ringbell._types import AnyCodec, Pack, Payload, PicklerParts, Unpack
 
 MAGIC: Final = b"ringbell"
 _PICKLE = 0x80  # the first byte of a pickle
-
-_SMALL = 4096
-"""Bytes. A smaller buffer is a part of the pickle, because that is quicker than its place."""
 
 _HEAD = struct.Struct("<8sQ")
 _ALIGNED = 64
@@ -56,6 +49,11 @@ class Codec:
     name: str
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
+
+    def __reduce__(self) -> tuple[Callable[..., Codec | None], tuple[Any, ...]]:
+        if self.name in _KNOWN:
+            return codec_from, (self.name,)
+        return Codec, (self.name, self.encode, self.decode)
 
     def prepared(self, value: object) -> _ends.Parts:
         """Encode an object once, for ends that may have to try several times to send it."""
@@ -121,74 +119,24 @@ def name_of(codec: Codec | None) -> str:
 # ---- pickles ----
 
 
-class _Packer:
-    """Makes pickles. One that made a small pickle is used again, because to make it takes as long.
-
-    A large one may have left a large table behind, which would take long to clear each time.
-    """
-
-    __slots__ = ("buffers", "clear", "dump", "registered", "written")
-
-    def __init__(self, pickler: Pickler) -> None:
-        self.written: list[bytes] = []
-        self.buffers: list[memoryview] = []
-        file, keep = SimpleNamespace(write=self.written.append), partial(_keep, self.buffers)
-        made = pickler(file, 5, True, keep)
-        self.dump = made.dump
-        self.clear = made.clear_memo
-        # How many types `copyreg` knew, if this one has a table of its own instead of that; else 0.
-        self.registered = 0
-        if pickler is pickle.Pickler and (ours := tensors.reducers()):
-            made.dispatch_table = {**copyreg.dispatch_table, **ours}
-            self.registered = len(copyreg.dispatch_table)
+def pickles(pickler: type[pickle.Pickler]) -> _ends.Pickles:
+    """Give what makes messages of objects by a kind of pickler, and objects of such messages."""
+    return _ends.Pickles(partial(_made, pickler), _joined, pickle.loads, _loaded)
 
 
-_idle: dict[Pickler, list[_Packer]] = {}
+def _made(kind: type[pickle.Pickler], file: _ends.Pickles) -> PicklerParts:
+    """Make a pickler that writes to `file`; give its methods, and what it depends on."""
+    made = kind(file, 5, True, file.keep)  # ForkingPickler takes no names
+    if kind is not pickle.Pickler or not (ours := tensors.reducers()):
+        return made.dump, made.clear_memo, None
+    made.dispatch_table = {**copyreg.dispatch_table, **ours}
+    return made.dump, made.clear_memo, copyreg.dispatch_table
 
 
-def _keep(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
-    """Say whether a buffer is to be a part of the pickle; if not, add it to `buffers`."""
-    try:
-        view = buffer.raw()
-    except BufferError:  # scattered; the pickler refuses it
-        return True
-    if view.nbytes < _SMALL:
-        return True
-    buffers.append(view)
-    return False
-
-
-def pack(value: object, pickler: Pickler = pickle.Pickler) -> bytes | _ends.Parts:
-    """Make a message of an object.
-
-    Large buffers in it are not copied: they are copied when the message is sent. `pickler` is
-    `pickle.Pickler`, or a subclass that pickles in its own way. Raises what that raises.
-    """
-    try:
-        idle = _idle[pickler]
-    except KeyError:
-        idle = _idle[pickler] = []
-    try:
-        packer = idle.pop()
-        if packer.registered and packer.registered != len(copyreg.dispatch_table):
-            packer = _Packer(pickler)
-    except IndexError:  # another thread, or a pickle around this one, may have the last one
-        packer = _Packer(pickler)
-    packer.dump(value)
-    packer.clear()
-    written, buffers = packer.written, packer.buffers
-    if buffers:
-        return _ends.Parts(_with_buffers(written, buffers))
-    if len(written) > 1:
+def _joined(written: list[bytes], buffers: list[memoryview] | None) -> _ends.Parts:
+    """Make a message of more than one part. A pickle with large bytes in it has several."""
+    if not buffers:
         return _ends.Parts([*written])
-    octets = written.pop()
-    if len(octets) < _SMALL:
-        idle.append(packer)
-    return octets
-
-
-def _with_buffers(written: list[bytes], buffers: list[memoryview]) -> list[Payload]:
-    """Give the parts of a message. A pickle with large bytes in it is written in several parts."""
     lengths = [sum(map(len, written)), *(view.nbytes for view in buffers)]
     head = _HEAD.pack(MAGIC, len(buffers)) + struct.pack(f"<{len(lengths)}Q", *lengths)
     parts: list[Payload] = [head, *written]
@@ -197,25 +145,20 @@ def _with_buffers(written: list[bytes], buffers: list[memoryview]) -> list[Paylo
         padding = _padding(end)
         parts += (_PADDING[:padding], view)
         end += padding + view.nbytes
-    return parts
+    return _ends.Parts(parts)
 
 
 def _padding(end: int) -> int:
     return -(end + _FRAME_HEADER) % _ALIGNED
 
 
-def unpack(octets: bytes | memoryview) -> Any:  # noqa: ANN401
-    """Make the object of a message.
-
-    Of `bytes`, which nobody else may have, the arrays become writable views. Of a view they become
-    read-only ones of the same memory. Raises what the code of the pickle raises, UnpicklingError
-    when it is none.
-    """
+def _loaded(octets: bytes | memoryview) -> Any:  # noqa: ANN401
+    """Make the object of a message that is not just a pickle in `bytes`."""
     if octets and octets[0] == _PICKLE:
-        return loads(octets)
+        return pickle.loads(octets)
     view = _ends.writable(octets) if isinstance(octets, bytes) else octets
     octets, buffers = _taken_apart(view)
-    return loads(octets, buffers=buffers)
+    return pickle.loads(octets, buffers=buffers)
 
 
 def _taken_apart(view: memoryview) -> tuple[memoryview, list[memoryview]]:
@@ -237,4 +180,7 @@ def _taken_apart(view: memoryview) -> tuple[memoryview, list[memoryview]]:
     return octets, buffers
 
 
+_plain = pickles(pickle.Pickler)
+pack: Pack = _plain.pack
+unpack: Unpack = _plain.unpack
 _KNOWN = {"bytes": None, "pickle": Codec("pickle", pack, unpack)}

@@ -8,6 +8,7 @@ import itertools
 import pickle
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 
 import coded
@@ -139,12 +140,12 @@ def test_what_is_registered_with_copyreg_later_is_pickled_that_way(monkeypatch, 
     class Local:
         pass
 
-    monkeypatch.setattr(codecs, "_idle", {})
     monkeypatch.setattr(codecs.tensors, "reducers", lambda: reducers)
-    assert codecs.unpack(codecs.pack(1)) == 1
+    pickles = codecs.pickles(pickle.Pickler)
+    assert pickles.unpack(pickles.pack(1)) == 1
     copyreg.pickle(Local, lambda _: (int, ("7",)))
     try:
-        assert codecs.unpack(codecs.pack(Local())) == 7
+        assert pickles.unpack(pickles.pack(Local())) == 7
     finally:
         del copyreg.dispatch_table[Local]
 
@@ -613,16 +614,18 @@ def test_a_codec_that_cannot_be_sent_to_a_new_process_is_refused(names):
 @pytest.mark.parametrize("pickler", [pickle.Pickler, ForkingPickler])
 def test_packed_objects_are_unpacked(stream, pickler):
     producer, consumer = stream(ring_size=1 << 23)
+    pickles = codecs.pickles(pickler)
     for name, value in OBJECTS.items():
-        producer.send(codecs.pack(value, pickler))
+        producer.send(pickles.pack(value))
         octets = consumer.recv()
-        assert coded.same(codecs.unpack(memoryview(octets)), value), name
-        assert coded.same(codecs.unpack(octets), value), name
+        assert coded.same(pickles.unpack(memoryview(octets)), value), name
+        assert coded.same(pickles.unpack(octets), value), name
 
 
 def test_packing_copies_no_array():
     packed = codecs.pack({"x": large, "y": [large]})
     assert len(packed) > large.nbytes
+    assert isinstance(codecs.pack(large[:100]), bytes)
     with pytest.raises(TypeError, match="cannot be copied or pickled"):
         pickle.dumps(packed)
     growing = bytearray(10_000)
@@ -643,6 +646,31 @@ def test_packing_inside_of_packing_makes_two_pickles():
 
     assert codecs.unpack(codecs.pack([Nested(), 3])) == [[], 3]
     assert codecs.unpack(inner[0]) == [1, 2]
+
+
+def test_threads_pack_at_once():
+    met = threading.Barrier(2)
+
+    class Meeting:
+        def __init__(self, value):
+            self.value = value
+
+        def __reduce__(self):
+            met.wait(timeout=20)
+            return list, ([self.value, large],)
+
+    with ThreadPoolExecutor(2) as pool:
+        for packed, value in zip(pool.map(codecs.pack, map(Meeting, (1, 2))), (1, 2), strict=True):
+            number, array = codecs.unpack(ringbell._ends.octets_of(packed))
+            assert (number, array.tolist()) == (value, large.tolist())
+    assert codecs.unpack(codecs.pack("next")) == "next"
+
+
+def test_after_an_object_that_cannot_be_pickled_the_next_one_is_whole():
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        codecs.pack([1, bytes(100_000), large, lambda: None])
+    assert codecs.unpack(codecs.pack("next")) == "next"
+    assert codecs.unpack(codecs.pack([1])) == [1]
 
 
 # ---- by reference ----

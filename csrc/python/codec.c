@@ -39,7 +39,7 @@ PyObject *codec_encode(const struct end *end, PyObject *object)
 {
 	if (is_parts(object))
 		return Py_NewRef(object);
-	PyObject *made = PyObject_CallFunctionObjArgs(end->encode, object, NULL);
+	PyObject *made = function_call(&end->encode, object);
 	if (!made)
 		say_no_stop("encode");
 	else if (!PyBytes_CheckExact(made) && !is_parts(made) && !PyObject_CheckBuffer(made))
@@ -60,13 +60,34 @@ PyObject *codec_encode_for_later(const struct end *end, PyObject *object)
 }
 
 /* The object of a message. `octets` are bytes that nobody else has, or a view of the ring. */
-PyObject *codec_decode(PyObject *decode, PyObject *octets)
+PyObject *codec_decode(const struct function *decode, PyObject *octets)
 {
-	PyObject *object = PyObject_CallFunctionObjArgs(decode, octets, NULL);
+	PyObject *object = function_call(decode, octets);
 
 	if (!object)
 		say_no_stop("decode");
 	return object;
+}
+
+/* ---- functions ---- */
+
+void function_set(struct function *function, PyObject *object)
+{
+	*function = (struct function){.object = Py_NewRef(object)};
+	if (!PyCFunction_Check(object))
+		return;
+	PyCFunction found = PyCFunction_GetFunction(object);
+	int flags = PyCFunction_GetFlags(object);
+	function->self = PyCFunction_GetSelf(object);
+	if (flags == METH_O || flags == METH_NOARGS)
+		function->plain = found;
+	else if (flags == (METH_FASTCALL | METH_KEYWORDS))
+		function->several = (_PyCFunctionFastWithKeywords)(void (*)(void))found;
+}
+
+void function_clear(struct function *function)
+{
+	Py_CLEAR(function->object);
 }
 
 PyDoc_STRVAR(writable_doc,

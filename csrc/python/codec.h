@@ -15,21 +15,34 @@ PyObject *parts_join(PyObject *object);
 
 /* ---- codec.c ---- */
 
+void function_set(struct function *function, PyObject *object);
+void function_clear(struct function *function);
+
+/* Calls it with one argument, or with NULL for none. */
+static inline PyObject *function_call(const struct function *function, PyObject *argument)
+{
+	if (function->plain)
+		return function->plain(function->self, argument);
+	if (function->several)
+		return function->several(function->self, &argument, argument != NULL, NULL);
+	return PyObject_CallFunctionObjArgs(function->object, argument, NULL);
+}
+
 PyObject *codec_encode(const struct end *end, PyObject *object);
 PyObject *codec_encode_for_later(const struct end *end, PyObject *object);
-PyObject *codec_decode(PyObject *decode, PyObject *octets);
+PyObject *codec_decode(const struct function *decode, PyObject *octets);
 extern PyMethodDef codec_methods[];
 
 /* What is sent for an object; the object itself if the channel has no codec. */
 static inline PyObject *end_encoded(const struct end *end, PyObject *object)
 {
-	return end->encode ? codec_encode(end, object) : Py_NewRef(object);
+	return end->encode.object ? codec_encode(end, object) : Py_NewRef(object);
 }
 
 /* The object of a message, or the bytes without a codec; steals the bytes, which may be NULL. */
-static inline PyObject *decoded(PyObject *decode, PyObject *octets)
+static inline PyObject *decoded(const struct function *decode, PyObject *octets)
 {
-	if (!octets || !decode)
+	if (!octets || !decode->object)
 		return octets;
 	PyObject *object = codec_decode(decode, octets);
 	Py_DECREF(octets);

@@ -7,7 +7,8 @@
 struct completion {
 	PyObject_HEAD uint64_t token;
 	PyObject *payload;
-	PyObject *decode; /* what makes an object of the payload; NULL: nothing, or it is one */
+	struct function
+		decode; /* makes an object of the payload; none: it is bytes, or it is one */
 	char ok;
 };
 
@@ -24,13 +25,13 @@ static PyObject *make(PyTypeObject *type, uint64_t token, PyObject *payload, boo
 	return (PyObject *)completion;
 }
 
-PyObject *completion_of(struct answer *answer, PyObject *decode)
+PyObject *completion_of(struct answer *answer, const struct function *decode)
 {
-	if (!decode || !answer->ok) /* a failure is a text */
+	if (!decode->object || !answer->ok) /* a failure is a text */
 		return make(completion_type, answer->token, answer->payload, answer->ok);
 	PyObject *made = make(object_completion_type, answer->token, answer->payload, answer->ok);
 	if (made)
-		((struct completion *)made)->decode = Py_NewRef(decode);
+		function_set(&((struct completion *)made)->decode, decode->object);
 	return made;
 }
 
@@ -56,7 +57,7 @@ static void completion_dealloc(PyObject *self)
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
 	Py_CLEAR(((struct completion *)self)->payload);
-	Py_CLEAR(((struct completion *)self)->decode);
+	function_clear(&((struct completion *)self)->decode);
 	release(self);
 	Py_DECREF(type);
 }
@@ -100,16 +101,17 @@ static PyObject *completion_payload(PyObject *self, void *unused)
 	struct completion *completion = (struct completion *)self;
 
 	(void)unused;
-	if (completion->decode) {
+	if (completion->decode.object) {
 		/* References, because another thread may do the same meanwhile. */
-		PyObject *decode = Py_NewRef(completion->decode);
-		PyObject *object = decoded(decode, Py_NewRef(completion->payload));
-		Py_DECREF(decode);
+		struct function decode = completion->decode;
+		Py_INCREF(decode.object);
+		PyObject *object = decoded(&decode, Py_NewRef(completion->payload));
+		function_clear(&decode);
 		if (!object)
 			return NULL;
 		PyObject *before = completion->payload;
 		completion->payload = object;
-		Py_CLEAR(completion->decode);
+		function_clear(&completion->decode);
 		Py_DECREF(before);
 	}
 	return Py_NewRef(completion->payload);

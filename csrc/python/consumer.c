@@ -344,7 +344,7 @@ static inline PyObject *take_message(PyObject *self, PyObject *timeout, take_nex
 	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
 		return NULL;
 	if (consumer_end_loan(consumer))
-		message = (consumer->end.decode ? object : octets)(consumer, &patience);
+		message = (consumer->end.decode.object ? object : octets)(consumer, &patience);
 	if (rb_load_relaxed_bool(&consumer->end.core->consumer.chime.watched))
 		rb_chime_settle(consumer->end.core);
 	end_leave(&consumer->end);
@@ -410,8 +410,9 @@ static PyObject *subscribe_recv_many(PyObject *self, PyObject *key)
 	    !patience_from(&patience, timeout) || !end_enter(&consumer->end))
 		return NULL;
 	if (consumer_end_loan(consumer))
-		messages = consumer->end.decode ? objects_recv(consumer, most, &patience)
-						: consumer_take_many(consumer, most, &patience);
+		messages = consumer->end.decode.object
+				   ? objects_recv(consumer, most, &patience)
+				   : consumer_take_many(consumer, most, &patience);
 	end_leave(&consumer->end);
 	return messages;
 }
@@ -493,7 +494,7 @@ static PyObject *consumer_iter(PyObject *self)
 	const struct end *end = (struct end *)self;
 	/* The loop's own variable would keep what is lent with an object. And what the writer
 	 * overwrites at any time is better copied than looked at. */
-	bool copies = end->decode || end->core->consumer.takes_newest;
+	bool copies = end->decode.object || end->core->consumer.takes_newest;
 
 	return iterator_new(self, copies ? recv_for_ever : borrow_for_ever);
 }

@@ -127,7 +127,7 @@ static PyObject *call(struct driver *driver, PyObject **values, bool hold)
 	}
 	driver_leave(driver);
 	Py_DECREF(octets);
-	return decoded(driver->side.consumer->end.decode, result);
+	return decoded(&driver->side.consumer->end.decode, result);
 }
 
 static PyObject *driver_call(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -210,7 +210,7 @@ static PyObject *reap(struct driver *driver, struct patience *patience)
 			return NULL;
 	}
 	PyObject *completion =
-		completion_of(driver->ready.first, driver->side.consumer->end.decode);
+		completion_of(driver->ready.first, &driver->side.consumer->end.decode);
 	if (completion) {
 		struct answer *answer = answers_pop(&driver->ready);
 		Py_DECREF(answer->payload);

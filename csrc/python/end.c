@@ -2,7 +2,7 @@
  *
  * The base of all ends of a ring: one thread at a time, waiting, failing, taking.
  */
-#include "python.h"
+#include "codec.h"
 
 #include "../life.h"
 
@@ -128,9 +128,15 @@ static bool take_codec(struct end *end, PyObject *codec)
 {
 	if (codec == Py_None)
 		return true;
-	end->encode = PyObject_GetAttrString(codec, "encode");
-	end->decode = PyObject_GetAttrString(codec, "decode");
-	return end->encode && end->decode;
+	PyObject *encode = PyObject_GetAttrString(codec, "encode");
+	PyObject *decode = encode ? PyObject_GetAttrString(codec, "decode") : NULL;
+	if (decode) {
+		function_set(&end->encode, encode);
+		function_set(&end->decode, decode);
+	}
+	Py_XDECREF(encode);
+	Py_XDECREF(decode);
+	return decode;
 }
 
 static PyObject *end_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -171,8 +177,8 @@ void end_clear(struct end *end)
 
 	Py_CLEAR(end->channel);
 	Py_CLEAR(end->memory);
-	Py_CLEAR(end->encode);
-	Py_CLEAR(end->decode);
+	function_clear(&end->encode);
+	function_clear(&end->decode);
 	release(end);
 	Py_DECREF(type);
 }

@@ -60,8 +60,8 @@ static bool draw(struct map *map)
 	Py_DECREF(payloads);
 	if (payload) {
 		const struct end *doorbell = &map->driver->side.producer->end;
-		map->payload = doorbell->encode ? codec_encode_for_later(doorbell, payload)
-						: Py_NewRef(payload);
+		map->payload = doorbell->encode.object ? codec_encode_for_later(doorbell, payload)
+						       : Py_NewRef(payload);
 		Py_DECREF(payload);
 	} else if (!PyErr_Occurred()) {
 		Py_CLEAR(map->payloads);
@@ -111,7 +111,7 @@ static PyObject *next_answer(struct map *map)
 	if (driver_await(map->driver, map->in_order.first, &patience))
 		result = driver_result(pop(map));
 	driver_leave(map->driver);
-	return decoded(map->driver->side.consumer->end.decode, result);
+	return decoded(&map->driver->side.consumer->end.decode, result);
 }
 
 /* The next answer; NULL with an exception, or at the end without one. */

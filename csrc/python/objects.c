@@ -68,7 +68,7 @@ static PyObject *first_kept(struct consumer *consumer)
 /* Decodes a message, and keeps it if that was interrupted. `kept`: it is the first that is kept. */
 static PyObject *decode(struct consumer *consumer, PyObject *octets, bool kept)
 {
-	PyObject *object = codec_decode(consumer->end.decode, octets);
+	PyObject *object = codec_decode(&consumer->end.decode, octets);
 	bool interrupted = !object && was_interrupted();
 
 	if (kept && !interrupted)
@@ -140,7 +140,7 @@ PyObject *objects_recv(struct consumer *consumer, uint64_t most, struct patience
 	Py_ssize_t size = PyList_Size(list), done = 0;
 	PyObject *objects = PyList_New(0);
 	for (; objects && done < size && (uint64_t)done < most; done++) {
-		PyObject *object = codec_decode(consumer->end.decode, PyList_GetItem(list, done));
+		PyObject *object = codec_decode(&consumer->end.decode, PyList_GetItem(list, done));
 		bool added = object && !PyList_Append(objects, object);
 		Py_XDECREF(object);
 		if (!added)

@@ -175,7 +175,7 @@ static PyObject *list_encoded(struct producer *producer, PyObject *payloads)
 {
 	PyObject *list = PySequence_List(payloads);
 
-	for (Py_ssize_t i = 0; list && producer->end.encode && i < PyList_Size(list); i++) {
+	for (Py_ssize_t i = 0; list && producer->end.encode.object && i < PyList_Size(list); i++) {
 		PyObject *octets = codec_encode_for_later(&producer->end, PyList_GetItem(list, i));
 		if (octets)
 			PyList_SetItem(list, i, octets);

@@ -63,13 +63,22 @@ bool patience_goes_on(struct patience *patience, rb_channel *core);
 
 /* ---- end.c ---- */
 
+/* A function that is called for each object. Of one in C it has what calls it at once: the steps
+ * before that take as long as a part of a small pickle. */
+struct function {
+	PyObject *object; /* NULL: there is none */
+	PyObject *self;   /* borrowed from it */
+	PyCFunction plain;
+	_PyCFunctionFastWithKeywords several;
+};
+
 /* One end of a ring: the base of all ends. */
 struct end {
 	PyObject_HEAD PyObject *channel; /* the Channel of Python, which owns the descriptors */
 	PyObject *memory;                /* keeps the mapping alive, even after a close */
 	rb_channel *core;
-	uint64_t *inside;          /* in the core: the thread that is in one of its methods */
-	PyObject *encode, *decode; /* of the channel's codec; NULL: it carries bytes */
+	uint64_t *inside;               /* in the core: the thread that is in one of its methods */
+	struct function encode, decode; /* of the channel's codec; none: it carries bytes */
 };
 
 bool end_enter(struct end *end);
@@ -386,7 +395,7 @@ bool driver_await(struct driver *driver, struct answer *answer, struct patience 
 /* ---- completion.c ---- */
 
 PyObject *driver_result(struct answer *answer);
-PyObject *completion_of(struct answer *answer, PyObject *decode);
+PyObject *completion_of(struct answer *answer, const struct function *decode);
 PyObject *request_failed(PyObject *payload);
 
 /* ---- tasks.c ---- */
@@ -416,12 +425,13 @@ extern struct names {
 	PyObject *dtype, *hasobject, *names;         /* of arrays and of dtypes */
 	PyObject *numpy;                             /* the module */
 	PyObject *obj;                               /* of a memoryview */
+	PyObject *raw;                               /* of a PickleBuffer */
 	PyObject *done, *set_result, *set_exception; /* of futures */
 } names;
 
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, held_spec, producer_spec,
 	consumer_spec, frame_spec, coalescing_spec, side_spec, driver_spec, map_spec,
 	completion_spec, device_spec, request_spec, record_producer_spec, record_consumer_spec,
-	block_spec, waiter_spec, parts_spec;
+	block_spec, waiter_spec, parts_spec, pickles_spec;
 
 #endif

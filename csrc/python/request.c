@@ -18,7 +18,7 @@ static bool wait_for_room(PyObject *who, struct patience *patience)
 static struct request *request_new(struct side *device, uint64_t index, uint64_t token,
 				   PyObject *memory, const void *start, uint64_t length)
 {
-	bool encoded = device->consumer->end.decode;
+	bool encoded = device->consumer->end.decode.object;
 	struct request *request =
 		PyObject_New(struct request, encoded ? object_request_type : request_type);
 
@@ -47,8 +47,8 @@ PyObject *request_payload(struct request *request)
 {
 	if (request->encoded) {
 		/* A reference, because another thread may do the same meanwhile. */
-		PyObject *object =
-			decoded(request->device->consumer->end.decode, Py_NewRef(request->payload));
+		PyObject *object = decoded(&request->device->consumer->end.decode,
+					   Py_NewRef(request->payload));
 		if (!object)
 			return NULL;
 		PyObject *before = request->payload;
@@ -205,7 +205,7 @@ static PyObject *answer_of(struct request *request, PyObject *payload, int kind)
 	const struct end *end = &request->device->producer->end;
 	PyObject *given = payload ? Py_NewRef(payload) : PyBytes_FromStringAndSize(NULL, 0);
 
-	if (!given || !end->encode || kind != RB_MESSAGE)
+	if (!given || !end->encode.object || kind != RB_MESSAGE)
 		return given;
 	PyObject *encoded = codec_encode(end, given);
 	Py_DECREF(given);

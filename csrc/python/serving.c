@@ -257,7 +257,7 @@ static PyObject *answer_with(struct device *device, struct request *request, PyO
 	PyObject *result = payload ? PyObject_CallFunctionObjArgs(handler, payload, NULL) : NULL;
 
 	Py_XDECREF(payload);
-	if (!result || !interrupt->encode)
+	if (!result || !interrupt->encode.object)
 		return as_bytes(result);
 	PyObject *encoded = codec_encode(interrupt, result);
 	Py_DECREF(result);

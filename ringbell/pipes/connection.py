@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ringbell import _ends
 from ringbell._ffi import lib
 from ringbell.channel.channel import Channel
-from ringbell.codecs import unpack
 from ringbell.errors import ChannelClosed, EndOfStream, MessageTooLong, PeerLost, RingbellError
 from ringbell.pipes.claim import claim
 from ringbell.pipes.handles import Handles, open_again, pass_on
-from ringbell.pipes.objects import pack
+from ringbell.pipes.objects import pack, unpack
 from ringbell.policy import Policy
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From an object to the message that carries it."""
+"""From an object to the message that carries it, and back."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
-from ringbell import codecs
+from ringbell.codecs import pickles
 
 if TYPE_CHECKING:
-    from ringbell._ends import Parts
+    from ringbell._types import Pack, Unpack
 
 
 class _Reducers(dict[type, Callable[[Any], Any]]):
@@ -33,6 +33,6 @@ class _Pickler(pickle.Pickler):
     dispatch_table = _Reducers()
 
 
-def pack(obj: object) -> bytes | Parts:
-    """Make a message of an object, as `codec="pickle"` does; raises what pickle raises."""
-    return codecs.pack(obj, _Pickler)
+_pickles = pickles(_Pickler)
+pack: Pack = _pickles.pack
+unpack: Unpack = _pickles.unpack
