@@ -40,7 +40,8 @@ async def until(kind: str, condition: Callable[[], object]) -> None:
 
 
 LOOPS: list[Any] = ["asyncio"]
-if importlib.util.find_spec("uvloop"):
-    LOOPS.append(pytest.param("uvloop", marks=pytest.mark.variant))
-if importlib.util.find_spec("trio"):
-    LOOPS.append("trio")
+LOOPS += [
+    pytest.param(name, marks=pytest.mark.variant)
+    for name in ("uvloop", "trio")
+    if importlib.util.find_spec(name)
+]

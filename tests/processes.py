@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 RINGBELL = [sys.executable, "-m", "ringbell"]
 PEERS = Path(__file__).with_name("peers.py")
 _PR_SET_PDEATHSIG = 1
-METHODS = ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.variant)]
+METHODS: list[Any] = ["spawn"]
+METHODS += [pytest.param(name, marks=pytest.mark.variant) for name in ("fork", "forkserver")]
 
 
 class PeerError(Exception):
