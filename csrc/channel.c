@@ -192,6 +192,7 @@ int rb_reader_open(rb_channel **channel, const void *header, int segment_fd, int
 	consumer->takes_newest = checked.features & RB_FEATURE_NEWEST;
 	consumer->records = checked.doorbell.ring_kind == RB_RING_RECORDS;
 	rb_reader_begin(consumer, checked.first_index);
+	rb_count_cpus(opened);
 	*channel = opened;
 	return 0;
 }

@@ -180,6 +180,7 @@ struct rb_channel {
 	uint64_t life_seen_ns; /* when a poll last looked at the control socket */
 	uint64_t kicks_seen;   /* kicks_sent when a publish last looked at it */
 	bool disowned;         /* in a forked child: the parent owns it */
+	uint64_t cpus;         /* of a publication: how many this process may use; else 0 */
 	struct rb_closing closing;
 	struct rb_area my_area, their_area;
 	rb_memory memory; /* where in them the slots lie */
@@ -254,6 +255,7 @@ int rb_take_timer(rb_channel *channel);
 
 /* wait.c */
 int rb_look(rb_channel *channel, int want, uint64_t needed);
+void rb_count_cpus(rb_channel *channel);
 void rb_arm(rb_channel *channel, int want, uint64_t needed);
 void rb_disarm(rb_channel *channel, int want);
 

@@ -132,6 +132,7 @@ struct rb_control {
 	uint64_t claim_index;  /* of many readers: the writer writes the slots before this one */
 	uint64_t newest_index; /* of many readers: where the newest entry begins */
 	uint64_t resume_index; /* and one about half the ring older, for who fell behind */
+	uint64_t readers;      /* of many readers: how many there are */
 	alignas(RB_LINE) uint64_t space_event; /* kick me when the reader passes this index */
 	alignas(RB_LINE) uint64_t read_index;  /* of the ring this side consumes */
 	alignas(RB_LINE) uint64_t data_event;  /* kick me when the writer passes this index */
@@ -160,6 +161,7 @@ static_assert(offsetof(struct rb_control, write_index) == 0, "write_index");
 static_assert(offsetof(struct rb_control, claim_index) == 8, "claim_index");
 static_assert(offsetof(struct rb_control, newest_index) == 16, "newest_index");
 static_assert(offsetof(struct rb_control, resume_index) == 24, "resume_index");
+static_assert(offsetof(struct rb_control, readers) == 32, "readers");
 static_assert(offsetof(struct rb_control, space_event) == 128, "space_event");
 static_assert(offsetof(struct rb_control, read_index) == 256, "read_index");
 static_assert(offsetof(struct rb_control, data_event) == 384, "data_event");

@@ -294,7 +294,14 @@ int rb_readers_begin(rb_channel *channel, int newest, uint64_t awaited, uint64_t
 	/* The first look at the room is the slow one. */
 	producer->read_seen = producer->write - producer->count;
 	producer->readers = readers;
+	rb_count_cpus(channel);
 	return 0;
+}
+
+static void count_readers(rb_channel *channel, uint64_t count)
+{
+	channel->producer.readers->count = count;
+	rb_store_relaxed(&channel->producer.mine->readers, count);
 }
 
 static struct rb_reader *make_reader(rb_channel *channel, int page_fd, int kick_fd, int control_fd)
@@ -348,14 +355,16 @@ static int start_reader(const struct rb_producer *producer, struct rb_reader *re
 }
 
 /* Puts a reader in a place. The caller holds the lock. */
-static void put_in_place(struct rb_readers *readers, struct rb_reader *reader, unsigned int place)
+static void put_in_place(rb_channel *channel, struct rb_reader *reader, unsigned int place)
 {
+	struct rb_readers *readers = channel->producer.readers;
+
 	/* (J) before `welcome`. No fence is needed behind it: the lock keeps the writer from
 	 * finding room without this reader. */
 	rb_store_release_reader(&readers->places[place], reader);
 	if (place >= readers->used)
 		rb_store_release(&readers->used, place + 1);
-	readers->count++;
+	count_readers(channel, readers->count + 1);
 }
 
 /* Tells a reader that it has been admitted, and passes the pool. The caller holds the lock, so the
@@ -389,7 +398,7 @@ int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_
 					 : -EUSERS;
 	bool in_place = !status;
 	if (in_place) {
-		put_in_place(readers, reader, (unsigned int)place);
+		put_in_place(channel, reader, (unsigned int)place);
 		status = welcome(readers, reader, text, length);
 	}
 	unlock(channel);
@@ -423,7 +432,7 @@ void rb_readers_remove(rb_channel *channel, int place)
 	rb_store_release_reader(&readers->places[place], NULL);
 	while (readers->used && !readers->places[readers->used - 1])
 		rb_store_relaxed(&readers->used, readers->used - 1);
-	readers->count -= !reader->left;
+	count_readers(channel, readers->count - !reader->left);
 	unlock(channel);
 	wait_for_walk(channel);
 	free_reader(reader);
@@ -442,7 +451,7 @@ int rb_readers_leave(rb_channel *channel, int place)
 	bool holds = told && readers->pool_fd && rb_reader_holds_blocks(reader);
 	if (holds && !reader->left) {
 		rb_store_relaxed_bool(&reader->left, true);
-		readers->count--;
+		count_readers(channel, readers->count - 1);
 	}
 	unlock(channel);
 	if (!holds) {

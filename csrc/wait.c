@@ -7,6 +7,7 @@
  * sleepers.c sleeps.
  */
 #include <poll.h>
+#include <sched.h>
 
 #include "channel.h"
 #include "life.h"
@@ -177,6 +178,33 @@ static struct rb_counters *counters_of(rb_channel *channel, int want)
 			       : &channel->consumer.mine->consumer;
 }
 
+/* For an end of a publication, when it is opened. */
+void rb_count_cpus(rb_channel *channel)
+{
+	cpu_set_t allowed;
+
+	/* It fails where there are more than 1,024: enough for all ends. */
+	if (!sched_getaffinity(0, sizeof(allowed), &allowed))
+		channel->cpus = (uint64_t)CPU_COUNT(&allowed);
+}
+
+/* Whether a publication has more ends than CPUs. One that polls then keeps a CPU which another one
+ * needs, perhaps the very one that it waits for. */
+static bool is_crowded(const rb_channel *channel)
+{
+	if (!channel->cpus)
+		return false;
+	const struct rb_control *writer =
+		channel->producer.readers ? channel->producer.mine : channel->consumer.theirs;
+	return rb_load_relaxed(&writer->readers) >= channel->cpus;
+}
+
+static void yield(struct rb_poller *poller, uint64_t now)
+{
+	sched_yield();
+	rb_poller_yielded(poller, now, rb_now_ns());
+}
+
 /* Polls within the budget. A producer that found the ring full looks for a good part of the ring,
  * so that it does not stop again after one message. When the budget is over, the room of its
  * message is enough. */
@@ -202,9 +230,12 @@ int rb_wait_poll(rb_channel *channel, int want, int64_t patience_ns)
 	/* A side that waits cannot send later the kick that it holds back. */
 	if (!ready && budget)
 		rb_kick_if_owed_leaving_timer(&channel->producer);
+	bool crowded = budget && is_crowded(channel);
 	uint64_t now = began, looks = 0;
 	for (; !ready && now - began < budget; now = rb_now_ns()) {
 		rb_look_for_peer_at_times(channel, now);
+		if (crowded && rb_poller_yields(poller, began, now))
+			yield(poller, now);
 		for (int i = 0; i < RB_LOOKS && !ready; i++) {
 			rb_cpu_relax();
 			ready = rb_look(channel, want, needed);

@@ -19,8 +19,8 @@ Job = tuple[Callable[..., Any], tuple[Any, ...]]
 PATIENCE = 30.0  # seconds for a job
 
 
-class Hung(SystemExit):
-    """A job did not end in time."""
+class Failed(SystemExit):
+    """A job did not end in time, or raised."""
 
 
 def work(cpus: set[int], parent: Connection) -> None:
@@ -65,12 +65,13 @@ class Crew:
             heard = wait(waited, max(0.0, over - time.monotonic()))
             if not heard:
                 self.end()  # the next job finds new members
-                raise Hung(f"did not end: {jobs[0][0].__name__}{jobs[0][1]}")
+                raise Failed(f"{jobs[0][0].__name__}{jobs[0][1]} did not end")
             for connection in heard:
                 i = connections.index(connection)
                 kind, what = connection.recv()
                 if kind == "failed":
-                    raise SystemExit(what)
+                    self.end()
+                    raise Failed(what)
                 if kind == "done":
                     results[i] = what
                 else:

@@ -18,7 +18,7 @@ from peers.traces import remove_traces
 from table import Row, compare
 
 import ringbell
-from publications.crew import Crew, Hung, Job, crew
+from publications.crew import Crew, Failed, Job, crew
 from publications.libraries import PEERS, Library, Newest, Ours, Stream
 
 READERS = 4
@@ -198,10 +198,10 @@ def against_others(
                         else:
                             say(f"{kind.name}, {size} bytes")
                             counts[kind] = calibrate(workers, kind, size, READERS, scale)
-                    except Hung as error:
+                    except Failed as error:
                         if kind not in peers:
                             raise
-                        notes.append(f"{kind.name} is left out of {size} bytes: it {error}")
+                        notes.append(f"{kind.name} is left out of {size} bytes: {error}")
                         del found[kind]
             yield from _rows(size, found, [kind for kind in peers if kind in found])
 

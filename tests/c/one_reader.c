@@ -7,6 +7,7 @@
  *   batch    while the newest are kept, no batch takes the room of the newest entry
  *   index    a writer whose index or length is nonsense is found out, and nothing else is read
  *   ahead    a reader whose index is nonsense is let go, and holds nobody back
+ *   crowded  a poll of one of more ends than CPUs lets others run, unless they only compute
  *   child    a forked child parts with the readers, whatever the parent's threads were at
  *
  * Exits with 0 when all is well.
@@ -200,6 +201,81 @@ static void ahead(void)
 	}
 }
 
+static int yields;
+static void (*meanwhile)(void); /* what others do while a poll lets them run */
+
+/* The core's, instead of the C library's. */
+int sched_yield(void)
+{
+	yields++;
+	if (meanwhile)
+		meanwhile();
+	return 0;
+}
+
+static void send_one(void)
+{
+	check(!send_text("x"), "an entry is sent");
+}
+
+static void take_one(void)
+{
+	check(receives(readers[0], "x"), "an entry is taken");
+}
+
+static void compute(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 3 * (long)RB_MS}, NULL);
+}
+
+/* Polls in vain for a short time; says how often others could run. */
+static int yields_in_vain(rb_channel *channel)
+{
+	yields = 0;
+	check(!rb_wait_poll(channel, RB_DATA, 20 * (int64_t)RB_MS), "nothing came");
+	return yields;
+}
+
+static void crowded(void)
+{
+	open_writer(64, 0, false);
+	int place = come(&readers[0]);
+	check(writer->cpus && readers[0]->cpus == writer->cpus, "both count the CPUs");
+	rb_channel_policy(readers[0], RB_POLL_ADAPTIVE, 1000 * RB_MS, RB_SHARE_ALL, 0);
+	rb_channel_policy(writer, RB_POLL_ADAPTIVE, 1000 * RB_MS, RB_SHARE_ALL, 0);
+
+	writer->cpus = readers[0]->cpus = 2;
+	check(!yields_in_vain(readers[0]), "two ends have two CPUs");
+	writer->cpus = readers[0]->cpus = 1;
+	check(yields_in_vain(readers[0]) > 1, "but not one");
+
+	yields = 0;
+	meanwhile = send_one;
+	check(rb_wait_poll(readers[0], RB_DATA, -1) == RB_DATA && yields == 1,
+	      "the writer could run");
+	take_one();
+	meanwhile = NULL;
+	while (!send_text("x"))
+		;
+	yields = 0;
+	meanwhile = take_one;
+	check(rb_wait_poll(writer, RB_SPACE, -1) == RB_SPACE && yields, "the reader could run");
+
+	while (receives(readers[0], "x"))
+		;
+	meanwhile = compute;
+	check(yields_in_vain(readers[0]) == 1, "one that computes gets the CPU once");
+	check(yields_in_vain(readers[0]) == 0, "and not in the next poll");
+	check(yields_in_vain(readers[0]) == 1, "but then again");
+	for (int i = 0; i < 3; i++)
+		check(yields_in_vain(readers[0]) == 0, "and then not for longer");
+
+	meanwhile = NULL;
+	rb_readers_remove(writer, place);
+	writer->cpus = 1;
+	check(!rb_load_acquire(&writer->producer.mine->readers), "nobody is left");
+}
+
 /* What another thread of the parent is at when it forks stays so in the child. */
 static void child(void)
 {
@@ -225,8 +301,8 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*check)(void);
-	} checks[] = {{"slot", slot},    {"middle", middle}, {"batch", batch},
-		      {"index", index_}, {"ahead", ahead},   {"child", child}};
+	} checks[] = {{"slot", slot},   {"middle", middle},   {"batch", batch}, {"index", index_},
+		      {"ahead", ahead}, {"crowded", crowded}, {"child", child}};
 
 	for (unsigned i = 0; i < sizeof(checks) / sizeof(*checks); i++)
 		if (argc == 2 && !strcmp(argv[1], checks[i].name)) {
@@ -235,6 +311,6 @@ int main(int argc, char **argv)
 				close_all();
 			return 0;
 		}
-	fprintf(stderr, "one_reader {slot,middle,batch,index,ahead,child}\n");
+	fprintf(stderr, "one_reader {slot,middle,batch,index,ahead,crowded,child}\n");
 	return 2;
 }
