@@ -288,6 +288,9 @@ void rb_go_to_newest(rb_channel *channel);
 bool rb_was_let_go(const rb_channel *channel);
 void rb_note_number(struct rb_consumer *consumer, uint64_t first, uint64_t count);
 
+/* passed.c */
+bool rb_hears_let_go(rb_channel *channel);
+
 /* members.c */
 void rb_waiter_is_told_of_close(rb_channel *channel);
 void rb_waiter_is_told_of_end(rb_channel *channel);

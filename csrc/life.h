@@ -134,8 +134,9 @@ static inline void rb_note_socket_ended(rb_channel *channel)
 {
 	if (rb_dead(channel))
 		return;
-	int how = rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET;
-	rb_note_peer_gone(channel, rb_was_let_go(channel) ? -ETIMEDOUT : how);
+	if (channel->consumer.one_of_many && rb_hears_let_go(channel))
+		return;
+	rb_note_peer_gone(channel, rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET);
 }
 
 static inline void rb_look_for_peer(rb_channel *channel)

@@ -32,7 +32,10 @@ def readers(tmp_path_factory):
     return build(tmp_path_factory.mktemp("readers"), "readers")
 
 
-@pytest.mark.parametrize("step", ["slot", "middle", "batch", "index", "ahead", "crowded", "child"])
+STEPS = "slot middle batch index ahead last crowded child"
+
+
+@pytest.mark.parametrize("step", STEPS.split())
 def test_a_step_of_one_writer_and_its_readers(one_reader, step):
     subprocess.run([one_reader, step], check=True, timeout=60)
 

@@ -7,6 +7,7 @@
  *   batch    while the newest are kept, no batch takes the room of the newest entry
  *   index    a writer whose index or length is nonsense is found out, and nothing else is read
  *   ahead    a reader whose index is nonsense is let go, and holds nobody back
+ *   last     a reader that is let go hears it, whatever it was passed before
  *   crowded  a poll of one of more ends than CPUs lets others run, unless they only compute
  *   child    a forked child parts with the readers, whatever the parent's threads were at
  *
@@ -18,6 +19,7 @@
 #include "reader.h"
 #include "readers.h"
 
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 
 static rb_channel *writer, *readers[2];
@@ -201,6 +203,26 @@ static void ahead(void)
 	}
 }
 
+static void last(void)
+{
+	static const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+	open_writer(64, 0, false);
+	come(&readers[0]);
+	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	int pool = memfd_create("ringbell-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	check(!ftruncate(pool, (off_t)rb_whole_pages(1)) && !fcntl(pool, F_ADD_SEALS, seals),
+	      "there is a pool");
+	check(!rb_socket_send(control[0], "t", 1, &timer, 1) &&
+		      !rb_socket_send(control[0], "p", 1, &pool, 1) &&
+		      !rb_socket_send(control[0], "l", 1, NULL, 0) &&
+		      !shutdown(control[0], SHUT_RDWR),
+	      "all is said");
+	rb_look_for_peer(readers[0]);
+	check(rb_peer_gone(readers[0]) == -ETIMEDOUT, "it was let go");
+	check(readers[0]->consumer.has_pool, "and has the pool for what it was sent");
+}
+
 static int yields;
 static void (*meanwhile)(void); /* what others do while a poll lets them run */
 
@@ -301,8 +323,8 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*check)(void);
-	} checks[] = {{"slot", slot},   {"middle", middle},   {"batch", batch}, {"index", index_},
-		      {"ahead", ahead}, {"crowded", crowded}, {"child", child}};
+	} checks[] = {{"slot", slot},   {"middle", middle}, {"batch", batch},     {"index", index_},
+		      {"ahead", ahead}, {"last", last},     {"crowded", crowded}, {"child", child}};
 
 	for (unsigned i = 0; i < sizeof(checks) / sizeof(*checks); i++)
 		if (argc == 2 && !strcmp(argv[1], checks[i].name)) {
@@ -311,6 +333,6 @@ int main(int argc, char **argv)
 				close_all();
 			return 0;
 		}
-	fprintf(stderr, "one_reader {slot,middle,batch,index,ahead,crowded,child}\n");
+	fprintf(stderr, "one_reader {slot,middle,batch,index,ahead,last,crowded,child}\n");
 	return 2;
 }
