@@ -173,7 +173,7 @@ int rb_readers_pass_pool(struct rb_producer *, int)
 {
 	return no_descriptor();
 }
-bool rb_was_let_go(const rb_channel *)
+bool rb_hears_let_go(rb_channel *)
 {
 	return false;
 }
