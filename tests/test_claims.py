@@ -102,13 +102,13 @@ def test_lines_of_p99_that_cross_within_their_spread_do_not_cross():
     assert "No line of p99 crosses that of no moderation by more than the spread" in verdict.text
 
 
-WAITERS = ("C", "Python", "C that pauses", "Python in threads")
+WAITERS = ("C", "Python", "C that pauses")
 
 
-def explain(rate=500.0, kicks=(0.25, 0.01, 0.02, 0.1)):
+def explain(rate=500.0, kicks=(0.25, 0.01, 0.02)):
     """Explain why Python has that rate at depth 8, by kicks for a request."""
     rates = {name: {1: 20.0, 8: rate if name == "Python" else 150.0} for name in WAITERS}
-    slept = (1.0, 0.2, 0.3, 0.8)
+    slept = (1.0, 0.2, 0.3)
     of_depth = (
         {name: {1: at_1, 8: at_8} for name, at_8 in zip(WAITERS, shares, strict=True)}
         for at_1, shares in ((2.0, kicks), (1.0, slept))
@@ -122,7 +122,7 @@ def test_a_slower_program_with_the_higher_rate_is_explained_by_its_last_look():
         "Python beats C at depth 8, most at 8, where it sends 10 kicks for 1,000 requests",
         "and C 250.",
         "so 20 of 100 looks that found nothing end in a sleep, and 100 in C.",
-        "C that pauses there sends 20, and Python in threads, which prepares less, 100:",
+        "C that pauses there sends 20:",
     ):
         assert told in text
     assert text.endswith("what arrives before that look needs no kick.")
@@ -132,9 +132,8 @@ def test_a_slower_program_with_the_higher_rate_is_explained_by_its_last_look():
 @pytest.mark.parametrize(
     "kicks",
     [
-        pytest.param((0.25, 0.25, 0.02, 0.1), id="as many kicks"),
-        pytest.param((0.25, 0.01, 0.25, 0.1), id="a pause changes nothing"),
-        pytest.param((0.25, 0.01, 0.02, 0.01), id="no pause changes nothing"),
+        pytest.param((0.25, 0.25, 0.02), id="as many kicks"),
+        pytest.param((0.25, 0.01, 0.25), id="a pause changes nothing"),
     ],
 )
 def test_what_the_kicks_do_not_explain_is_said_to_be_unexplained(kicks):

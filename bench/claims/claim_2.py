@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from claims import plots
@@ -13,13 +12,9 @@ from claims.python_side import map_rate, python_driver
 from claims.section import Section
 from claims.verdicts import number, rate_against_depth, why_slower
 
-C, PYTHON, LATER, SOONER = "C", "Python", "C that pauses", "Python in threads"
-PAUSE_NS = 2500
-"""About how long Python takes between a look that found nothing and its last one before a sleep.
-
-It lets other threads run, and has signals wake the sleep (`csrc/python/sleep.c`). The second takes
-most of the time, and only the main thread does it.
-"""
+C, PYTHON, LATER = "C", "Python", "C that pauses"
+PAUSE_NS = 1000
+"""Between a look that found nothing and the last one before a sleep."""
 
 
 def claim(bench: Bench) -> Section:
@@ -30,20 +25,11 @@ def claim(bench: Bench) -> Section:
         how = {"polling": "never", "time": 1e8, "before_sleep": pause}
         return in_turn(bench.rounds, depths, lambda depth: bench.run("calls", depth=depth, **how))
 
-    def in_python(threads: bool) -> dict[int, list[Results]]:
-        with (
-            python_driver(bench.folder, bench.cpus, "never", in_thread=threads) as driver,
-            ThreadPoolExecutor(1) as thread,
-        ):
+    def in_python() -> dict[int, list[Results]]:
+        with python_driver(bench.folder, bench.cpus, "never") as driver:
+            return in_turn(bench.rounds, depths, lambda depth: map_rate(driver, depth, 0.15))
 
-            def measure(depth: int) -> Results:
-                if threads:
-                    return thread.submit(map_rate, driver, depth, 0.15).result()
-                return map_rate(driver, depth, 0.15)
-
-            return in_turn(bench.rounds, depths, measure)
-
-    runs = {C: in_c(0), PYTHON: in_python(False), LATER: in_c(PAUSE_NS), SOONER: in_python(True)}
+    runs = {C: in_c(0), PYTHON: in_python(), LATER: in_c(PAUSE_NS)}
     rates, kicks, slept = (
         {
             name: {depth: median(results, what) for depth, results in of_depth.items()}
@@ -53,7 +39,7 @@ def claim(bench: Bench) -> Section:
     )
     with plots.figure(bench.figures / "claim-2.png") as axes:
         for name, series in rates.items():
-            style = {"linestyle": ":"} if name in (LATER, SOONER) else {}
+            style = {"linestyle": ":"} if name == LATER else {}
             plots.line(axes, series, f"{name}, no polling", **style)
         axes.axhline(1e6 / wake_up_us, color="black", linestyle="--", linewidth=1, label="1/W")
         plots.label(
@@ -75,7 +61,7 @@ def claim(bench: Bench) -> Section:
         for depth in depths
     ]
     verdict = rate_against_depth({name: rates[name] for name in (C, PYTHON)}, wake_up_us)
-    why = why_slower(C, PYTHON, LATER, SOONER, rates, kicks, slept)
+    why = why_slower(C, PYTHON, LATER, rates, kicks, slept)
     return Section(
         number=2,
         claim="W does not limit the rate to 1/W",
@@ -86,9 +72,7 @@ def claim(bench: Bench) -> Section:
             f"bytes in C and 64 in Python, two CPUs, median of {bench.rounds} rounds in turn. W is "
             "that of claim 1 after 100 us of sleep on another CPU, measured in this run. A side "
             "that has found nothing looks once more before it sleeps. Before that look Python lets "
-            "other threads run, and has signals wake the sleep. "
-            f"*{LATER}* takes {number(PAUSE_NS / 1e3)} us there, about as long. *{SOONER}* has "
-            "both sides in threads that handle no signals, so it takes less. In the table: "
+            f"other threads run. *{LATER}* takes {number(PAUSE_NS / 1e3)} us there. In the table: "
             "requests/s / kicks per 1,000 requests / how many of 100 looks that found nothing "
             "ended in a sleep."
         ),

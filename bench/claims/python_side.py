@@ -7,12 +7,10 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ratios import MESSAGE, connect_when_there
@@ -23,28 +21,21 @@ from ringbell.policy import Polling
 _PR_SET_PDEATHSIG = 1
 
 
-def answer(path: str, cpu: int, polling: Polling, in_thread: bool) -> None:
+def answer(path: str, cpu: int, polling: Polling) -> None:
     # Or it would serve for ever when the benchmark is killed.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    serve = partial(ringbell.serve, path, bytes, cpu=cpu, polling=polling)
-    if in_thread:
-        threading.Thread(target=serve).start()
-    else:
-        serve()
+    ringbell.serve(path, bytes, cpu=cpu, polling=polling)
 
 
 @contextmanager
 def python_driver(
-    folder: Path, cpus: tuple[int, int], polling: Polling, *, in_thread: bool = False
+    folder: Path, cpus: tuple[int, int], polling: Polling
 ) -> Iterator[ringbell.Driver]:
-    """Give a driver whose device answers with what it gets.
-
-    The device is in the main thread of its process, or in another one, which handles no signals.
-    """
+    """Give a driver whose device answers with what it gets."""
     affinity = os.sched_getaffinity(0)
-    path = str(folder / f"{polling}-{cpus[0]}-{cpus[1]}-{in_thread}.sock")
+    path = str(folder / f"{polling}-{cpus[0]}-{cpus[1]}.sock")
     context = multiprocessing.get_context("spawn")
-    arguments = (path, cpus[1], polling, in_thread)
+    arguments = (path, cpus[1], polling)
     process = context.Process(target=answer, args=arguments, daemon=True)
     process.start()
     try:

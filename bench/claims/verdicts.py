@@ -104,7 +104,6 @@ def why_slower(
     quick: str,
     slow: str,
     later: str,
-    sooner: str,
     rates: Measured,
     kicks: Measured,
     slept: Measured,
@@ -112,8 +111,8 @@ def why_slower(
     """Explain where the quicker program has the lower rate, by how the sides of both wait.
 
     A side that has found nothing looks once more before it sleeps. `later` is the quicker program
-    with a pause before that last look, and `sooner` is the slower one that does less there. `kicks`
-    is for each request, and `slept` for each look that found nothing.
+    with a pause before that last look. `kicks` is for each request, and `slept` for each look that
+    found nothing.
     """
     depths = [
         depth for depth in sorted(rates[quick]) if rates[slow][depth] > 1.1 * rates[quick][depth]
@@ -130,14 +129,11 @@ def why_slower(
     if kicks[quick][best] <= 2 * kicks[slow][best]:
         return text + "So it is not the kicks, and this run does not explain it."
     text += (
-        f"Before its last look {slow} prepares to be woken by signals, so "
+        f"Before its last look {slow} lets other threads run, so "
         f"{number(100 * slept[slow][best])} of 100 looks that found nothing end in a sleep, and "
-        f"{number(100 * slept[quick][best])} in {quick}. {later} there sends {of_1000[later]}, "
-        f"and {sooner}, which prepares less, {of_1000[sooner]}: "
+        f"{number(100 * slept[quick][best])} in {quick}. {later} there sends {of_1000[later]}: "
     )
-    later_helps = kicks[later][best] < kicks[quick][best] / 2
-    sooner_harms = kicks[sooner][best] > 1.5 * kicks[slow][best]
-    if later_helps and sooner_harms:
+    if kicks[later][best] < kicks[quick][best] / 2:
         return text + "what arrives before that look needs no kick."
     return text + "that is not the reason, and this run does not explain it."
 
