@@ -204,5 +204,7 @@ def _rows_of(found: dict[str, list[Waited]], pace: int, readers: int) -> Iterato
     # A ratio says how many times better ours is: 0.67 is 1.5 times as late.
     latency = f"{name}: send to return, p50, us"
     yield compare(latency, "pipe", pairs("kernel", "late"), round(LATER, 2), True)
+    floor = compare(f"{name}: CPU of one, %", "pipe", pairs("kernel", "share"), 0, True)
+    yield floor._replace(target=None, reached=None)
     yield compare(f"{name}: CPU of one, %", "spinning", pairs("spinning", "share"), CHEAPER, True)
     yield compare(latency, "spinning", pairs("spinning", "late"), 1.0, True)
