@@ -115,7 +115,8 @@ int rb_untold_loss(rb_channel *channel)
 	const struct rb_producer *producer = &channel->producer;
 	int lost = 0;
 
-	if (rb_dead(channel) || rb_peer_gone(channel))
+	/* A reader among many publishes nothing, and its look takes the lock itself. */
+	if (rb_dead(channel) || rb_peer_gone(channel) || channel->consumer.one_of_many)
 		return 0;
 	/* Another thread may close this side meanwhile; the lock keeps the descriptors open. */
 	pthread_mutex_lock(&channel->closing.lock);

@@ -103,11 +103,10 @@ int rb_take_passed(rb_channel *channel)
  * timer or a pool that nobody has taken yet. Then that is noted, and this is true. */
 bool rb_hears_let_go(rb_channel *channel)
 {
-	/* Another thread that has the lock takes it, or closes this side. */
-	if (!pthread_mutex_trylock(&channel->closing.lock)) {
-		while (!rb_load_relaxed_bool(&channel->closing.over) && rb_take_passed(channel) > 0)
-			;
-		pthread_mutex_unlock(&channel->closing.lock);
-	}
+	/* Another thread may take it for a waiter, or close this side. */
+	pthread_mutex_lock(&channel->closing.lock);
+	while (!rb_load_relaxed_bool(&channel->closing.over) && rb_take_passed(channel) > 0)
+		;
+	pthread_mutex_unlock(&channel->closing.lock);
 	return rb_peer_gone(channel) == -ETIMEDOUT;
 }
