@@ -136,7 +136,8 @@ static inline void rb_note_socket_ended(rb_channel *channel)
 		return;
 	if (channel->consumer.one_of_many && rb_hears_let_go(channel))
 		return;
-	rb_note_peer_gone(channel, rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET);
+	int how = rb_said_goodbye(channel) ? -EPIPE : -ECONNRESET;
+	rb_note_peer_gone(channel, how);
 }
 
 static inline void rb_look_for_peer(rb_channel *channel)
