@@ -5,6 +5,7 @@ import array
 import contextlib
 import copyreg
 import itertools
+import os
 import pickle
 import struct
 import threading
@@ -550,6 +551,21 @@ def test_objects_too_long_are_refused_as_other_messages_are(start, connect):
     with pytest.raises(ringbell.RequestFailed, match="too long"):
         driver.call(large)
     assert driver.call(1) == 1
+
+
+@pytest.mark.variant
+def test_an_object_of_3_gib_arrives_and_the_next_one_behind_it(start, produce):
+    if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 6 << 30:
+        pytest.skip("it takes more memory than there is")
+    peer, producer = consumer(start, produce)
+    huge = np.zeros(3 << 30, "u1")
+    huge[-1] = 7
+    peer.begin(
+        "[(len(got), int(got[-1])) for got in [consumer.recv()['huge']]] + [consumer.recv()]"
+    )
+    producer.send({"huge": huge})
+    producer.send("next")
+    assert peer.reply() == f"[({3 << 30}, 7), 'next']"
 
 
 # ---- launched processes ----
