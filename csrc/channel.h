@@ -285,7 +285,6 @@ int rb_overtaken(rb_channel *channel);
 void rb_unmark_block(rb_channel *channel);
 int rb_mark_block(rb_channel *channel, const rb_block *block);
 void rb_go_to_newest(rb_channel *channel);
-bool rb_was_let_go(const rb_channel *channel);
 void rb_note_number(struct rb_consumer *consumer, uint64_t first, uint64_t count);
 
 /* passed.c */

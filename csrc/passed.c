@@ -92,7 +92,7 @@ int rb_take_passed(rb_channel *channel)
 		return rb_take_timer(channel);
 	if (text[0] == RB_PASSES_POOL)
 		return take_pool(channel);
-	if (rb_was_let_go(channel)) {
+	if (text[0] == RB_LETS_GO && channel->consumer.one_of_many) {
 		rb_note_peer_gone(channel, -ETIMEDOUT);
 		return 0; /* it stays in the socket, which has ended */
 	}

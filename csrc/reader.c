@@ -14,12 +14,9 @@
  *     its token; a record's number is its index.
  */
 #include <string.h>
-#include <sys/socket.h>
 
 #include "blocks.h"
 #include "life.h"
-#include "owned.h"
-#include "passed.h"
 #include "quick.h"
 #include "reader.h"
 
@@ -229,15 +226,4 @@ int rb_reader_takes_newest(const rb_channel *channel)
 void rb_takes_newest(rb_channel *channel, int newest)
 {
 	channel->consumer.skips_to_newest = newest != 0;
-}
-
-/* Whether the writer's last word was that it let this side go. */
-bool rb_was_let_go(const rb_channel *channel)
-{
-	char text;
-	int came;
-
-	return channel->consumer.one_of_many &&
-	       rb_socket_look(channel->control_fd, &text, 1, NULL, 0, &came) == 1 &&
-	       text == RB_LETS_GO;
 }

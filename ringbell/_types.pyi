@@ -32,11 +32,13 @@ Payload: TypeAlias = ReadableBuffer | np.ndarray[Any, Any] | np.generic | _Tenso
 _Encode: TypeAlias = Callable[[Any], ReadableBuffer]
 _Decode: TypeAlias = Callable[[Any], Any]
 ObjectCodec: TypeAlias = Literal["pickle"] | tuple[_Encode, _Decode] | tuple[_Encode, _Decode, str]
-Pack: TypeAlias = Callable[[object], bytes | Parts]
-Unpack: TypeAlias = Callable[[bytes | memoryview], Any]
+AnyCodec: TypeAlias = Literal["bytes"] | ObjectCodec
+
+# Of the codec for pickles.
+Packing: TypeAlias = Callable[[object], bytes | Parts]
+Unpacking: TypeAlias = Callable[[bytes | memoryview], Any]
 # The methods `dump` and `clear_memo` of a pickler, and what it depends on.
 PicklerParts: TypeAlias = tuple[Callable[[object], object], Callable[[], object], Sized | None]
-AnyCodec: TypeAlias = Literal["bytes"] | ObjectCodec
 
 Handler: TypeAlias = Callable[[memoryview], Payload]
 ObjectHandler: TypeAlias = Callable[[Any], Any]

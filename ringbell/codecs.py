@@ -24,7 +24,7 @@ from ringbell import _ends, tensors
 from ringbell.arguments import shown
 
 if TYPE_CHECKING:
-    from ringbell._types import AnyCodec, Pack, Payload, PicklerParts, Unpack
+    from ringbell._types import AnyCodec, Packing, Payload, PicklerParts, Unpacking
 
 MAGIC: Final = b"ringbell"
 _PICKLE = 0x80  # the first byte of a pickle
@@ -181,6 +181,6 @@ def _taken_apart(view: memoryview) -> tuple[memoryview, list[memoryview]]:
 
 
 _plain = pickles(pickle.Pickler)
-pack: Pack = _plain.pack
-unpack: Unpack = _plain.unpack
+pack: Packing = _plain.pack
+unpack: Unpacking = _plain.unpack
 _KNOWN = {"bytes": None, "pickle": Codec("pickle", pack, unpack)}

@@ -33,14 +33,20 @@ def lent(publisher):
     return publisher.stats().driver.blocks.lent
 
 
-def held_by_one_that_closed(publish, start):
-    """A reader holds the whole pool, and has closed."""
+def with_a_full_pool(publish, start, held):
+    """The whole pool is lent, and a reader holds so many blocks."""
     publisher = publish(blocks=BLOCKS, polling="never")
     reader = start("subscriber")
     reader.run("subscriber.peer_pid")
     for number in range(ROOM):
         publisher.send(payload(number))
-    reader.run("held = [subscriber.hold() for _ in range(4)]")
+    reader.run(f"held = [subscriber.hold() for _ in range({held})]")
+    return publisher, reader
+
+
+def held_by_one_that_closed(publish, start):
+    """A reader holds the whole pool, and has closed."""
+    publisher, reader = with_a_full_pool(publish, start, held=4)
     reader.run("subscriber.close()")
     return publisher, reader
 
@@ -76,12 +82,7 @@ def test_a_block_returns_when_the_last_reader_has_dropped_it(publish, subscribe)
 
 @pytest.mark.parametrize("way", ["drops", "dies", "closes"])
 def test_a_writer_that_waits_for_a_block_goes_on_when_the_reader(publish, start, way):
-    publisher = publish(blocks=BLOCKS, polling="never")
-    reader = start("subscriber")
-    reader.run("subscriber.peer_pid")
-    for number in range(ROOM):
-        publisher.send(payload(number))
-    reader.run("held = [subscriber.hold() for _ in range(3)]")
+    publisher, reader = with_a_full_pool(publish, start, held=3)
     thread = threading.Thread(target=publisher.send, args=(payload(9),))
     thread.start()
     wait_until(lambda: publisher.stats().driver.producer.sleeps)

@@ -87,7 +87,10 @@ void function_set(struct function *function, PyObject *object)
 
 void function_clear(struct function *function)
 {
-	Py_CLEAR(function->object);
+	PyObject *object = function->object;
+
+	*function = (struct function){NULL};
+	Py_XDECREF(object);
 }
 
 PyDoc_STRVAR(writable_doc,

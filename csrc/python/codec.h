@@ -18,6 +18,13 @@ PyObject *parts_join(PyObject *object);
 void function_set(struct function *function, PyObject *object);
 void function_clear(struct function *function);
 
+/* A second reference to it. */
+static inline struct function function_ref(const struct function *function)
+{
+	Py_XINCREF(function->object);
+	return *function;
+}
+
 /* Calls it with one argument, or with NULL for none. */
 static inline PyObject *function_call(const struct function *function, PyObject *argument)
 {

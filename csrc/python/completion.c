@@ -31,7 +31,7 @@ PyObject *completion_of(struct answer *answer, const struct function *decode)
 		return make(completion_type, answer->token, answer->payload, answer->ok);
 	PyObject *made = make(object_completion_type, answer->token, answer->payload, answer->ok);
 	if (made)
-		function_set(&((struct completion *)made)->decode, decode->object);
+		((struct completion *)made)->decode = function_ref(decode);
 	return made;
 }
 
@@ -103,8 +103,7 @@ static PyObject *completion_payload(PyObject *self, void *unused)
 	(void)unused;
 	if (completion->decode.object) {
 		/* References, because another thread may do the same meanwhile. */
-		struct function decode = completion->decode;
-		Py_INCREF(decode.object);
+		struct function decode = function_ref(&completion->decode);
 		PyObject *object = decoded(&decode, Py_NewRef(completion->payload));
 		function_clear(&decode);
 		if (!object)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ringbell.codecs import pickles
 
 if TYPE_CHECKING:
-    from ringbell._types import Pack, Unpack
+    from ringbell._types import Packing, Unpacking
 
 
 class _Reducers(dict[type, Callable[[Any], Any]]):
@@ -34,5 +34,5 @@ class _Pickler(pickle.Pickler):
 
 
 _pickles = pickles(_Pickler)
-pack: Pack = _pickles.pack
-unpack: Unpack = _pickles.unpack
+pack: Packing = _pickles.pack
+unpack: Unpacking = _pickles.unpack
