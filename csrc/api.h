@@ -121,7 +121,7 @@ void rb_socket_shutdown(int fd);
 int rb_socket_send(int fd, const char *text, size_t length, const int *fds, size_t count);
 int rb_socket_receive(int fd, char *text, size_t length, rb_owned **owners, int count, int *came);
 
-/* readers.c: one writer, many readers */
+/* admission.c: one writer, many readers */
 int rb_readers_begin(rb_channel *channel, int newest, uint64_t awaited, uint64_t stall_ns);
 int rb_readers_admit(rb_channel *channel, int page_fd, int kick_fd, int control_fd,
 		     const char *text, size_t length);
@@ -133,7 +133,7 @@ uint64_t rb_reader_bytes(void);
 uint64_t rb_readers_behind(rb_channel *channel, int place);
 void rb_readers_counters(rb_channel *channel, int place, uint64_t *words);
 
-/* message.c: the longest payload that one frame can carry */
+/* message_producer.c: the longest payload that one frame can carry */
 uint64_t rb_payload_max(rb_channel *channel);
 
 /* reader.c: one of them */
@@ -157,7 +157,8 @@ void rb_channel_moderation(rb_channel *channel, uint64_t entries, uint64_t delay
 int rb_pollable(rb_channel *channel);
 int rb_pollable_fd(const rb_channel *channel);
 
-/* message.c: the longest message that this side takes, in bytes; by default there is no limit */
+/* message_consumer.c: the longest message that this side takes, in bytes; by default there is no
+ * limit */
 void rb_channel_limit(rb_channel *channel, uint64_t longest);
 
 /* pool.c: payloads of at least so many bytes lie in a pool of that size; with `copies` they go

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What message.c uses of blocks.c.
+ * What message_producer.c and message_consumer.c use of blocks.c.
  */
 #ifndef RB_BLOCKS_H
 #define RB_BLOCKS_H

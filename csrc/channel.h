@@ -240,6 +240,10 @@ int rb_wait_for_entry(rb_channel *channel, int64_t patience_ns);
 uint64_t rb_begin_reservation(struct rb_producer *producer, uint64_t slots);
 int rb_end_reservation(rb_channel *channel, uint64_t reservation, uint64_t slots);
 
+/* message_producer.c */
+int rb_send_whole(rb_channel *channel, const struct rb_payload *payload, uint64_t token, int kind,
+		  int64_t patience_ns);
+
 /* kick.c */
 void rb_kick(int eventfd);
 void rb_drain(int fd);
@@ -277,6 +281,8 @@ void rb_readers_overtake(struct rb_producer *producer, uint64_t index);
 int rb_readers_pass_pool(struct rb_producer *producer, int fd);
 uint64_t rb_readers_look_again_ns(const struct rb_producer *producer);
 void rb_readers_goodbye(struct rb_producer *producer);
+
+/* admission.c */
 void rb_readers_free(struct rb_producer *producer);
 
 /* reader.c */

@@ -53,7 +53,7 @@ struct rb_payload {
 	const struct rb_place *parts; /* NULL: it lies in one place */
 };
 
-/* message.c: producing */
+/* message_producer.c */
 int rb_send(rb_channel *channel, const struct rb_payload *payload, uint64_t token,
 	    int64_t patience_ns);
 int64_t rb_send_many(rb_channel *channel, const struct rb_payload *payloads, uint64_t count);
@@ -66,7 +66,7 @@ uint64_t rb_reservation(rb_channel *channel);
 int rb_commit(rb_channel *channel, uint64_t reservation, uint64_t length, uint64_t token);
 void rb_unreserve(rb_channel *channel, uint64_t reservation);
 
-/* message.c: consuming. The caller looks at a frame first (rb_peek). Then it takes the frame: after
+/* message_consumer.c. The caller looks at a frame first (rb_peek). Then it takes the frame: after
  * a copy (rb_skip), or to keep it in place (rb_hold). */
 int rb_peek(rb_channel *channel, int64_t patience_ns);
 uint64_t rb_frame_slots(const rb_channel *channel);

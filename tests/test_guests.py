@@ -26,7 +26,7 @@ from processes import (
 
 import ringbell
 from ringbell.channel.descriptors import Descriptors
-from ringbell.meeting import handshake, segment
+from ringbell.meeting import datagrams, handshake, segment
 from ringbell.meeting.control_socket import sweep_names
 
 MEETS = {"producer": "produce", "consumer": "consume"}
@@ -658,8 +658,8 @@ def test_a_reason_is_heard_from_one_who_closed_before_it_heard_us():
         theirs.send(b"ringbell refused: no")
         theirs.close()
         ours.setblocking(False)
-        assert handshake.hear(Descriptors(ours)) == b"ringbell refused: no"
-        assert handshake.hear(Descriptors(ours)) == b""
+        assert datagrams.hear(Descriptors(ours)) == b"ringbell refused: no"
+        assert datagrams.hear(Descriptors(ours)) == b""
 
 
 def test_a_silent_guest_is_forgotten_by_an_accept_that_does_not_wait(path, monkeypatch):

@@ -3,6 +3,7 @@
  * A device's answer to one request, as `reap` gives it.
  */
 #include "codec.h"
+#include "driver.h"
 
 struct completion {
 	PyObject_HEAD uint64_t token;

@@ -2,8 +2,6 @@
  *
  * The consuming end of a message ring: recv, recv_many, borrow, hold, iteration.
  */
-#include <string.h>
-
 #include "../reader.h"
 #include "codec.h"
 
@@ -17,7 +15,7 @@ enum { TAKE_RECV, TAKE_MANY, TAKE_BORROW, TAKE_HOLD, TAKE_LATEST, TAKINGS };
 /* ---- one message ---- */
 
 /* Raises MessageTooLong, once for each message. Its other pieces are skipped when they come. */
-static bool tell_of_refusal(struct consumer *consumer)
+bool consumer_tell_of_refusal(struct consumer *consumer)
 {
 	if (consumer->told)
 		return false;
@@ -92,162 +90,13 @@ PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patien
 		enum took took = consumer_take(consumer, &message);
 		if (took == TOOK_MESSAGE)
 			return message.payload;
-		if (took == TOOK_FAILED || (took == TOOK_REFUSED && tell_of_refusal(consumer)))
+		if (took == TOOK_FAILED ||
+		    (took == TOOK_REFUSED && consumer_tell_of_refusal(consumer)))
 			return NULL;
 		if (took != TOOK_NOTHING ? !consumer_goes_on(consumer, patience)
 					 : !end_wait_for_data(&consumer->end, patience))
 			return NULL;
 	}
-}
-
-/* ---- lending ---- */
-
-/* Takes back what borrow lent; false with BufferError when somebody still looks at it, and with
- * Overwritten when a writer of many readers has written it anew meanwhile. Then it is taken back
- * from those who still look, too: an exception that comes from what was overwritten may have left
- * an array of it in its traceback. */
-bool consumer_end_loan(struct consumer *consumer)
-{
-	rb_channel *core = consumer->end.core;
-	int status = 0;
-
-	if (!consumer->lent)
-		return true;
-	bool in_use = consumer->lent_in_ring ? !loan_end(consumer->loan, consumer->lent)
-					     : !view_release(consumer->lent);
-	bool torn = consumer->lent_in_ring && !rb_still_whole(core, &status);
-	if (in_use) {
-		if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_BufferError))
-			PyErr_Clear();
-		if (!torn || PyErr_Occurred()) {
-			still_in_use("the message that was borrowed");
-			return false;
-		}
-		loan_drop(&consumer->loan);
-	}
-	Py_CLEAR(consumer->lent);
-	if (!consumer->lent_in_ring)
-		return true;
-	rb_lend(core, 0);
-	if (torn)
-		return end_fail(&consumer->end, status);
-	rb_skip(core);
-	rb_give_back(core);
-	return true;
-}
-
-static PyObject *lend(struct consumer *consumer, PyObject *view, bool in_ring)
-{
-	consumer->lent_in_ring = in_ring;
-	consumer->lent = view;
-	return Py_NewRef(view);
-}
-
-/* Ends the loan and takes nothing else: the next step of the caller takes from another ring. */
-static PyObject *give_back(PyObject *self, PyObject *unused)
-{
-	struct consumer *consumer = (struct consumer *)self;
-
-	(void)unused;
-	if (!end_enter(&consumer->end))
-		return NULL;
-	bool ended = consumer_end_loan(consumer);
-	end_leave(&consumer->end);
-	return ended ? Py_NewRef(Py_None) : NULL;
-}
-
-/* Lends the peeked message; it is skipped when the loan ends. */
-static PyObject *lend_frame(struct consumer *consumer)
-{
-	rb_channel *core = consumer->end.core;
-
-	if (!loan_renew(&consumer->loan, consumer->end.memory))
-		return NULL;
-	PyObject *view = loan_lend(consumer->loan, (void *)(uintptr_t)payload_start(core),
-				   payload_length(&core->consumer.frame), true);
-	if (!view)
-		return NULL;
-	rb_lend(core, rb_frame_slots(core));
-	return lend(consumer, view, true);
-}
-
-/* Lends a message that lies in private memory, or that is held in a block. A view that stays alive
- * does no harm there. */
-PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes)
-{
-	PyObject *view = PyMemoryView_FromObject(bytes);
-
-	Py_DECREF(bytes); /* the view keeps it */
-	return view ? lend(consumer, view, false) : NULL;
-}
-
-/* Takes the peeked frame, whose message lies in a block, and holds that. */
-static PyObject *take_held(struct consumer *consumer)
-{
-	PyObject *held = held_new(&consumer->end);
-
-	if (!held)
-		return NULL;
-	rb_skip(consumer->end.core);
-	rb_give_back(consumer->end.core);
-	return held;
-}
-
-PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience)
-{
-	rb_channel *core = consumer->end.core;
-	struct message message;
-
-	for (;;) {
-		int status = rb_peek(core, 0);
-		if (!status && !core->consumer.frame.flags)
-			return lend_frame(consumer);
-		if (!status && core->consumer.frame.flags == RB_FLAG_BLOCK) {
-			PyObject *held = take_held(consumer);
-			return held ? consumer_lend_bytes(consumer, held) : NULL;
-		}
-		if (status == -EAGAIN) {
-			if (!end_wait_for_data(&consumer->end, patience))
-				return NULL;
-			continue;
-		}
-		if (status)
-			return end_fail(&consumer->end, status);
-		enum took took = consumer_take_piece(consumer, &message, false);
-		if (took == TOOK_MESSAGE)
-			return consumer_lend_bytes(consumer, message.payload);
-		if (took == TOOK_FAILED || (took == TOOK_REFUSED && tell_of_refusal(consumer)))
-			return NULL;
-		if (!consumer_goes_on(consumer, patience))
-			return NULL;
-	}
-}
-
-/* ---- holding ---- */
-
-/* Takes the peeked frame, whose message lies in a block, and gives a view that holds that. */
-PyObject *consumer_hold_found(struct consumer *consumer)
-{
-	PyObject *held = take_held(consumer);
-	PyObject *view = held ? PyMemoryView_FromObject(held) : NULL;
-
-	Py_XDECREF(held);
-	return view;
-}
-
-/* Takes the next message: a view of it if it lies in a block, else bytes. */
-PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patience)
-{
-	rb_channel *core = consumer->end.core;
-	int status = rb_peek(core, 0);
-
-	while (status == -EAGAIN && end_wait_for_data(&consumer->end, patience))
-		status = rb_peek(core, 0);
-	if (status)
-		return status == -EAGAIN ? NULL : end_fail(&consumer->end, status);
-	if (core->consumer.frame.flags != RB_FLAG_BLOCK)
-		return consumer_take_bytes(consumer, patience);
-	return consumer_hold_found(consumer);
 }
 
 /* ---- many ---- */
@@ -417,6 +266,19 @@ static PyObject *subscribe_recv_many(PyObject *self, PyObject *key)
 	return messages;
 }
 
+/* Ends the loan and takes nothing else: the next step of the caller takes from another ring. */
+static PyObject *give_back(PyObject *self, PyObject *unused)
+{
+	struct consumer *consumer = (struct consumer *)self;
+
+	(void)unused;
+	if (!end_enter(&consumer->end))
+		return NULL;
+	bool ended = consumer_end_loan(consumer);
+	end_leave(&consumer->end);
+	return ended ? Py_NewRef(Py_None) : NULL;
+}
+
 static PyObject *borrow_for_ever(PyObject *self)
 {
 	return subscribe_borrow(self, Py_None);
@@ -440,7 +302,7 @@ static PyObject *borrow_arrived(PyObject *self)
 		return NULL;
 	if (consumer->lent && consumer_end_loan(consumer) && !rb_peek(core, 0) &&
 	    !core->consumer.frame.flags)
-		view = lend_frame(consumer);
+		view = consumer_lend_found(consumer);
 	end_leave(&consumer->end);
 	return view;
 }

@@ -3,6 +3,7 @@
  * The side that sends requests and takes the answers: submit, reserve, reap, call, map.
  */
 #include "codec.h"
+#include "driver.h"
 
 /* Tells an event loop of answers that a later call would give at once. */
 static void tell_of_what_is_in_hand(struct driver *driver)

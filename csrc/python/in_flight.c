@@ -2,7 +2,7 @@
  *
  * The books of a driver: which requests are in flight, and who waits for each answer.
  */
-#include "python.h"
+#include "driver.h"
 
 #define SMALLEST 64
 

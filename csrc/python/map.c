@@ -3,6 +3,7 @@
  * Many requests in flight, and their answers in order: the iterator of Driver.map.
  */
 #include "codec.h"
+#include "driver.h"
 
 struct map {
 	PyObject_HEAD struct driver *driver;

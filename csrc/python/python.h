@@ -285,15 +285,20 @@ static inline PyObject *bytes_of(const void *start, uint64_t length)
 }
 
 enum took consumer_take(struct consumer *consumer, struct message *message);
+bool consumer_tell_of_refusal(struct consumer *consumer);
 PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patience);
 PyObject *consumer_take_many(struct consumer *consumer, uint64_t most, struct patience *patience);
+bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
+bool how_many(PyObject *max, uint64_t most, uint64_t *count);
+
+/* ---- lending.c ---- */
+
+bool consumer_end_loan(struct consumer *consumer);
+PyObject *consumer_lend_found(struct consumer *consumer);
 PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes);
 PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience);
 PyObject *consumer_hold_found(struct consumer *consumer);
 PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patience);
-bool consumer_goes_on(struct consumer *consumer, struct patience *patience);
-bool consumer_end_loan(struct consumer *consumer);
-bool how_many(PyObject *max, uint64_t most, uint64_t *count);
 
 /* ---- pipe.c ---- */
 
@@ -313,39 +318,6 @@ PyObject *held_new(const struct end *end);
 enum took consumer_take_piece(struct consumer *consumer, struct message *message, bool hold_last);
 PyObject *consumer_refusal(const struct consumer *consumer, const char *what);
 
-/* ---- in_flight.c ---- */
-
-/* A request that a driver has sent, and then its answer. */
-struct answer {
-	uint64_t token;
-	enum { FOR_NOBODY, FOR_REAP, FOR_CALL, FOR_MAP } place;
-	bool ok;
-	PyObject *payload; /* NULL until it has arrived */
-	struct map *map;   /* FOR_MAP */
-	struct answer *next;
-};
-
-/* First in, first out. */
-struct answers {
-	struct answer *first, *last;
-	uint64_t count;
-};
-
-void answers_append(struct answers *answers, struct answer *answer);
-struct answer *answers_pop(struct answers *answers);
-
-/* The requests in flight by their tokens: open addressing, linear probing. */
-struct in_flight {
-	struct answer **slots;
-	uint64_t size; /* a power of two, or 0 */
-	uint64_t count;
-};
-
-bool in_flight_make_room(struct in_flight *in_flight);
-void in_flight_add(struct in_flight *in_flight, struct answer *answer);
-struct answer *in_flight_remove(struct in_flight *in_flight, uint64_t token);
-void in_flight_free(struct in_flight *in_flight);
-
 /* ---- side.c ---- */
 
 /* Both ends of one side: the base of a driver and a device. */
@@ -358,54 +330,6 @@ bool side_enter(struct side *side);
 void side_leave(struct side *side);
 void side_clear(struct side *side);
 PyObject *side_new(PyTypeObject *type, PyObject *producer, PyObject *consumer);
-
-/* ---- driver.c ---- */
-
-struct driver {
-	struct side side;
-	uint64_t next_token; /* 0 is for messages that want no completion */
-	struct in_flight in_flight;
-	struct answers ready;   /* what reap gives next */
-	uint64_t for_reap;      /* how many requests in flight are for reap */
-	uint64_t maps_ready;    /* maps whose next answer has arrived */
-	PyObject *reap;         /* the taking of the next completion */
-	struct answer *sending; /* the request that is going out in pieces, or NULL */
-	uint64_t holds;         /* the token of the call that holds its answer, or 0 */
-};
-
-bool driver_enter(struct driver *driver);
-void driver_leave(struct driver *driver);
-
-/* ---- requests.c ---- */
-
-struct answer *driver_request(struct driver *driver, int place);
-void driver_give_up(struct answer *answer);
-bool driver_send(struct driver *driver, struct answer *answer, PyObject *payload,
-		 struct patience *patience);
-bool driver_publish(struct driver *driver, struct answer *answer, uint64_t reservation,
-		    uint64_t length);
-bool driver_wait_for_room(PyObject *driver, struct patience *patience);
-bool driver_set_aside(struct driver *driver);
-bool driver_advance(struct driver *driver, struct patience *patience);
-bool driver_may_take_more(struct driver *driver, struct patience *patience);
-int driver_settle(struct driver *driver);
-bool driver_look_for_end(struct driver *driver);
-bool driver_await(struct driver *driver, struct answer *answer, struct patience *patience);
-
-/* ---- completion.c ---- */
-
-PyObject *driver_result(struct answer *answer);
-PyObject *completion_of(struct answer *answer, const struct function *decode);
-PyObject *request_failed(PyObject *payload);
-
-/* ---- tasks.c ---- */
-
-PyObject *driver_hand_out(PyObject *driver, PyObject *waiting);
-
-/* ---- map.c ---- */
-
-PyObject *map_new(struct driver *driver, PyObject *payloads, PyObject *depth, PyObject *timeout);
-void map_answer_arrived(struct map *map, struct answer *answer);
 
 /* ---- module.c ---- */
 

@@ -4,7 +4,7 @@
  * which says which call waits for it. A call that gives up writes FOR_NOBODY there, and the answer
  * is dropped when it arrives.
  */
-#include "python.h"
+#include "driver.h"
 
 /* ---- requests, and who waits for their answers ---- */
 

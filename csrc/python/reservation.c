@@ -5,7 +5,7 @@
  * earlier, `with` calls `__exit__` with the exception; if it raises before the block begins, the
  * object is dropped.
  */
-#include "python.h"
+#include "driver.h"
 
 bool reservation_end_enter(struct reservation *reservation)
 {

@@ -2,7 +2,7 @@
  *
  * Answers for the tasks of an event loop. A future stands for each task that waits.
  */
-#include "python.h"
+#include "driver.h"
 
 /* Resolves a future, unless its task was cancelled; false with what the loop raised. */
 static bool resolve(PyObject *future, const struct answer *answer)

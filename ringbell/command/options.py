@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from ringbell.launching.functions import load_function
 from ringbell.meeting.segment import RING_SIZE
 
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -113,6 +116,17 @@ WORKS = ["sha256", "compress"]
 DEFAULT_BLOCK = "1K"
 """So small that the exchange takes most of the demo's time, not the hashing."""
 DEFAULT_DEPTH = "64"
+
+
+def read_function(what: str, text: str) -> Callable[..., Any]:
+    """Import `MODULE:FUNCTION`, from the current folder first; `what` says what it is for.
+
+    Raises ValueError, which says which part is wrong.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    return load_function(what, text)
+
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the channel, or a path with a slash in it.")

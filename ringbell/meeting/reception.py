@@ -19,7 +19,7 @@ from ringbell.channel.closing import Closing
 from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors, make, os_error
 from ringbell.deadlines import seconds_left
 from ringbell.errors import ChannelClosed, LayoutMismatch, PeerLost
-from ringbell.meeting import handshake, waits
+from ringbell.meeting import datagrams, handshake, waits
 from ringbell.meeting.control_socket import ListeningSocket
 from ringbell.policy import Policy
 
@@ -189,7 +189,7 @@ class Reception(Closing):
                 return None
             guest = Guest(control)
             try:
-                handshake.peer_of(control)
+                datagrams.peer_of(control)
             except OSError as error:
                 self._turn_away(guest, error)
                 continue
@@ -249,7 +249,7 @@ class Reception(Closing):
         if not self._claim(guest):
             return None
         try:
-            text = handshake.hear(guest)
+            text = datagrams.hear(guest)
             channel = None if text is None else self._act(guest, text, host)
         except ConnectionError as error:  # PeerLost is one
             guest.close()

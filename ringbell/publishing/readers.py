@@ -18,7 +18,7 @@ from ringbell.channel.descriptors import LACKING, Descriptor, Share
 from ringbell.channel.nudge import Nudge
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import ChannelClosed, LayoutMismatch
-from ringbell.meeting import handshake, segment
+from ringbell.meeting import datagrams, handshake, segment
 from ringbell.process import describe
 from ringbell.stats import END_WORDS, consumer_from_words
 
@@ -53,7 +53,7 @@ class Reader:
         """Note who reads, and own its descriptors; only a publisher makes these."""
         self._mapping = mapping  # keeps the core
         self._core: CData = mapping[0]
-        self.pid: int = handshake.peer_of(guest.control)
+        self.pid: int = datagrams.peer_of(guest.control)
         self.since: float = time.time()
         self._control = guest.control
         (self._kick,) = guest.wake_fds

@@ -13,7 +13,7 @@ from ringbell.channel.channel import Channel
 from ringbell.channel.descriptors import LACKING, Descriptor, Descriptors
 from ringbell.deadlines import deadline_after, seconds_left
 from ringbell.errors import LayoutMismatch, PeerLost
-from ringbell.meeting import handshake, segment, waits
+from ringbell.meeting import datagrams, handshake, segment, waits
 from ringbell.meeting.address import hint_about
 from ringbell.meeting.control_socket import connect_socket
 from ringbell.meeting.reception import Guest, Reception
@@ -231,7 +231,7 @@ class ProducerMeeting(Meeting):
         self.free_name()
         channel = handshake.open_channel(guest, self._made, self.policy)
         try:
-            handshake.say(guest.control, handshake.YOURS)
+            datagrams.say(guest.control, handshake.YOURS)
         except BaseException:
             # The consumer must not take this for the end of the stream.
             channel.close(goodbye=False)
@@ -282,9 +282,9 @@ class ConsumerMeeting(Meeting):
     def approach(self, owned: Descriptors) -> Channel | None:
         """Take the memory that a producer offers, once the producer has said that it is ours."""
         partner = handshake.PARTNERS[self.role]
-        handshake.peer_of(owned.control)
+        datagrams.peer_of(owned.control)
         handshake.say_hello(owned.control, self.role, codec=self.policy.codec)
-        text = handshake.wait_to_hear(owned, self.deadline, self._path)
+        text = datagrams.wait_to_hear(owned, self.deadline, self._path)
         handshake.check_answer(text, partner)
         handshake.check_hello(text, owned, self.role, self.policy.codec)
         return self._take(owned)
@@ -297,8 +297,8 @@ class ConsumerMeeting(Meeting):
 
     def _accept_offer(self, owned: Descriptors) -> None:
         """Say that this side wants the memory, and hear that it has it."""
-        handshake.say(owned.control, handshake.WELCOME)
-        text = handshake.wait_to_hear(owned, self.deadline, self._path)
+        datagrams.say(owned.control, handshake.WELCOME)
+        text = datagrams.wait_to_hear(owned, self.deadline, self._path)
         if text != handshake.YOURS:
             handshake.check_answer(text, handshake.PARTNERS[self.role])
             raise handshake.unknown(text)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * One writer and many readers that come and go: the steps of csrc/readers.c and csrc/reader.c, and of
+ * One writer and many readers that come and go: the steps of csrc/readers.c, csrc/admission.c and csrc/reader.c, and of
  * csrc/ring.c and csrc/wait.c around them. See README.md beside this file.
  *
  * The writer, each reader, and the thread that admits readers and removes them have a store buffer each,
@@ -335,7 +335,7 @@ active proctype Writer()
 
 /* ---- who admits readers, and removes them ---- */
 
-/* readers.c: rb_readers_admit, put_in_place */
+/* admission.c: rb_readers_admit, put_in_place */
 inline rb_readers_admit(r)
 {
 #ifndef MUTANT_ADMITS_WITHOUT_THE_LOCK
@@ -375,7 +375,7 @@ inline rb_readers_admit(r)
 	}
 }
 
-/* readers.c: rb_readers_remove */
+/* admission.c: rb_readers_remove */
 inline rb_readers_remove(r)
 {
 	lock(of_door);
@@ -472,7 +472,7 @@ inline rb_overtaken(r, told)
 	atomic { start = 0; seen = 0; claim = 0 }
 }
 
-/* message.c: look_at_frame, rb_recv: the entry is copied, and believed if it is whole. */
+/* message_consumer.c: look_at_frame, rb_recv: the entry is copied, and believed if it is whole. */
 inline take_entry(r)
 {
 #ifdef MUTANT_CHECKS_BEFORE_THE_COPY

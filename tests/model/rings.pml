@@ -349,7 +349,7 @@ inline rb_producer_publish(side, content, word, wake)
 #endif
 }
 
-/* message.c: look_at_frame, and the use of the payload */
+/* message_consumer.c: look_at_frame, and the use of the payload */
 inline use_entry(side, word)
 {
 	atomic {
