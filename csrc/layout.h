@@ -129,15 +129,15 @@ static_assert(offsetof(struct rb_counters, budget_shrunk) == 120, "budget_shrunk
  * read_index `iri`; the device's write_index is `iwi` and its read_index `dri`. */
 struct rb_control {
 	alignas(RB_LINE) uint64_t write_index; /* of the ring this side produces */
-	uint64_t claim_index;  /* of many readers: the writer writes the slots before this one */
-	uint64_t newest_index; /* of many readers: where the newest entry begins */
+	uint64_t newest_index;                 /* of many readers: where the newest entry begins */
 	uint64_t resume_index; /* and one about half the ring older, for who fell behind */
 	uint64_t readers;      /* of many readers: how many there are */
 	alignas(RB_LINE) uint64_t space_event; /* kick me when the reader passes this index */
-	alignas(RB_LINE) uint64_t read_index;  /* of the ring this side consumes */
-	alignas(RB_LINE) uint64_t data_event;  /* kick me when the writer passes this index */
-	uint64_t moderation_entries;           /* 2 or more: kick me only after that many entries */
-	uint64_t moderation_ns;                /* or that long after the first of them */
+	uint64_t claim_index; /* of many readers: the writer may write the slots before this one */
+	alignas(RB_LINE) uint64_t read_index; /* of the ring this side consumes */
+	alignas(RB_LINE) uint64_t data_event; /* kick me when the writer passes this index */
+	uint64_t moderation_entries;          /* 2 or more: kick me only after that many entries */
+	uint64_t moderation_ns;               /* or that long after the first of them */
 	uint64_t chime_event; /* of a pipe: chime when the writer passes this index */
 	alignas(RB_LINE) struct rb_counters producer;
 	alignas(RB_LINE) struct rb_counters consumer;
@@ -158,11 +158,11 @@ static_assert(sizeof(struct rb_control) <= 4096, "a control page");
 #if RB_LINE == 128
 static_assert(sizeof(struct rb_control) == 3200, "rb_control");
 static_assert(offsetof(struct rb_control, write_index) == 0, "write_index");
-static_assert(offsetof(struct rb_control, claim_index) == 8, "claim_index");
-static_assert(offsetof(struct rb_control, newest_index) == 16, "newest_index");
-static_assert(offsetof(struct rb_control, resume_index) == 24, "resume_index");
-static_assert(offsetof(struct rb_control, readers) == 32, "readers");
+static_assert(offsetof(struct rb_control, newest_index) == 8, "newest_index");
+static_assert(offsetof(struct rb_control, resume_index) == 16, "resume_index");
+static_assert(offsetof(struct rb_control, readers) == 24, "readers");
 static_assert(offsetof(struct rb_control, space_event) == 128, "space_event");
+static_assert(offsetof(struct rb_control, claim_index) == 136, "claim_index");
 static_assert(offsetof(struct rb_control, read_index) == 256, "read_index");
 static_assert(offsetof(struct rb_control, data_event) == 384, "data_event");
 static_assert(offsetof(struct rb_control, moderation_entries) == 392, "moderation_entries");

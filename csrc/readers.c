@@ -74,7 +74,7 @@ static void end_walk(struct rb_readers *readers)
 }
 
 /* Where a reader that fell behind goes on: at the first entry of this half of the ring that we know
- * of. It then has at least half the ring before it is overtaken again. */
+ * of. It then has about half the ring before it is overtaken again. */
 static void move_resume(struct rb_producer *producer)
 {
 	uint64_t half = producer->count / 2, last = producer->last_entry;

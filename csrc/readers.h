@@ -8,6 +8,9 @@
 #include "channel.h"
 #include "ends.h"
 
+/* How many portions of a ring the writer claims one after the other. */
+#define RB_PORTIONS 16U
+
 /* What the writer knows of one reader. */
 struct rb_reader {
 	struct rb_producer reach; /* as a producer knows its consumer: its page, how to kick it */
@@ -48,9 +51,26 @@ static inline void rb_readers_claim_to(struct rb_producer *producer, uint64_t cl
 	rb_fence_release();
 }
 
+/* How many more slots the writer may claim than those before `claim`, which are nobody's. The
+ * others stay whole: those that a reader has to read, or the newest entry until there is a newer
+ * one. */
+static inline uint64_t rb_more_to_claim(const struct rb_producer *producer, uint64_t claim)
+{
+	uint64_t stays = producer->readers->newest ? rb_load_relaxed(&producer->mine->newest_index)
+						   : producer->read_seen;
+	uint64_t left = stays + producer->count - claim, portion = producer->count / RB_PORTIONS;
+
+	return left < portion ? left : portion;
+}
+
+/* Claims the next slots. The writer claims a portion of the ring at once: each reader looks at
+ * claim_index for each entry, and a store takes the cache line away from all of them. */
 static inline void rb_readers_claim(struct rb_producer *producer, uint64_t slots)
 {
-	rb_readers_claim_to(producer, producer->write + slots);
+	uint64_t claim = producer->write + slots;
+
+	if ((int64_t)(claim - producer->readers->claimed) > 0)
+		rb_readers_claim_to(producer, claim + rb_more_to_claim(producer, claim));
 }
 
 /* For a writer that waits: it looks again at that time. */

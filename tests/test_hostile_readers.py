@@ -258,8 +258,8 @@ def test_a_writer_that_writes_nonsense_is_found_out(publish, subscribe):
     subscriber = subscribe()
     words = control_words(publisher)
     publisher.send(b"x")
-    words[2] = words[3] = 2**63  # newest_index, resume_index
-    words[1] = 2**40  # claim_index: all counts as overwritten
+    words[1] = words[2] = 2**63  # newest_index, resume_index
+    words[17] = 2**40  # claim_index: all counts as overwritten
     with pytest.raises(ringbell.RingEmpty):
         subscriber.recv(timeout=0.05)
     with pytest.raises(ringbell.RingEmpty):

@@ -32,7 +32,7 @@ def readers(tmp_path_factory):
     return build(tmp_path_factory.mktemp("readers"), "readers")
 
 
-STEPS = "slot middle batch index ahead last crowded child"
+STEPS = "slot middle batch portions index ahead last crowded child"
 
 
 @pytest.mark.parametrize("step", STEPS.split())

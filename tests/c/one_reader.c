@@ -5,6 +5,7 @@
  *   slot     a ring of one slot has a writer, too
  *   middle   a reader that comes in the middle of a message begins with the next one
  *   batch    while the newest are kept, no batch takes the room of the newest entry
+ *   portions the writer claims much at once, but nothing that has to stay whole
  *   index    a writer whose index or length is nonsense is found out, and nothing else is read
  *   ahead    a reader whose index is nonsense is let go, and holds nobody back
  *   last     a reader that is let go hears it, whatever it was passed before
@@ -144,6 +145,44 @@ static void batch(void)
 	}
 	check(receives(readers[0], "x"), "the reader goes on");
 	check(rb_missed(readers[0]) > 200, "and missed some");
+}
+
+/* Sends a lap of entries; whether all of them were sent, and claim_index moved a few times only.
+ * What begins at *stays has to stay whole. */
+static bool keeps_claiming(const uint64_t *stays)
+{
+	const struct rb_control *mine = writer->producer.mine;
+	uint64_t claimed = mine->claim_index;
+	int claims = 0;
+
+	for (int i = 0; i < 64; i++) {
+		uint64_t before = *stays;
+		if (send_text("x"))
+			return false;
+		claims += mine->claim_index != claimed;
+		claimed = mine->claim_index;
+		check(claimed - mine->write_index <= 64, "all that was written was claimed");
+		check(claimed - before <= 64, "what has to stay whole stays");
+		if (readers[0])
+			check(receives(readers[0], "x"), "and a reader gets it");
+	}
+	return claims <= (int)RB_PORTIONS;
+}
+
+static void portions(void)
+{
+	open_writer(64, 0, true);
+	check(keeps_claiming(&writer->producer.mine->newest_index), "the newest stay");
+	close_all();
+
+	open_writer(64, 0, false);
+	come(&readers[0]);
+	check(keeps_claiming(&readers[0]->consumer.mine->read_index), "a reader that keeps up");
+	come(&readers[1]);
+	const uint64_t *read = &readers[1]->consumer.mine->read_index;
+	check(keeps_claiming(read) && send_text("x") == -EAGAIN, "and one that does not");
+	for (int i = 0; i < 64; i++)
+		check(receives(readers[1], "x"), "it finds all of them");
 }
 
 static void claims_nonsense(uint64_t ahead, uint32_t length)
@@ -324,8 +363,9 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*check)(void);
-	} checks[] = {{"slot", slot},   {"middle", middle}, {"batch", batch},     {"index", index_},
-		      {"ahead", ahead}, {"last", last},     {"crowded", crowded}, {"child", child}};
+	} checks[] = {{"slot", slot},         {"middle", middle},   {"batch", batch},
+		      {"portions", portions}, {"index", index_},    {"ahead", ahead},
+		      {"last", last},         {"crowded", crowded}, {"child", child}};
 
 	for (unsigned i = 0; i < sizeof(checks) / sizeof(*checks); i++)
 		if (argc == 2 && !strcmp(argv[1], checks[i].name)) {

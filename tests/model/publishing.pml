@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One writer and many readers that come and go: the steps of csrc/readers.c, csrc/admission.c and csrc/reader.c, and of
- * csrc/ring.c and csrc/wait.c around them. See README.md beside this file.
+ * One writer and many readers that come and go: the steps of csrc/readers.c, csrc/admission.c and
+ * csrc/reader.c, and of csrc/ring.c and csrc/wait.c around them. See README.md beside this file.
  *
  * The writer, each reader, and the thread that admits readers and removes them have a store buffer each,
  * which is emptied at any time, in order. An entry is one slot, and holds its index. Indices do not wrap
@@ -207,7 +207,14 @@ inline rb_wait_for_room()
 	STORE(of_writer, SPACE_EVENT, NEVER)
 }
 
-/* readers.h: rb_readers_claim, (I) */
+/* readers.h: rb_more_to_claim. What stays whole: the newest entry, or what a reader has to read. */
+#ifdef NEWEST
+#define STAYS (write -> write - 1 : 0)
+#else
+#define STAYS read_seen
+#endif
+
+/* readers.h: rb_readers_claim, (I). It may claim one slot more than are written next. */
 inline rb_readers_claim(slots)
 {
 #if defined(NEWEST) || STALLS
@@ -218,6 +225,14 @@ inline rb_readers_claim(slots)
 	:: claimed < write + slots ->
 #endif
 		claimed = write + slots;
+		if
+#if defined(MUTANT_CLAIMS_WHAT_IS_TO_BE_READ) || defined(MUTANT_CLAIMS_THE_NEWEST)
+		:: claimed++
+#else
+		:: claimed < STAYS + SLOTS -> claimed++
+#endif
+		:: skip
+		fi;
 		STORE(of_writer, CLAIM_INDEX, claimed)
 	:: else
 	fi

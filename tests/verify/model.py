@@ -62,6 +62,7 @@ RESERVES = ["-DR=1", NEWEST, "-DSLOTS=4", "-DN=6", "-DGIVES_UP=1"]
 SEARCHES_OF_PUBLISHING = {
     "a publication, one of two readers is killed": ["-DR=2", *SMALLEST, "-DKILLS=1"],
     "the same, one of two is let go": ["-DR=2", *SMALLEST, "-DSTALLS=1"],
+    "the same, one that is let go, two slots": ["-DR=1", "-DSTALLS=1"],
     "the same, both are awaited": ["-DR=2", *SMALLEST, "-DAWAITED=2"],
     "the same, one comes three times": ["-DR=1", "-DVISITS=3", "-DKILLS=2", "-DAWAITED=1"],
     "the same, three readers": [*THREE, "-DSLOTS=1", "-DPRESENT=2"],
@@ -132,6 +133,8 @@ MUTANT_OPTIONS = {
     "MUTANT_CHECKS_BEFORE_THE_COPY": ["-DR=1", NEWEST],
     "MUTANT_CLAIMS_AFTER_THE_SLOT": ["-DR=1", NEWEST],
     "MUTANT_A_CLAIM_GOES_BACK": RESERVES,
+    "MUTANT_CLAIMS_WHAT_IS_TO_BE_READ": ["-DR=1", "-DSTALLS=1"],
+    "MUTANT_CLAIMS_THE_NEWEST": ["-DR=1", NEWEST],
     "MUTANT_A_BATCH_TAKES_THE_WHOLE_RING": ["-DR=1", NEWEST],
     "MUTANT_BELIEVES_AFTER_A_GAP": ["-DR=1", NEWEST, "-DN=5"],
     "MUTANT_ONE_TOO_FEW_IS_MISSED": ["-DR=1", NEWEST, "-DN=5"],
