@@ -26,8 +26,9 @@ class Subscribing(Stream):
         """How many entries this side did not get, since it subscribed.
 
         Those that the writer overwrote before they were taken, and those that `latest` passed over.
-        Counted when the next entry is taken. So what was taken and what was missed are together all
-        that was published up to the last entry taken.
+        Counted when the next entry is taken, or before. So after each take, what was taken and what
+        was missed are together all that was published from the entry at which this side began, up
+        to the last entry taken.
         """
         return lib.rb_missed(self._channel.handle)
 
