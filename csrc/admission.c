@@ -9,7 +9,6 @@
 
 #include "life.h"
 #include "owned.h"
-#include "passed.h"
 #include "readers.h"
 
 /* How often rb_readers_remove looks whether the writer is still in the places. */

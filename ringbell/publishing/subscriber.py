@@ -32,8 +32,15 @@ class Subscribing(Stream):
         """
         return lib.rb_missed(self._channel.handle)
 
-    def _is_whole(self) -> bool:
-        return bool(lib.rb_reader_is_whole(self._channel.handle))
+    def _found(self) -> int:
+        return lib.rb_reader_found(self._channel.handle)
+
+    def _is_whole(self, index: int) -> bool:
+        return bool(lib.rb_reader_is_whole(self._channel.handle, index))
+
+    def _end_loan(self, _index: int) -> None:
+        """Give back what was borrowed. The view of one that was given back before is released."""
+        self._give_back()
 
     def _keeps_newest(self) -> bool:
         return bool(lib.rb_reader_takes_newest(self._channel.handle))
@@ -65,7 +72,7 @@ class MessageSubscriber(Subscribing, MessageConsumer):
         Waits and raises as `recv` does. See `Lent`.
         """
         lent: Lent[Any] = Lent(self)
-        lent._what = self._borrow[timeout]
+        lent._lend(self._borrow[timeout])
         return lent
 
     def as_file(self) -> io.BufferedReader:
