@@ -9,7 +9,6 @@
 
 #include "life.h"
 #include "owned.h"
-#include "passed.h"
 #include "readers.h"
 
 /* How often rb_readers_remove looks whether the writer is still in the places. */
@@ -125,16 +124,14 @@ static void put_in_place(rb_channel *channel, struct rb_reader *reader, unsigned
 	count_readers(channel, readers->count + 1);
 }
 
-/* Tells a reader that it has been admitted, and passes the pool. The caller holds the lock, so the
+/* Tells a reader that it has been admitted, and passes the pool in the same datagram: the reader
+ * may find a message in a block as soon as it hears the text. The caller holds the lock, so the
  * reader hears this text first. */
 static int welcome(const struct rb_readers *readers, struct rb_reader *reader, const char *text,
 		   size_t length)
 {
-	int status = rb_socket_send(reader->reach.control_fd, text, length, NULL, 0);
-
-	if (!status && readers->pool_fd)
-		status = rb_pass(&reader->reach, RB_PASSES_POOL, readers->pool_fd);
-	return status;
+	return rb_socket_send(reader->reach.control_fd, text, length, &readers->pool_fd,
+			      readers->pool_fd != 0);
 }
 
 /* Admits a reader, whose page is that memory of rb_reader_bytes: starts its words, and sends it the

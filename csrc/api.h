@@ -82,6 +82,8 @@ int rb_pipe_prepare(const void *header, int segment_fd);
 /* One reader among many, which the writer has admitted; its own words lie in page_fd. */
 int rb_reader_open(rb_channel **channel, const void *header, int segment_fd, int page_fd,
 		   const int *wake_fds, int control_fd);
+/* Before it is used: the writer's pool, if that came with the text that admitted the reader. */
+int rb_reader_take_pool(rb_channel *channel, int fd);
 void rb_channel_free(rb_channel *channel);
 void rb_channel_drop(rb_channel **opened);
 const rb_memory *rb_channel_memory(rb_channel *channel);
@@ -138,7 +140,8 @@ uint64_t rb_payload_max(rb_channel *channel);
 
 /* reader.c: one of them */
 uint64_t rb_missed(const rb_channel *channel);
-int rb_reader_is_whole(const rb_channel *channel);
+uint64_t rb_reader_found(const rb_channel *channel);
+int rb_reader_is_whole(const rb_channel *channel, uint64_t index);
 int rb_reader_takes_newest(const rb_channel *channel);
 
 /* closing.c: every call of a side that is closed returns -EBADF */

@@ -5,6 +5,8 @@
  * one letter with a descriptor, passed at most once. The socket of a pipe has chimes in it instead,
  * so both sides of a pipe get the pools when they get its other descriptors.
  *
+ * A reader that is admitted when there is a pool gets it with the text that says so.
+ *
  * The consumer's sleeps watch the socket. A frame in a block needs the pool at once, and finds it
  * there, because the pool is passed before the frame is published.
  *
@@ -75,6 +77,13 @@ int rb_take_given_pools(rb_channel *channel, const int *pools)
 
 	pool->given = mine >= 0;
 	return status || theirs < 0 ? status : map_pool(&channel->consumer, theirs);
+}
+
+/* For a reader among many, before it is used: the writer's pool, which came with the text that
+ * admitted it. The caller still owns the descriptor. */
+int rb_reader_take_pool(rb_channel *channel, int fd)
+{
+	return map_pool(&channel->consumer, fd);
 }
 
 /* Takes what the producer has passed. The caller holds the lock of closing.c. Returns 1; 0 when

@@ -233,6 +233,40 @@ def test_what_was_borrowed_and_overwritten_raises_at_the_end_of_its_block(publis
     assert len(numbers) + subscriber.missed == 200
 
 
+def take_in_a_block(publisher, subscriber, take, overwrite):
+    """Give the number of a record before and after the block takes another one."""
+    put(publisher, "records", 0)
+    with subscriber.borrow() as lent:
+        before = int(lent["number"][0])
+        put(publisher, "records", 1)
+        take(subscriber)
+        for number in range(100 if overwrite else 0):
+            put(publisher, "records", 2 + number)
+            if overwrite == "slowly":
+                subscriber.read()
+        return before, int(lent["number"][0])
+
+
+TAKES = {
+    "read": lambda subscriber: subscriber.read(),
+    "latest": lambda subscriber: subscriber.latest(),
+    "a loop": lambda subscriber: next(iter(subscriber)),
+    "another block": lambda subscriber: subscriber.borrow().__exit__(None, None, None),
+}
+
+
+@pytest.mark.parametrize("way", TAKES)
+@every_keep
+def test_what_a_block_gave_back_itself_and_was_overwritten_is_told(publish, subscribe, keep, way):
+    """A take in the block gives back what it was lent, and the array is readable still."""
+    publisher = publish(NUMBERED["records"], keep=keep, ring_size=RING)
+    subscriber = subscribe()
+    assert take_in_a_block(publisher, subscriber, TAKES[way], "") == (0, 0)
+    overwrite = "slowly" if keep == "all" else "at once"
+    with pytest.raises(ringbell.Overwritten):
+        take_in_a_block(publisher, subscriber, TAKES[way], overwrite)
+
+
 @every_kind
 def test_an_error_in_the_block_gives_way_to_overwritten(publish, subscribe, kind):
     publisher = publish(NUMBERED[kind], keep="newest", ring_size=RING)

@@ -4,7 +4,9 @@
 import gc
 import os
 import signal
+import socket
 import threading
+from functools import partialmethod
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from processes import PeerError, wait_until
 from published import wait_for_readers
 
 import ringbell
+from ringbell.publishing.meeting import SubscriberMeeting
 
 SIZE = 64 << 10  # bytes of a payload
 ROOM = 4  # such payloads in the pool
@@ -235,6 +238,39 @@ def test_a_reader_that_comes_later_gets_the_pool(publish, subscribe):
     assert number_of(first.hold()) == number_of(second.hold()) == 2
     assert number_of(first.recv(0) if not publisher.send(payload(3)) else b"") == 3
     assert number_of(second.recv()) == 3
+
+
+def test_the_word_that_admits_a_reader_has_the_pool_with_it(publish, subscribe, path):
+    """The reader may find a message in a block before the writer can say another word."""
+    publisher = publish(blocks=BLOCKS, keep="newest", min_readers=0)
+    publisher.send(payload(1))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as guest:
+        guest.connect(str(path))
+        guest.send(b"ringbell subscriber 4")
+        guest.recv(100)
+        guest.send(b"ringbell welcome")
+        text, came, _, _ = socket.recv_fds(guest, 100, 9)
+        for descriptor in came:
+            os.close(descriptor)
+    assert (text, len(came)) == (b"ringbell yours", 1)
+    assert number_of(subscribe().latest()) == 1
+
+
+def test_what_is_no_pool_is_refused(publish, path, monkeypatch):
+    publisher = publish(min_readers=0)
+    accept = SubscriberMeeting._accept_offer
+
+    def accept_and_spoil(meeting, pools, owned):
+        accept(meeting, owned)
+        del owned.wake_fds[2:]
+        owned.wake_fds += owned.wake_fds[:1] * pools
+
+    for pools, complaint in [(1, "something else than"), (2, "more than one")]:
+        spoilt = partialmethod(accept_and_spoil, pools)
+        monkeypatch.setattr(SubscriberMeeting, "_accept_offer", spoilt)
+        with pytest.raises(ringbell.LayoutMismatch, match=complaint):
+            ringbell.subscribe(path, timeout=60)
+    wait_for_readers(publisher, 0)
 
 
 def test_objects_in_blocks(publish, subscribe):

@@ -186,8 +186,9 @@ def test_a_consumer_without_a_descriptor_for_the_timer_says_so_and_goes_on(start
         assert device.reply() == "b'y'"
 
 
-@pytest.mark.parametrize("odd", [b"", b"x", b"tt", b"t"])
+@pytest.mark.parametrize("odd", [b"", b"x", b"tt", b"t", b"l"])
 def test_a_peer_that_says_anything_but_a_timer_broke_the_format(start, path, odd):
+    """Also one that says what only a publisher says, to a subscriber that it lets go."""
     device = start("device")
     with ringbell.connect(path) as driver:
         device.begin("device.doorbell.recv()")

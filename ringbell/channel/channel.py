@@ -16,7 +16,15 @@ from ringbell._ffi import ffi, lib
 from ringbell.available import available_memory
 from ringbell.channel import forks
 from ringbell.channel.descriptors import Descriptors, os_error
-from ringbell.errors import ChannelClosed, CorruptRing, EndOfStream, LetGo, Overwritten, PeerLost
+from ringbell.errors import (
+    ChannelClosed,
+    CorruptRing,
+    EndOfStream,
+    LayoutMismatch,
+    LetGo,
+    Overwritten,
+    PeerLost,
+)
 from ringbell.policy import Moderation, Policy, blocks_arguments, moderation_arguments
 from ringbell.process import describe
 
@@ -75,11 +83,15 @@ class Channel:
         control = owned.control.fileno()
         if page is not None:
             status = lib.rb_reader_open(self.mapping, header, segment, page, wake_fds, control)
+            if not status and owned.pools:
+                status = lib.rb_reader_take_pool(self.mapping[0], owned.pools[0].fileno())
         elif pipe:
             pools = ffi.new("int[]", [*(one.fileno() for one in owned.pools), -1, -1])
             status = lib.rb_pipe_open(self.mapping, header, side, segment, wake_fds, control, pools)
         else:
             status = lib.rb_channel_open(self.mapping, header, side, segment, wake_fds, control)
+        if status == -errno.EPROTO:
+            raise LayoutMismatch("the other side passed something else than the pool of its blocks")
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
         self.handle: CData = self.mapping[0]

@@ -121,7 +121,8 @@ class Descriptors(Closing):
         end of the block always closes this one."""
         self.pools: list[HasDescriptor] = []
         """Of a pipe that sends by reference: the memory of the driver's blocks, then of the
-        device's, as far as they send. They are closed with `segment`."""
+        device's, as far as they send. Of a subscriber: that of the publisher's blocks, if there are
+        any yet. They are closed with `segment`."""
         self.handed_over: bool = False
 
     def numbers(self) -> list[int]:

@@ -9,7 +9,8 @@
     a device, a consumer,       WELCOME                 nothing; it takes the channel
       a subscriber
     a producer that listens,    YOURS                   nothing; the channel is this consumer's, or
-      a publisher                                         this subscriber's
+      a publisher                                         this subscriber's; the latter gets the
+                                                          pool of the publisher's blocks, if any
     a side that refuses         REFUSED and why         nothing; the memory or the text is wrong
                                 SOMEBODY ELSE and why   nothing; the roles do not fit
                                 OTHER RECORDS and why   nothing; both are right, the dtypes differ

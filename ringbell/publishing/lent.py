@@ -19,17 +19,24 @@ class Lent(Generic[_T]):
     """What a subscriber's `borrow` gives: a context manager for what lies in the ring.
 
     `with subscriber.borrow() as rows: ...`. The end of the block gives it back. It raises
-    Overwritten if the writer has overwritten it meanwhile, which only happens where a publication
-    keeps the newest; what was computed from it is worth nothing then. That replaces an exception of
-    the block, which may come from what was overwritten.
+    Overwritten if the writer has overwritten it meanwhile; what was computed from it is worth
+    nothing then. That happens where a publication keeps the newest. Elsewhere it only happens to
+    records when the block takes something else, because that gives back what the block was lent.
+    Overwritten replaces an exception of the block, which may come from what was overwritten.
     """
 
-    __slots__ = ("_end", "_what")
+    __slots__ = ("_end", "_index", "_what")
 
     def __init__(self, end: Subscribing) -> None:
         """Have nothing yet; `borrow` stores what it lends."""
         self._end = end
         self._what: _T  # with a codec it may be anything, None too
+        self._index = 0
+
+    def _lend(self, what: _T) -> None:
+        """Store what the end has found just now."""
+        self._what = what
+        self._index = self._end._found()
 
     def __enter__(self) -> _T:
         """Give what was lent: a read-only view, or a read-only array."""
@@ -51,12 +58,12 @@ class Lent(Generic[_T]):
         Raises BufferError while a slice of a view, or an array made from it, is alive.
         """
         try:
-            self._end._give_back()
+            self._end._end_loan(self._index)
         except Overwritten:
             if kind is None or issubclass(kind, Exception):
                 raise
         except ChannelClosed:  # in the block
-            if not self._end._is_whole():
+            if not self._end._is_whole(self._index):
                 self._end._channel.fail(-errno.ESTALE)
         except BufferError:
             if kind is None:

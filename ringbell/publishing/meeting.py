@@ -7,6 +7,7 @@ import logging
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from ringbell.errors import LayoutMismatch
 from ringbell.meeting import handshake, segment
 from ringbell.meeting.address import hint_about
 from ringbell.streams.meeting import ConsumerMeeting
@@ -47,4 +48,8 @@ class SubscriberMeeting(ConsumerMeeting):
             segment.check_page(page.fileno())
             header = handshake.check_memory(owned, self._check, readers=True)
             self._accept_offer(owned)
+            # In one step, so that each descriptor has exactly one owner at any time.
+            owned.wake_fds, owned.pools = owned.wake_fds[:2], owned.wake_fds[2:]
+            if len(owned.pools) > 1:
+                raise LayoutMismatch("the publisher passed more than one pool of blocks")
             return handshake.take_over(owned, header, self.policy, page.fileno())

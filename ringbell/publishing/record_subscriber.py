@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from ringbell.publishing.lent import Lent
@@ -43,5 +44,15 @@ class RecordSubscriber(Subscribing, RecordConsumer):
         The array lies in the ring, and is read-only. Waits and raises as `read` does. See `Lent`.
         """
         lent: Lent[NDArray[Any]] = Lent(self)
-        lent._what = self._borrow[max, timeout]
+        lent._lend(self._borrow[max, timeout])
         return lent
+
+    def _end_loan(self, index: int) -> None:
+        """Give back what was borrowed. A take in the block may have done that before.
+
+        Then the array is readable still, and the writer may have overwritten it.
+        """
+        whole = self._is_whole(index)  # before the writer may overwrite it
+        self._give_back()
+        if not whole:
+            self._channel.fail(-errno.ESTALE)

@@ -26,13 +26,21 @@ class Subscribing(Stream):
         """How many entries this side did not get, since it subscribed.
 
         Those that the writer overwrote before they were taken, and those that `latest` passed over.
-        Counted when the next entry is taken. So what was taken and what was missed are together all
-        that was published up to the last entry taken.
+        Counted when the next entry is taken, or before. So after each take, what was taken and what
+        was missed are together all that was published from the entry at which this side began, up
+        to the last entry taken.
         """
         return lib.rb_missed(self._channel.handle)
 
-    def _is_whole(self) -> bool:
-        return bool(lib.rb_reader_is_whole(self._channel.handle))
+    def _found(self) -> int:
+        return lib.rb_reader_found(self._channel.handle)
+
+    def _is_whole(self, index: int) -> bool:
+        return bool(lib.rb_reader_is_whole(self._channel.handle, index))
+
+    def _end_loan(self, _index: int) -> None:
+        """Give back what was borrowed. The view of one that was given back before is released."""
+        self._give_back()
 
     def _keeps_newest(self) -> bool:
         return bool(lib.rb_reader_takes_newest(self._channel.handle))
@@ -64,7 +72,7 @@ class MessageSubscriber(Subscribing, MessageConsumer):
         Waits and raises as `recv` does. See `Lent`.
         """
         lent: Lent[Any] = Lent(self)
-        lent._what = self._borrow[timeout]
+        lent._lend(self._borrow[timeout])
         return lent
 
     def as_file(self) -> io.BufferedReader:
