@@ -185,6 +185,34 @@ def test_an_interrupt_at_any_place_loses_no_message(pipe, watched):
     assert not watched or wait([other], 0) == []
 
 
+@pytest.mark.parametrize("blocks", [None, ringbell.Blocks()])
+@pytest.mark.parametrize("use", ["send", "receive", "receive, watched"])
+def test_an_interrupt_at_any_place_of_the_first_use_leaves_the_end_usable(pipe, use, blocks):
+    for place in range(1, 200):
+        one, other = pipe(blocks=blocks)
+        other.send_bytes(b"hello")
+        if use == "receive, watched":
+            one.fileno()  # it has to be told what is watched
+        with interruption(place) as step:
+            if use == "send":
+                one.send_bytes(b"lost if it was interrupted")
+            else:
+                assert one.recv_bytes() == b"hello"
+        if not step.happened:
+            break
+        one.send_bytes(b"works")
+        while other.recv_bytes() != b"works":
+            pass
+        other.send_bytes(b"this, too")
+        while one.recv_bytes() != b"this, too":
+            pass
+        one.close()
+        with pytest.raises(EOFError):
+            other.recv_bytes()
+        other.close()
+    assert place > 20
+
+
 def test_a_signal_handler_ends_a_wait(pipe):
     one, other = pipe()
 

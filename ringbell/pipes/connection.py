@@ -21,6 +21,7 @@ from ringbell.pipes.objects import pack, unpack
 from ringbell.policy import Policy
 
 if TYPE_CHECKING:
+    from ringbell._ffi import CData
     from ringbell._types import Payload
     from ringbell.channel.descriptors import Descriptors
 
@@ -66,6 +67,7 @@ class Connection(_Connection):
         "_consumer",
         "_hold",
         "_limit",
+        "_mapping",
         "_owned",
         "_policy",
         "_readable",
@@ -92,6 +94,7 @@ class Connection(_Connection):
         self._readable = readable
         self._writable = writable
         self._watched = False  # somebody may sleep on the descriptor
+        self._mapping: CData | None = None  # while the channel is being opened
         self._channel: Channel | None = None
         self._consumer: _ends.MessageConsumer | None = None
         # What sends and what takes, while this process uses the connection for that.
@@ -314,9 +317,12 @@ class Connection(_Connection):
     def _open(self) -> None:
         """Open this side, if no process has: from now on it is this process's."""
         with _opening:
+            owned = self._check_open()
+            if self._channel is None:
+                claim(owned, self._side, self._policy, self)
             channel = self._channel
-            if channel is None:
-                channel = self._channel = claim(self._check_open(), self._side, self._policy)
+            assert channel is not None, "claim has stored it"
+            owned.give_up_memory()  # only other processes would need it
             if self._consumer is None:
                 self._consumer = _ends.MessageConsumer(channel)
             if self._watched:
