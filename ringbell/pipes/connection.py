@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import BufferTooShort, connection
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import _ends
@@ -207,7 +208,7 @@ class Connection(_Connection):
         Raises TypeError or ValueError for what is no number; OSError when this end is closed or
         only sends.
         """
-        if timeout is not None and timeout <= 0:
+        if isinstance(timeout, (float, Real)) and timeout < 0:
             timeout = 0.0
         if self._consumer is None or not self._readable:
             return self._poll_unused(timeout)
