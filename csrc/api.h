@@ -140,7 +140,6 @@ uint64_t rb_payload_max(rb_channel *channel);
 
 /* reader.c: one of them */
 uint64_t rb_missed(const rb_channel *channel);
-uint64_t rb_reader_found(const rb_channel *channel);
 int rb_reader_is_whole(const rb_channel *channel, uint64_t index);
 int rb_reader_takes_newest(const rb_channel *channel);
 

@@ -209,12 +209,6 @@ uint64_t rb_missed(const rb_channel *channel)
 	return rb_load_relaxed(&channel->consumer.missed);
 }
 
-/* Where the entry lies that this side found last. */
-uint64_t rb_reader_found(const rb_channel *channel)
-{
-	return channel->consumer.frame.index;
-}
-
 /* Whether what this side found at an index is whole still; also after it has closed. */
 int rb_reader_is_whole(const rb_channel *channel, uint64_t index)
 {

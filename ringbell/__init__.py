@@ -167,6 +167,14 @@ _LOADED_LATER = {
     "RecordSubscriber": "publishing.record_subscriber",
 }
 
+
+def __dir__() -> list[str]:
+    """Give what users may use, for `help` and for completion: also what is loaded later."""
+    there = globals()
+    loaded = {name for name in there if name.startswith("__") or name == "aio"}
+    return sorted(loaded.union(__all__))
+
+
 # Not for type checkers: they would accept every name, a mistyped one too.
 if not TYPE_CHECKING:
 

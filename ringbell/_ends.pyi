@@ -465,3 +465,16 @@ class Waiter(Generic[_Waited]):
     def close(self) -> None:
         """Wait for nothing any longer. The members stay open. Closing twice does nothing."""
     def _counts(self) -> tuple[int, int, int]: ...
+
+_Lent = TypeVar("_Lent")
+
+class Lent(Generic[_Lent]):
+    """What a subscriber's `borrow` gives."""
+
+    def __new__(cls, end: Any) -> Self: ...
+    @property
+    def _end(self) -> Any: ...
+    @property
+    def _index(self) -> int: ...
+    _what: _Lent
+    def __enter__(self) -> _Lent: ...

@@ -2,6 +2,8 @@
 """Where things live: which folder may import from which, and what the public classes show."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -170,6 +172,21 @@ def test_what_blocks_has_the_same_name_in_loops():
     for name, shown in SHOWN_IN_LOOPS.items():
         if name != "Opening":
             assert set(shown.split()) <= set(dir(getattr(ringbell, name)))
+
+
+def test_completion_shows_what_a_user_may_use_and_nothing_else():
+    for module in (ringbell, aio):
+        shown = {name for name in dir(module) if not name.startswith("_")}
+        assert shown - {"aio"} == set(module.__all__)
+
+
+def test_help_shows_what_is_loaded_later():
+    code = "import pydoc, ringbell; print(pydoc.plain(pydoc.render_doc(ringbell)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    shown = done.stdout
+    assert "class Pool(" in shown
+    assert "class RecordProducer(" in shown
+    assert "    launch(" in shown
 
 
 def test_the_list_of_what_is_shown_names_public_classes_only():

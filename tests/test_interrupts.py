@@ -4,6 +4,9 @@
 import numpy as np
 import pytest
 from processes import RAISES_INSIDE_RINGBELL, Storm, interruption
+from published import NUMBERED, put
+
+import ringbell
 
 SMALL_RING = 4096
 
@@ -19,6 +22,12 @@ MESSAGE_STEPS = {
     "borrow": lambda c: [int(bytes(c.borrow()))],
     "hold": lambda c: [int(bytes(c.hold()))],
 }
+
+ONE = {"messages": (), "records": (1,)}  # what makes `borrow` lend one entry
+
+
+def first_number(entries):
+    return int(np.frombuffer(bytes(entries), "u8", 1)[0])
 
 
 def interrupted_at_each_place(consumer, put, step):
@@ -74,6 +83,27 @@ def test_an_interrupt_at_any_place_loses_and_repeats_no_message(stream, step):
     assert places >= 1
     producer.close()
     taken += [int(bytes(message)) for message in consumer]
+    assert taken == list(range(sent))
+
+
+@pytest.mark.parametrize("kind", ["messages", "records"])
+def test_an_interrupt_at_any_place_of_a_subscribers_block_loses_nothing(publish, subscribe, kind):
+    publisher = publish(NUMBERED[kind], min_readers=0)
+    subscriber = subscribe()
+    sent, taken = 0, []
+    for place in range(1, 100):
+        for _ in range(2):
+            put(publisher, kind, sent)
+            sent += 1
+        with interruption(place) as step, subscriber.borrow(*ONE[kind], timeout=0) as entries:
+            taken.append(first_number(entries))
+        if not step.happened:
+            break
+    assert place > 2  # where `borrow` begins, and the end of the block
+    with pytest.raises(ringbell.RingEmpty):
+        while True:
+            with subscriber.borrow(*ONE[kind], timeout=0) as entries:
+                taken.append(first_number(entries))
     assert taken == list(range(sent))
 
 

@@ -41,6 +41,7 @@ static const struct {
 	{&request_spec, NULL, &request_type, "Request"},
 	{&object_request_spec, &request_type, &object_request_type, NULL},
 	{&waiter_spec, NULL, NULL, "Waiter"},
+	{&lent_spec, NULL, NULL, "Lent"},
 };
 
 static int add_types(PyObject *module)

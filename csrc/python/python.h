@@ -356,6 +356,6 @@ extern struct names {
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, held_spec, producer_spec,
 	consumer_spec, frame_spec, coalescing_spec, side_spec, driver_spec, map_spec,
 	completion_spec, device_spec, request_spec, record_producer_spec, record_consumer_spec,
-	block_spec, waiter_spec, parts_spec, pickles_spec;
+	block_spec, waiter_spec, parts_spec, pickles_spec, lent_spec;
 
 #endif

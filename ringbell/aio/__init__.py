@@ -63,3 +63,8 @@ __all__ = [
     "serve",
     "subscribe",
 ]
+
+
+def __dir__() -> list[str]:
+    """Give what users may use, for `help` and for completion."""
+    return sorted({name for name in globals() if name.startswith("__")}.union(__all__))

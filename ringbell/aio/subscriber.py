@@ -34,7 +34,7 @@ class Subscribing(Consuming):
     async def _lent(self, taking: Taking[Any, _T], key: object, timeout: float | None) -> Lent[_T]:
         """Lend what the taking gives; the loan ends as that of the blocking `borrow`."""
         lent: Lent[_T] = Lent(self._end)
-        lent._lend(await self._taken(taking, key, timeout))
+        lent._what = await self._taken(taking, key, timeout)
         return lent
 
 

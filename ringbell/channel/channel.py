@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ringbell import _ends, stats
 from ringbell._ffi import ffi, lib
@@ -34,6 +34,17 @@ if TYPE_CHECKING:
 
 _PATIENCE_NS = 1_000_000_000  # of close, for other threads
 _log = logging.getLogger("ringbell")
+
+
+class _Opener(Protocol):
+    """Who opens a side of a pipe, which can be opened once.
+
+    A signal handler that raises may end that anywhere. So what has been done is kept here, and
+    opening it again goes on from there.
+    """
+
+    _mapping: CData | None
+    _channel: Channel | None
 
 
 class Channel:
@@ -66,30 +77,34 @@ class Channel:
         header: bytes,
         segment: int,
         peer_pid: int,
-        pipe: bool = False,
+        pipe: _Opener | None = None,
         page: int | None = None,
     ) -> None:
         """Map a segment whose header has been checked, and take the descriptors over.
 
         A side of a `pipe` may be opened once, in any process; raises OSError (EALREADY,
-        EINPROGRESS) after that. A reader among many has a `page` of its own, the descriptor of its
-        memory. If it fails, the caller still owns the descriptors.
+        EINPROGRESS) after that. Its opener gets the channel as `_channel`. A reader among many has
+        a `page` of its own, the descriptor of its memory. If it fails, the caller still owns the
+        descriptors.
         """
         self._closed = True  # there is nothing to close yet
         self._forked = False
         wake_fds = ffi.new("int[]", owned.numbers())
         # Made first, so that a signal handler that raises cannot lose what C stores in it.
         self.mapping: CData = ffi.gc(ffi.new("rb_channel **"), lib.rb_channel_drop)
+        if pipe is not None:
+            self.mapping = pipe._mapping = pipe._mapping or self.mapping
         control = owned.control.fileno()
+        status = 0
         if page is not None:
             status = lib.rb_reader_open(self.mapping, header, segment, page, wake_fds, control)
             if not status and owned.pools:
                 status = lib.rb_reader_take_pool(self.mapping[0], owned.pools[0].fileno())
-        elif pipe:
+        elif pipe is None:
+            status = lib.rb_channel_open(self.mapping, header, side, segment, wake_fds, control)
+        elif not self.mapping[0]:
             pools = ffi.new("int[]", [*(one.fileno() for one in owned.pools), -1, -1])
             status = lib.rb_pipe_open(self.mapping, header, side, segment, wake_fds, control, pools)
-        else:
-            status = lib.rb_channel_open(self.mapping, header, side, segment, wake_fds, control)
         if status == -errno.EPROTO:
             raise LayoutMismatch("the other side passed something else than the pool of its blocks")
         if status:
@@ -108,10 +123,12 @@ class Channel:
         sealed = lib.rb_memory_kind(segment) == lib.RB_MEMORY_MEMFD
         self._memory: str = "memfd" if sealed else "posix"
         self._owned = owned
-        # There is no call between these two lines, so no signal handler runs there.
+        forks.watch(self)
+        # There is no call between these lines, so no signal handler runs there.
         owned.handed_over = True
         self._closed = False
-        forks.watch(self)
+        if pipe is not None:
+            pipe._channel = self
 
     @property
     def _descriptors(self) -> list[int]:

@@ -11,22 +11,22 @@ from ringbell.meeting import segment
 
 if TYPE_CHECKING:
     from ringbell.channel.descriptors import Descriptors
+    from ringbell.pipes.connection import Connection
     from ringbell.policy import Policy
 
 
-def claim(owned: Descriptors, side: int, policy: Policy) -> Channel:
-    """Open one side for this process, and close the descriptors that only others would need.
+def claim(owned: Descriptors, side: int, policy: Policy, connection: Connection) -> None:
+    """Open one side for this process; the connection gets the channel.
 
-    Raises OSError (EBUSY) if a process has opened it before, and for a lack of memory or of
-    descriptors; then the side is as it was.
+    If a signal handler raises in here, the next call goes on where this one was. Raises OSError
+    (EBUSY) if a process has opened it before, and for a lack of memory or of descriptors; then the
+    side is as it was.
     """
     assert owned.segment is not None, "a connection keeps it until the first use"
     descriptor = owned.segment.fileno()
     header, _ = segment.check(descriptor)
     try:
-        channel = Channel(
-            side, owned, policy, header=header, segment=descriptor, peer_pid=0, pipe=True
-        )
+        Channel(side, owned, policy, header=header, segment=descriptor, peer_pid=0, pipe=connection)
     except OSError as error:
         if error.errno == errno.EINPROGRESS:
             text = (
@@ -41,5 +41,3 @@ def claim(owned: Descriptors, side: int, policy: Policy) -> Channel:
         else:
             raise
         raise OSError(errno.EBUSY, text) from None
-    owned.give_up_memory()
-    return channel

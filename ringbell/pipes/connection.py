@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import BufferTooShort, connection
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ringbell import _ends
@@ -21,6 +22,7 @@ from ringbell.pipes.objects import pack, unpack
 from ringbell.policy import Policy
 
 if TYPE_CHECKING:
+    from ringbell._ffi import CData
     from ringbell._types import Payload
     from ringbell.channel.descriptors import Descriptors
 
@@ -66,6 +68,7 @@ class Connection(_Connection):
         "_consumer",
         "_hold",
         "_limit",
+        "_mapping",
         "_owned",
         "_policy",
         "_readable",
@@ -92,6 +95,7 @@ class Connection(_Connection):
         self._readable = readable
         self._writable = writable
         self._watched = False  # somebody may sleep on the descriptor
+        self._mapping: CData | None = None  # while the channel is being opened
         self._channel: Channel | None = None
         self._consumer: _ends.MessageConsumer | None = None
         # What sends and what takes, while this process uses the connection for that.
@@ -204,7 +208,7 @@ class Connection(_Connection):
         Raises TypeError or ValueError for what is no number; OSError when this end is closed or
         only sends.
         """
-        if timeout is not None and timeout <= 0:
+        if isinstance(timeout, (float, Real)) and timeout < 0:
             timeout = 0.0
         if self._consumer is None or not self._readable:
             return self._poll_unused(timeout)
@@ -314,9 +318,12 @@ class Connection(_Connection):
     def _open(self) -> None:
         """Open this side, if no process has: from now on it is this process's."""
         with _opening:
+            owned = self._check_open()
+            if self._channel is None:
+                claim(owned, self._side, self._policy, self)
             channel = self._channel
-            if channel is None:
-                channel = self._channel = claim(self._check_open(), self._side, self._policy)
+            assert channel is not None, "claim has stored it"
+            owned.give_up_memory()  # only other processes would need it
             if self._consumer is None:
                 self._consumer = _ends.MessageConsumer(channel)
             if self._watched:

@@ -7,15 +7,20 @@ import errno
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ringbell import _ends
 from ringbell.errors import ChannelClosed, Overwritten
-
-if TYPE_CHECKING:
-    from ringbell.publishing.subscriber import Subscribing
 
 _T = TypeVar("_T")
 
+if TYPE_CHECKING:
+    _Lent = _ends.Lent
+else:
 
-class Lent(Generic[_T]):
+    class _Lent(_ends.Lent, Generic[_T]):
+        __slots__ = ()
+
+
+class Lent(_Lent[_T]):
     """What a subscriber's `borrow` gives: a context manager for what lies in the ring.
 
     `with subscriber.borrow() as rows: ...`. The end of the block gives it back. It raises
@@ -25,27 +30,10 @@ class Lent(Generic[_T]):
     Overwritten replaces an exception of the block, which may come from what was overwritten.
     """
 
-    __slots__ = ("_end", "_index", "_what")
+    # `borrow` stores what it lends in `_what`; how it gets from there into the block is told in
+    # csrc/python/lent.c, which also notes where it lies.
 
-    def __init__(self, end: Subscribing) -> None:
-        """Have nothing yet; `borrow` stores what it lends."""
-        self._end = end
-        self._what: _T  # with a codec it may be anything, None too
-        self._index = 0
-
-    def _lend(self, what: _T) -> None:
-        """Store what the end has found just now."""
-        self._what = what
-        self._index = self._end._found()
-
-    def __enter__(self) -> _T:
-        """Give what was lent: a read-only view, or a read-only array."""
-        try:
-            what = self._what
-            del self._what
-        except AttributeError:
-            raise RuntimeError("a loan is for one with block; borrow again") from None
-        return what
+    __slots__ = ()
 
     def __exit__(
         self,

@@ -44,7 +44,7 @@ class RecordSubscriber(Subscribing, RecordConsumer):
         The array lies in the ring, and is read-only. Waits and raises as `read` does. See `Lent`.
         """
         lent: Lent[NDArray[Any]] = Lent(self)
-        lent._lend(self._borrow[max, timeout])
+        lent._what = self._borrow[max, timeout]
         return lent
 
     def _end_loan(self, index: int) -> None:

@@ -32,9 +32,6 @@ class Subscribing(Stream):
         """
         return lib.rb_missed(self._channel.handle)
 
-    def _found(self) -> int:
-        return lib.rb_reader_found(self._channel.handle)
-
     def _is_whole(self, index: int) -> bool:
         return bool(lib.rb_reader_is_whole(self._channel.handle, index))
 
@@ -72,7 +69,7 @@ class MessageSubscriber(Subscribing, MessageConsumer):
         Waits and raises as `recv` does. See `Lent`.
         """
         lent: Lent[Any] = Lent(self)
-        lent._lend(self._borrow[timeout])
+        lent._what = self._borrow[timeout]
         return lent
 
     def as_file(self) -> io.BufferedReader:
