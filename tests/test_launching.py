@@ -484,6 +484,30 @@ if __name__ == "__main__":
     assert messages.count("Traceback") == 1
 
 
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGALRM])
+def test_a_signal_as_a_process_starts_is_raised_and_ends_it(monkeypatch, method, end):
+    """SIGINT is held back until the start is over; another signal raises inside of it."""
+    started = []
+    start = multiprocessing.process.BaseProcess.start
+
+    def start_and_signal(process):
+        start(process)
+        started.append(process.pid)
+        signal.raise_signal(end)
+
+    def interrupt(_number, _frame):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", start_and_signal)
+    before = signal.signal(end, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), ringbell.launch(launched.does, start_method=method):
+            pass
+    finally:
+        signal.signal(end, before)
+    assert has_ended(*started)
+
+
 def test_a_block_that_is_never_left_does_not_hold_up_the_end_of_the_program(tmp_path, method):
     script = """
 if __name__ == "__main__":

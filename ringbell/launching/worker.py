@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import process, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -130,7 +131,6 @@ class Worker(Closing):
             life.close()
             reports.close()
         self.pid = self._process.pid
-        self._sentinel: int = self._process.sentinel
 
     @property
     def finished(self) -> bool:
@@ -275,8 +275,16 @@ class Worker(Closing):
             left = seconds_left(deadline)
             if not left:
                 return False
-            wait([self._sentinel], min(left, _PAUSE))
+            self._wait_a_moment(min(left, _PAUSE))
         return True
+
+    def _wait_a_moment(self, seconds: float) -> None:
+        try:
+            sentinel = self._process.sentinel
+        except ValueError:  # a signal handler that raises ended the start of the process
+            time.sleep(seconds)
+        else:
+            wait([sentinel], seconds)
 
     def _hear_rest(self, patience: float) -> None:
         """Hear all that comes before its end, for at most `patience` seconds."""
@@ -308,7 +316,7 @@ class Worker(Closing):
         finally:
             while self._exit_code() is None:
                 self.send_signal(signal.SIGKILL)
-                wait([self._sentinel], _PAUSE)
+                self._wait_a_moment(_PAUSE)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send SIGTERM or SIGKILL, and wait for nothing; the end of the process is wanted then.
