@@ -38,10 +38,7 @@ _log = logging.getLogger("ringbell")
 
 _GONE = (PeerLost, EndOfStream, CorruptRing, ChannelClosed)
 _CLOSED = "this pool has been closed; make another one"
-_FORKED = (
-    "this pool belongs to the process that this one was forked from; make another one in this "
-    "process"
-)
+_FORKED = "this pool belongs to the process that this one was forked from; make another one"
 
 
 class Crew:
@@ -387,8 +384,9 @@ class Crew:
             if member.driver:
                 (member.driver._give_up if self._stops else member.driver.close)()
         self._waiter.close()
+        began = self._thread.ident is not None  # if not, what went wrong is raised
         for member in self._members:
-            if not member.process.over and (why := member.process.trouble()):
+            if began and not member.process.over and (why := member.process.trouble()):
                 _log.warning("%s", why)
             member.process.close()
         self._members.clear()
