@@ -484,6 +484,26 @@ if __name__ == "__main__":
     assert messages.count("Traceback") == 1
 
 
+def killed_while_it_listens(_inside, _handler, path):
+    with ringbell.listen(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_process_left_of_its_name_is_removed(path, method):
+    parcel = Parcel("handler", launched.does)
+    started = worker.Worker("device", killed_while_it_listens, parcel, method, path=path)
+    with pytest.raises(RuntimeError, match="SIGKILL before it was ready"):
+        started.wait_until_ready(None)
+    started.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_name_of_a_live_process_is_not_removed(path):
+    with ringbell.listen(path):
+        control_socket.free_name(path)
+        assert len(list(path.parent.iterdir())) == 2  # the socket and its lock
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGALRM])
 def test_a_signal_as_a_process_starts_is_raised_and_ends_it(monkeypatch, method, end):
     """SIGINT is held back until the start is over; another signal raises inside of it."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import process, resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Literal
 
 from ringbell.arguments import shown
@@ -26,6 +27,7 @@ from ringbell.errors import PeerLost
 from ringbell.launching import inside, logs
 from ringbell.launching.parcel import Parcel
 from ringbell.launching.reports import Kind
+from ringbell.meeting.control_socket import free_name
 
 StartMethod = Literal["spawn", "fork", "forkserver"]
 
@@ -68,9 +70,12 @@ class Worker(Closing):
         task: inside.Task,
         parcel: Parcel,
         method: StartMethod,
+        path: Path,
         **options: object,
     ) -> None:
         """Start a process that calls `task`; `what` names the process in errors.
+
+        `path` is the private name under which the task meets its other side.
 
         Raises TypeError when what is in the parcel cannot be sent there, ValueError for a wrong
         `method`.
@@ -88,6 +93,7 @@ class Worker(Closing):
         """Its process id."""
         self.result: Any = None
         """What the task returned."""
+        self._path = path
         self._finished = threading.Event()
         self._failure: BaseException | None = None
         self._stopped = False
@@ -103,7 +109,7 @@ class Worker(Closing):
         self.reports: Connection
         self._process: Any
         with _one_at_a_time:
-            self._start(method, task, parcel, options)
+            self._start(method, task, parcel, {"path": path, **options})
 
     def _start(
         self, method: StartMethod, task: inside.Task, parcel: Parcel, options: dict[str, object]
@@ -362,6 +368,7 @@ class Worker(Closing):
         with self._handling:
             if self._code is not None:
                 self._process.close()
+                free_name(self._path)  # it may have been ended while it freed the name itself
 
 
 def _ending(code: int | None) -> str:
