@@ -136,6 +136,22 @@ def test_a_process_that_dies_before_it_is_ready_is_told(tmp_path, monkeypatch):
         pytest.fail("the block began")
 
 
+@pytest.mark.parametrize("starts", [ringbell.launch, ringbell.Pool])
+def test_a_process_that_is_killed_before_the_two_meet_is_told(starts, monkeypatch):
+    def kill_and_connect(path, **options):
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+        return ringbell.connect(path, **options)
+
+    monkeypatch.setattr("ringbell.launching.device.connect", kill_and_connect)
+    with (
+        pytest.raises(ringbell.PeerLost, match=r"process \(\d+\) was ended by SIGKILL"),
+        starts(launched.does),
+    ):
+        pass
+
+
 def test_a_device_that_takes_too_long_to_start_is_ended(tmp_path, monkeypatch):
     (tmp_path / "slow.py").write_text("import signal; signal.pause()")
     monkeypatch.syspath_prepend(tmp_path)
