@@ -494,10 +494,31 @@ def test_opening_that_is_cancelled_leaves_nothing(loop, path):
         ):
             with pytest.raises(TimeoutError):
                 await running_loop().within(0.02, opening)
-            await until(loop, lambda: "ringbell.aio" not in {t.name for t in threading.enumerate()})
+            assert "ringbell.aio" not in {t.name for t in threading.enumerate()}
             assert list(path.parent.iterdir()) == []
 
     run(loop, main)
+
+
+def test_a_program_that_ends_while_it_opens_frees_the_name(path):
+    """Here no task is cancelled: its loop is left as it is."""
+    script = """
+import asyncio, os, sys
+from ringbell import aio
+
+async def consume(path):
+    await aio.consume(path)
+
+async def main(path):
+    tasks.append(asyncio.create_task(consume(path)))
+    while not os.path.exists(path):
+        await asyncio.sleep(0.001)
+
+tasks = []
+asyncio.new_event_loop().run_until_complete(main(sys.argv[1]))
+"""
+    subprocess.run([sys.executable, "-c", script, path], check=True, capture_output=True)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_bad_options_are_refused(loop, path):

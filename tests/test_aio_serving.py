@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`aio.serve` and `aio.listen`: a loop that answers many drivers, which are other processes."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -215,6 +216,33 @@ def test_killed_drivers_harm_nobody(serve, path, start):
             peer.run("[driver.submit(b'wait') for _ in range(10)]")
             peer.kill()
             assert driver.call(b"x") == b"X"
+
+
+@pytest.mark.parametrize("is_coroutine", [False, True])
+def test_a_handler_that_waited_for_what_was_cancelled_fails_its_request(path, is_coroutine):
+    """trio has no such thing: there only the scope that a task is in cancels it."""
+
+    def result(payload):
+        if payload == b"cancelled":
+            other = asyncio.get_running_loop().create_future()
+            other.cancel()
+            other.result()
+        return bytes(payload)
+
+    async def awaited(payload):
+        return result(payload)
+
+    async def main():
+        serving = asyncio.create_task(aio.serve(path, awaited if is_coroutine else result))
+        async with aio.connect(path, wait=True) as driver:
+            with pytest.raises(ringbell.RequestFailed, match="something that was cancelled"):
+                await driver.call(b"cancelled")
+            assert await driver.call(b"next") == b"next"
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(main())
 
 
 def test_ctrl_c_ends_the_serving_and_frees_the_name(serve, path):

@@ -136,6 +136,22 @@ def test_a_process_that_dies_before_it_is_ready_is_told(tmp_path, monkeypatch):
         pytest.fail("the block began")
 
 
+@pytest.mark.parametrize("starts", [ringbell.launch, ringbell.Pool])
+def test_a_process_that_is_killed_before_the_two_meet_is_told(starts, monkeypatch):
+    def kill_and_connect(path, **options):
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+        return ringbell.connect(path, **options)
+
+    monkeypatch.setattr("ringbell.launching.device.connect", kill_and_connect)
+    with (
+        pytest.raises(ringbell.PeerLost, match=r"process \(\d+\) was ended by SIGKILL"),
+        starts(launched.does),
+    ):
+        pass
+
+
 def test_a_device_that_takes_too_long_to_start_is_ended(tmp_path, monkeypatch):
     (tmp_path / "slow.py").write_text("import signal; signal.pause()")
     monkeypatch.syspath_prepend(tmp_path)
@@ -482,6 +498,50 @@ if __name__ == "__main__":
         _, messages = process.communicate()
     assert process.returncode == -signal.SIGINT
     assert messages.count("Traceback") == 1
+
+
+def killed_while_it_listens(_inside, _handler, path):
+    with ringbell.listen(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_process_left_of_its_name_is_removed(path, method):
+    parcel = Parcel("handler", launched.does)
+    started = worker.Worker("device", killed_while_it_listens, parcel, method, path=path)
+    with pytest.raises(RuntimeError, match="SIGKILL before it was ready"):
+        started.wait_until_ready(None)
+    started.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_name_of_a_live_process_is_not_removed(path):
+    with ringbell.listen(path):
+        control_socket.free_name(path)
+        assert len(list(path.parent.iterdir())) == 2  # the socket and its lock
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGALRM])
+def test_a_signal_as_a_process_starts_is_raised_and_ends_it(monkeypatch, method, end):
+    """SIGINT is held back until the start is over; another signal raises inside of it."""
+    started = []
+    start = multiprocessing.process.BaseProcess.start
+
+    def start_and_signal(process):
+        start(process)
+        started.append(process.pid)
+        signal.raise_signal(end)
+
+    def interrupt(_number, _frame):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", start_and_signal)
+    before = signal.signal(end, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), ringbell.launch(launched.does, start_method=method):
+            pass
+    finally:
+        signal.signal(end, before)
+    assert has_ended(*started)
 
 
 def test_a_block_that_is_never_left_does_not_hold_up_the_end_of_the_program(tmp_path, method):

@@ -372,11 +372,12 @@ def test_every_answer_is_counted_while_workers_are_killed(retry, method):
         (launched.upper, {"timeout": -1}, ValueError, "timeout"),
     ],
 )
-def test_what_cannot_be_started_is_told(handler, options, error, text):
+def test_what_cannot_be_started_is_told(handler, options, error, text, caplog):
     before = threading.active_count()
     with pytest.raises(error, match=text.replace("'", ".")):
         ringbell.Pool(handler, **{"workers": 2, **options})
     assert threading.active_count() == before
+    assert not caplog.records  # the error says it all
 
 
 def test_a_worker_that_takes_too_long_to_start_is_ended(tmp_path, monkeypatch):

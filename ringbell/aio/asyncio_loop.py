@@ -53,6 +53,11 @@ class AsyncioLoop:
         async with asyncio.timeout(seconds):
             return await awaitable
 
+    def is_of_another(self, error: BaseException, /) -> bool:
+        """Whether it is the cancelling of what this task awaited, and not of this task."""
+        task = asyncio.current_task()
+        return isinstance(error, asyncio.CancelledError) and not (task and task.cancelling())
+
     @asynccontextmanager
     async def tasks(self) -> AsyncIterator[Start]:
         """Give what starts tasks."""

@@ -71,6 +71,10 @@ class Loop(Protocol):
         """Await something; raises TimeoutError when the time is over."""
         ...
 
+    def is_of_another(self, error: BaseException, /) -> bool:
+        """Whether it is the cancelling of what this task awaited, and not of this task."""
+        ...
+
     def tasks(self) -> AbstractAsyncContextManager[Start]:
         """Give what starts tasks. The end of the block waits for all of them."""
         ...

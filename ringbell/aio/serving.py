@@ -78,8 +78,9 @@ async def serve(
     payload is a read-only view of the request in shared memory, valid until the handler is done. A
     request keeps its slots until then, so the size of the ring bounds how many are in work.
 
-    If the handler raises an Exception, the driver gets RequestFailed, as with `ringbell.serve`. A
-    handler that is a function holds up the loop while it runs.
+    If the handler raises an Exception, or waited for something that was cancelled, the driver gets
+    RequestFailed, as with `ringbell.serve`. A handler that is a function holds up the loop while it
+    runs.
 
     Ends when it is cancelled, or by what is no Exception in a handler, such as SystemExit. Then a
     driver with requests in flight gets PeerLost, and any other driver EndOfStream. Options and
@@ -251,8 +252,8 @@ class _Serving:
     def _serve(self, request: BlockingRequest) -> None:
         try:
             result: Any = self._handler(request.payload)
-        except Exception as error:
-            answer, ok = self._answer_of_failure(error), False
+        except BaseException as error:
+            answer, ok = self._answer_of_raised(error), False
         else:
             if type(result) is not bytes and isawaitable(result):
                 self._begin(self._answer_later, request, result)
@@ -268,8 +269,8 @@ class _Serving:
     async def _answer_later(self, request: BlockingRequest, result: Awaitable[Any]) -> None:
         try:
             answer, ok = self._answer_of(await result)
-        except Exception as error:
-            answer, ok = self._answer_of_failure(error), False
+        except BaseException as error:
+            answer, ok = self._answer_of_raised(error), False
         del result  # its frame may use the payload
         await self._reply_later(request, answer, ok)
 
@@ -291,6 +292,15 @@ class _Serving:
             return _ends.octets_of(result), True
         except Exception as error:
             return self._answer_of_failure(error.with_traceback(None)), False  # nobody's line
+
+    def _answer_of_raised(self, error: BaseException) -> bytes:
+        """Say what the handler raised; raise it again if it ends the serving."""
+        if isinstance(error, Exception):
+            return self._answer_of_failure(error)
+        if not self._loop.is_of_another(error):
+            raise error
+        failure = RuntimeError("the handler waited for something that was cancelled")
+        return self._answer_of_failure(failure.with_traceback(error.__traceback__))
 
     def _answer_of_failure(self, error: Exception) -> bytes:
         return self._failures.text_of(error).encode(errors="backslashreplace")

@@ -2,11 +2,13 @@
 """Work that blocks goes into a thread of its own.
 
 A task that is cancelled does not wait for its thread. What the thread gives is delivered in the
-loop all the same, to whoever began the work.
+loop all the same, to whoever began the work. Only a meeting is waited for: its thread ends at once,
+and has a name to free.
 """
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from ringbell.aio.loop import Future, Loop
 
 _T = TypeVar("_T")
+
+_PATIENCE = 1.0
+"""Seconds in which the thread of a meeting ends. It may be reserving much memory."""
 
 
 class _Opened(Protocol):
@@ -32,12 +37,19 @@ def begin(
     work: Callable[[], _T],
     arrived: Callable[[_T], object],
     failed: Callable[[BaseException], object],
-    late: Callable[[_T], object] | None = None,
 ) -> None:
-    """Begin work in a thread, and call `arrived(result)` or `failed(error)` in the loop.
+    """Begin work in a thread, and call `arrived(result)` or `failed(error)` in the loop."""
+    _thread_for(loop, work, arrived, failed).start()
 
-    When the loop has ended meanwhile, calls `late(result)` in the thread.
-    """
+
+def _thread_for(
+    loop: Loop,
+    work: Callable[[], _T],
+    arrived: Callable[[_T], object],
+    failed: Callable[[BaseException], object],
+    late: Callable[[_T], object] | None = None,
+) -> threading.Thread:
+    """Make the thread. When the loop has ended meanwhile, it calls `late(result)` itself."""
 
     def run() -> None:
         try:
@@ -60,14 +72,14 @@ def begin(
         callback(what)
 
     thread = threading.Thread(target=run, name="ringbell.aio", daemon=True)
-    thread.start()
+    return thread
 
 
 async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
     """Run `opening()`, which waits for another process; give what it has opened.
 
-    When the task is cancelled, the wait in the thread ends, and what it has opened all the same is
-    closed.
+    When the task is cancelled, or the program ends, the wait in the thread ends and the name is
+    free again; what the thread has opened all the same is closed.
     """
     future: Future[_O] = loop.future()
     stop = Nudge()
@@ -86,16 +98,26 @@ async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
         if not future.done():
             future.set_exception(error)
 
-    begin(loop, work, arrived, failed, lambda opened: opened._give_up())
+    thread = _thread_for(loop, work, arrived, failed, lambda opened: opened._give_up())
+
+    def end() -> None:
+        # The thread refers to `stop` as well, and the last reference closes it.
+        stop.give()
+        if thread.is_alive():  # the end of the program would cut it off, and leave the name
+            thread.join(_PATIENCE)
+
     try:
+        atexit.register(end)
+        thread.start()
         return await future
     except BaseException:
         if (opened := _late_result(future)) is not None:
             opened._give_up()
+        future.cancel()  # a signal handler that raised has cancelled nothing
         raise
     finally:
-        # The thread refers to `stop` as well, and the last reference closes it.
-        stop.give()
+        atexit.unregister(end)
+        end()
 
 
 def _late_result(future: Future[_T]) -> _T | None:

@@ -118,6 +118,10 @@ class TrioLoop:
             return await awaitable
         raise TimeoutError
 
+    def is_of_another(self, _error: BaseException, /) -> bool:
+        """Whether it is the cancelling of what this task awaited; trio has no such thing."""
+        return False
+
     @asynccontextmanager
     async def tasks(self) -> AsyncIterator[Start]:
         """Give what starts tasks."""

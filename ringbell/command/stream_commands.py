@@ -129,7 +129,8 @@ def run_consume(
     else is refused.
 
     Exits with 1 when the producer gives up or dies before the stream ends. With --many it goes on
-    until Ctrl-C or SIGTERM, and a line says who died; what each sends comes in order and whole.
+    until Ctrl-C or SIGTERM, and a line says who died. What each sends comes in order, and what its
+    program wrote at once stays together; a line written in parts may get others in between.
 
     With --subscribe it takes what is published from now on, like `tail -f`; any number may do so at
     once. A line at the end says how many entries it missed, where only the newest are kept.

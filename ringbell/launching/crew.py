@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from ringbell._ffi import lib
 from ringbell.calls.driver import Driver
 from ringbell.calls.failures import describe_error
-from ringbell.calls.opening import CONNECT_SECONDS, connect
+from ringbell.calls.opening import CONNECT_SECONDS
 from ringbell.channel import forks
 from ringbell.channel.nudge import Nudge
 from ringbell.deadlines import deadline_after, seconds_left
@@ -26,7 +26,7 @@ from ringbell.errors import (
     RingEmpty,
     RingFull,
 )
-from ringbell.launching.device import for_child, serve_parent
+from ringbell.launching.device import for_child, meet, serve_parent
 from ringbell.launching.jobs import Job
 from ringbell.launching.member import Member
 from ringbell.launching.names import private_path
@@ -38,10 +38,7 @@ _log = logging.getLogger("ringbell")
 
 _GONE = (PeerLost, EndOfStream, CorruptRing, ChannelClosed)
 _CLOSED = "this pool has been closed; make another one"
-_FORKED = (
-    "this pool belongs to the process that this one was forked from; make another one in this "
-    "process"
-)
+_FORKED = "this pool belongs to the process that this one was forked from; make another one"
 
 
 class Crew:
@@ -290,7 +287,7 @@ class Crew:
         """Connect to a worker that is ready, and have it serve."""
         member.met = True
         options = {**self._plan.memory, **self._plan.policy}
-        driver = connect(member.path, timeout=timeout, **options)
+        driver = meet(member.process, member.path, timeout=timeout, **options)
         try:
             self._waiter.add(driver)
         except BaseException:
@@ -387,8 +384,9 @@ class Crew:
             if member.driver:
                 (member.driver._give_up if self._stops else member.driver.close)()
         self._waiter.close()
+        began = self._thread.ident is not None  # if not, what went wrong is raised
         for member in self._members:
-            if not member.process.over and (why := member.process.trouble()):
+            if began and not member.process.over and (why := member.process.trouble()):
                 _log.warning("%s", why)
             member.process.close()
         self._members.clear()

@@ -116,7 +116,9 @@ def launch(
         device.wait_until_ready(deadline)
         device.hear_on()
         left = seconds_left(deadline)
-        with connect(path, ring_size=ring_size, memory=memory, timeout=left, **policy) as driver:
+        with meet(
+            device, path, ring_size=ring_size, memory=memory, timeout=left, **policy
+        ) as driver:
             try:
                 yield driver
             except BaseException as error:
@@ -128,6 +130,20 @@ def launch(
                 raise
     if why := device.trouble():
         _log.warning("%s", why)
+
+
+def meet(process: Worker, path: Path, **options: Any) -> Driver:  # noqa: ANN401
+    """Connect to a process that is ready. Raises PeerLost, which says how, if it ended meanwhile.
+
+    Raises what `connect` raises, too.
+    """
+    try:
+        driver: Driver = connect(path, **options)
+    except (ConnectionRefusedError, PeerLost) as error:
+        if process.trouble() and isinstance(how := process.failure(), PeerLost):
+            raise how from error
+        raise
+    return driver
 
 
 def _has_gone(driver: Driver) -> bool:

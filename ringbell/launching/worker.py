@@ -11,9 +11,11 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import process, resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Literal
 
 from ringbell.arguments import shown
@@ -25,6 +27,7 @@ from ringbell.errors import PeerLost
 from ringbell.launching import inside, logs
 from ringbell.launching.parcel import Parcel
 from ringbell.launching.reports import Kind
+from ringbell.meeting.control_socket import free_name
 
 StartMethod = Literal["spawn", "fork", "forkserver"]
 
@@ -67,9 +70,12 @@ class Worker(Closing):
         task: inside.Task,
         parcel: Parcel,
         method: StartMethod,
+        path: Path,
         **options: object,
     ) -> None:
         """Start a process that calls `task`; `what` names the process in errors.
+
+        `path` is the private name under which the task meets its other side.
 
         Raises TypeError when what is in the parcel cannot be sent there, ValueError for a wrong
         `method`.
@@ -87,6 +93,7 @@ class Worker(Closing):
         """Its process id."""
         self.result: Any = None
         """What the task returned."""
+        self._path = path
         self._finished = threading.Event()
         self._failure: BaseException | None = None
         self._stopped = False
@@ -102,7 +109,7 @@ class Worker(Closing):
         self.reports: Connection
         self._process: Any
         with _one_at_a_time:
-            self._start(method, task, parcel, options)
+            self._start(method, task, parcel, {"path": path, **options})
 
     def _start(
         self, method: StartMethod, task: inside.Task, parcel: Parcel, options: dict[str, object]
@@ -130,7 +137,6 @@ class Worker(Closing):
             life.close()
             reports.close()
         self.pid = self._process.pid
-        self._sentinel: int = self._process.sentinel
 
     @property
     def finished(self) -> bool:
@@ -275,8 +281,16 @@ class Worker(Closing):
             left = seconds_left(deadline)
             if not left:
                 return False
-            wait([self._sentinel], min(left, _PAUSE))
+            self._wait_a_moment(min(left, _PAUSE))
         return True
+
+    def _wait_a_moment(self, seconds: float) -> None:
+        try:
+            sentinel = self._process.sentinel
+        except ValueError:  # a signal handler that raises ended the start of the process
+            time.sleep(seconds)
+        else:
+            wait([sentinel], seconds)
 
     def _hear_rest(self, patience: float) -> None:
         """Hear all that comes before its end, for at most `patience` seconds."""
@@ -308,7 +322,7 @@ class Worker(Closing):
         finally:
             while self._exit_code() is None:
                 self.send_signal(signal.SIGKILL)
-                wait([self._sentinel], _PAUSE)
+                self._wait_a_moment(_PAUSE)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send SIGTERM or SIGKILL, and wait for nothing; the end of the process is wanted then.
@@ -354,6 +368,7 @@ class Worker(Closing):
         with self._handling:
             if self._code is not None:
                 self._process.close()
+                free_name(self._path)  # it may have been ended while it freed the name itself
 
 
 def _ending(code: int | None) -> str:

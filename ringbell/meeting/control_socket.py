@@ -237,6 +237,12 @@ def sweep_names() -> list[Path]:
     return [path for lock in locks if _sweep(path := lock.with_suffix(""))]
 
 
+def free_name(path: Path) -> None:
+    """Remove what a process that has ended left of its name. Does nothing if another one has it."""
+    if _lock_path(path).exists():
+        _sweep(path)
+
+
 def _sweep(path: Path) -> bool:
     """Remove the socket and the lock of a name; say whether that was possible."""
     try:
