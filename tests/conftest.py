@@ -5,6 +5,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -64,6 +65,34 @@ def pair(path: Path) -> Iterator[Callable[..., tuple[ringbell.Driver, ringbell.D
             return driver, guard.enter_context(accepted[0])
 
         yield make_pair
+
+
+@pytest.fixture
+def pairs(
+    path: Path,
+) -> Iterator[Callable[..., tuple[list[ringbell.Driver], list[ringbell.Device]]]]:
+    """Make many pairs: drivers and devices, all in this process."""
+    with ExitStack() as guard:
+
+        def make(count, **options):
+            drivers, devices = [], []
+            with ringbell.listen(path, **options) as listener:
+                for _ in range(count):
+                    thread = threading.Thread(target=lambda: devices.append(listener.accept()))
+                    thread.start()
+                    drivers.append(guard.enter_context(ringbell.connect(path, **options)))
+                    thread.join()
+                    guard.enter_context(devices[-1])
+            return drivers, devices
+
+        yield make
+
+
+@pytest.fixture
+def sockets() -> Iterator[Callable[[], list[socket.socket]]]:
+    """Make pairs of sockets that are closed at the end."""
+    with ExitStack() as guard:
+        yield lambda: [guard.enter_context(one) for one in socket.socketpair()]
 
 
 @contextmanager
