@@ -140,6 +140,23 @@ def stream(path: Path) -> Iterator[Callable[..., tuple[Any, Any]]]:
 
 
 @pytest.fixture
+def gather(path: Path) -> Iterator[Callable[..., Any]]:
+    """Gather in this process."""
+    with ExitStack() as guard:
+        yield lambda *args, **options: guard.enter_context(ringbell.gather(path, *args, **options))
+
+
+@pytest.fixture
+def producers(start: Callable[..., Peer]) -> Callable[..., list[Peer]]:
+    """Start producers; each has met the gather once `gathered.meet` has let it in."""
+
+    def begin(count, **options):
+        return [start("producer", **options) for _ in range(count)]
+
+    return begin
+
+
+@pytest.fixture
 def publish(path: Path) -> Iterator[Callable[..., Any]]:
     """Publish in this process."""
     with ExitStack() as guard:

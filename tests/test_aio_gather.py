@@ -8,10 +8,10 @@ import socket
 import threading
 
 import pytest
+from gathered import SEND, numbers_of, take_some
 from kinds import KINDS
 from loops import LOOPS, run, sleep, until
 from test_aio_calls import gather as run_all
-from test_gather import SEND, numbers_of, take_some
 
 import ringbell
 from ringbell import aio
