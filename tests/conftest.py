@@ -51,6 +51,19 @@ def connect(path: Path) -> Iterator[Callable[..., ringbell.Driver]]:
 
 
 @pytest.fixture
+def server(
+    start: Callable[..., Peer], connect: Callable[..., ringbell.Driver]
+) -> Callable[..., ringbell.Driver]:
+    """Serve with a handler for objects in another process; give its driver."""
+
+    def serve(handler="back", ring_size=1 << 20, **options):
+        start("serve", handler=handler, codec="pickle", **options)
+        return connect(codec="pickle", ring_size=ring_size)
+
+    return serve
+
+
+@pytest.fixture
 def pair(path: Path) -> Iterator[Callable[..., tuple[ringbell.Driver, ringbell.Device]]]:
     """Both sides in this process, for what needs no waiting."""
     with ExitStack() as guard:
