@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import METHODS, Peer
+from processes import METHODS, Peer, wait_until
 
 import ringbell
 
@@ -61,6 +61,41 @@ def server(
         return connect(codec="pickle", ring_size=ring_size)
 
     return serve
+
+
+@pytest.fixture
+def both(
+    start: Callable[..., Peer], connect: Callable[..., ringbell.Driver]
+) -> Callable[..., tuple[ringbell.Driver, Peer]]:
+    """Make a driver here, and a device in another process."""
+
+    def make(moderation=None, polling="never", **options):
+        device = start("device", polling=polling)
+        driver = connect(**options)
+        if moderation:
+            device.run(f"setattr(device.doorbell, 'moderation', ringbell.{moderation!r})")
+        return driver, device
+
+    return make
+
+
+@pytest.fixture
+def asleep(
+    both: Callable[..., tuple[ringbell.Driver, Peer]],
+) -> Callable[..., tuple[ringbell.Driver, Peer]]:
+    """The same; the device sleeps over an empty doorbell ring, and is stopped there."""
+
+    def make(**options):
+        driver, device = both(**options)
+        device.begin("""
+while message := device.doorbell.recv():
+    pass
+""")
+        wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+        device.stop()
+        return driver, device
+
+    return make
 
 
 @pytest.fixture
