@@ -15,8 +15,7 @@ import weakref
 import launched
 import numpy as np
 import pytest
-from processes import METHODS, has_ended, interruption, wait_until
-from test_launching import run_script
+from processes import METHODS, has_ended, interruption, run_script, wait_until
 
 import ringbell
 from ringbell.launching import crew, worker
