@@ -14,6 +14,7 @@ from multiprocessing import resource_sharer
 from pathlib import Path
 from typing import Any
 
+import launched
 import pytest
 from processes import METHODS, Peer, wait_until
 
@@ -265,6 +266,14 @@ def run(method: str) -> Iterator[Callable[..., Any]]:
         process.kill()
         process.join()
         process.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[ringbell.Pool]:
+    """Make a pool of two workers."""
+    made = ringbell.Pool(launched.does, 2)
+    yield made
+    made._give_up()  # a test that fails may leave it busy
 
 
 @pytest.fixture
