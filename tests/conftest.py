@@ -16,6 +16,7 @@ from typing import Any
 
 import launched
 import pytest
+from loops import LOOPS
 from processes import METHODS, Peer, wait_until
 
 import ringbell
@@ -241,6 +242,12 @@ def names(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield folder
     assert not folder.exists() or list(folder.iterdir()) == []
     assert multiprocessing.active_children() == []
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> str:
+    """Which event loop the tasks run in."""
+    return request.param
 
 
 @pytest.fixture(params=METHODS)
