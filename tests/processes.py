@@ -25,6 +25,12 @@ PEERS = TESTS / "peers.py"
 _PR_SET_PDEATHSIG = 1
 METHODS: list[Any] = ["spawn"]
 METHODS += [pytest.param(name, marks=pytest.mark.variant) for name in ("fork", "forkserver")]
+# The marks of tests that launch. A pool has a thread, and NumPy may have some; from Python 3.12 on,
+# a fork warns of them.
+LAUNCHES = [
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+    pytest.mark.usefixtures("names"),
+]
 
 
 class PeerError(Exception):

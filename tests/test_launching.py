@@ -10,16 +10,12 @@ import signal
 import launched
 import pytest
 from launched import pid_of
-from processes import has_ended, run_script
+from processes import LAUNCHES, has_ended, run_script
 
 import ringbell
 from ringbell.launching import worker
 
-# NumPy may have threads; from Python 3.12 on, a fork warns of them.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
-    pytest.mark.usefixtures("names"),
-]
+pytestmark = LAUNCHES
 
 
 def test_a_device_answers_from_a_process_that_ends_with_the_block(method):

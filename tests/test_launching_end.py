@@ -10,7 +10,7 @@ import threading
 import launched
 import pytest
 from launched import pid_of
-from processes import has_ended, run_script, wait_until
+from processes import LAUNCHES, has_ended, run_script, wait_until
 
 import ringbell
 from ringbell.launching import worker
@@ -18,11 +18,7 @@ from ringbell.launching.device import serve_parent
 from ringbell.launching.parcel import Parcel
 from ringbell.meeting import control_socket
 
-# NumPy may have threads; from Python 3.12 on, a fork warns of them.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
-    pytest.mark.usefixtures("names"),
-]
+pytestmark = LAUNCHES
 
 
 def test_the_end_of_the_block_waits_for_what_was_sent(tmp_path, method):

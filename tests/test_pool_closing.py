@@ -12,16 +12,12 @@ import weakref
 import launched
 import pytest
 from pooled import numbers, outcomes
-from processes import METHODS, has_ended, interruption, run_script, wait_until
+from processes import LAUNCHES, METHODS, has_ended, interruption, run_script, wait_until
 
 import ringbell
 from ringbell.launching import crew, worker
 
-# The thread of a pool, and those that NumPy may have; from Python 3.12 on, a fork warns of them.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
-    pytest.mark.usefixtures("names"),
-]
+pytestmark = LAUNCHES
 
 
 def test_the_end_of_the_block_waits_for_what_was_submitted(tmp_path, method):

@@ -10,15 +10,11 @@ import threading
 import launched
 import pytest
 from pooled import numbers, outcomes
-from processes import wait_until
+from processes import LAUNCHES, wait_until
 
 import ringbell
 
-# The thread of a pool, and those that NumPy may have; from Python 3.12 on, a fork warns of them.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
-    pytest.mark.usefixtures("names"),
-]
+pytestmark = LAUNCHES
 
 
 def sweep():
