@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Codecs, objects and handlers that the tests of codecs use in both processes."""
 
+import array
 import json
 import signal
 from typing import NamedTuple
@@ -40,6 +41,40 @@ CODECS = {
     "reused": (to_json_in_place, from_json),
     "no buffer": (returns_text, from_json, "no buffer"),
 }
+
+
+structured = np.zeros(1000, [("x", "f8"), ("y", "i2", (3,))])
+structured["x"] = np.arange(1000)
+large = np.arange(20_000.0)
+
+OBJECTS = {
+    "none": None,
+    "text": "é" * 3,
+    "nested": {"a": [1, 2.5, None, {"b": (True, b"c")}]},
+    "named tuple": Point(1, 2),
+    "long bytes": [b"x" * 300_000, "y" * 300_000, bytearray(b"z" * 300_000)],
+    "array": large,
+    "arrays": {"a": large, "b": [large + 1, {"c": large[:5] + 2}], "d": large.astype("u1")},
+    "the same twice": [large] * 2,
+    "fortran": np.asfortranarray(large.reshape(100, 200)),
+    "scattered": large.reshape(100, 200)[::2, ::-3],
+    "empty": [np.zeros(0), np.zeros((3, 0, 2), "i4"), large],
+    "no dimension": np.array(5.0),
+    "structured": structured,
+    "objects": np.array([1, "two", None, large], dtype=object),
+    "strings": np.array(["one", "two"] * 5000),
+    "times": np.arange(20_000).astype("M8[ns]"),
+    "booleans": large > 5,
+    "scalars": [np.float64(1.5), np.int8(3)],
+    "many": [large[:600] + i for i in range(50)],
+    "array of the standard library": array.array("d", range(20_000)),
+}
+
+
+def consumer(start, produce, codec="pickle", **options):
+    """Start a consumer of objects in another process; give it, and the producer here."""
+    peer = start("consumer", codec=codec, **options)
+    return peer, produce(codec=CODECS.get(codec, codec))
 
 
 class Unpicklable:

@@ -5,6 +5,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ from multiprocessing import resource_sharer
 from pathlib import Path
 from typing import Any
 
+import launched
 import pytest
-from processes import METHODS, Peer
+from loops import LOOPS
+from processes import METHODS, Peer, wait_until
 
 import ringbell
 
@@ -50,6 +53,54 @@ def connect(path: Path) -> Iterator[Callable[..., ringbell.Driver]]:
 
 
 @pytest.fixture
+def server(
+    start: Callable[..., Peer], connect: Callable[..., ringbell.Driver]
+) -> Callable[..., ringbell.Driver]:
+    """Serve with a handler for objects in another process; give its driver."""
+
+    def serve(handler="back", ring_size=1 << 20, **options):
+        start("serve", handler=handler, codec="pickle", **options)
+        return connect(codec="pickle", ring_size=ring_size)
+
+    return serve
+
+
+@pytest.fixture
+def both(
+    start: Callable[..., Peer], connect: Callable[..., ringbell.Driver]
+) -> Callable[..., tuple[ringbell.Driver, Peer]]:
+    """Make a driver here, and a device in another process."""
+
+    def make(moderation=None, polling="never", **options):
+        device = start("device", polling=polling)
+        driver = connect(**options)
+        if moderation:
+            device.run(f"setattr(device.doorbell, 'moderation', ringbell.{moderation!r})")
+        return driver, device
+
+    return make
+
+
+@pytest.fixture
+def asleep(
+    both: Callable[..., tuple[ringbell.Driver, Peer]],
+) -> Callable[..., tuple[ringbell.Driver, Peer]]:
+    """The same; the device sleeps over an empty doorbell ring, and is stopped there."""
+
+    def make(**options):
+        driver, device = both(**options)
+        device.begin("""
+while message := device.doorbell.recv():
+    pass
+""")
+        wait_until(lambda: driver.stats().device.consumer.sleeps >= 1)
+        device.stop()
+        return driver, device
+
+    return make
+
+
+@pytest.fixture
 def pair(path: Path) -> Iterator[Callable[..., tuple[ringbell.Driver, ringbell.Device]]]:
     """Both sides in this process, for what needs no waiting."""
     with ExitStack() as guard:
@@ -64,6 +115,34 @@ def pair(path: Path) -> Iterator[Callable[..., tuple[ringbell.Driver, ringbell.D
             return driver, guard.enter_context(accepted[0])
 
         yield make_pair
+
+
+@pytest.fixture
+def pairs(
+    path: Path,
+) -> Iterator[Callable[..., tuple[list[ringbell.Driver], list[ringbell.Device]]]]:
+    """Make many pairs: drivers and devices, all in this process."""
+    with ExitStack() as guard:
+
+        def make(count, **options):
+            drivers, devices = [], []
+            with ringbell.listen(path, **options) as listener:
+                for _ in range(count):
+                    thread = threading.Thread(target=lambda: devices.append(listener.accept()))
+                    thread.start()
+                    drivers.append(guard.enter_context(ringbell.connect(path, **options)))
+                    thread.join()
+                    guard.enter_context(devices[-1])
+            return drivers, devices
+
+        yield make
+
+
+@pytest.fixture
+def sockets() -> Iterator[Callable[[], list[socket.socket]]]:
+    """Make pairs of sockets that are closed at the end."""
+    with ExitStack() as guard:
+        yield lambda: [guard.enter_context(one) for one in socket.socketpair()]
 
 
 @contextmanager
@@ -111,6 +190,23 @@ def stream(path: Path) -> Iterator[Callable[..., tuple[Any, Any]]]:
 
 
 @pytest.fixture
+def gather(path: Path) -> Iterator[Callable[..., Any]]:
+    """Gather in this process."""
+    with ExitStack() as guard:
+        yield lambda *args, **options: guard.enter_context(ringbell.gather(path, *args, **options))
+
+
+@pytest.fixture
+def producers(start: Callable[..., Peer]) -> Callable[..., list[Peer]]:
+    """Start producers; each has met the gather once `gathered.meet` has let it in."""
+
+    def begin(count, **options):
+        return [start("producer", **options) for _ in range(count)]
+
+    return begin
+
+
+@pytest.fixture
 def publish(path: Path) -> Iterator[Callable[..., Any]]:
     """Publish in this process."""
     with ExitStack() as guard:
@@ -148,6 +244,12 @@ def names(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert multiprocessing.active_children() == []
 
 
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> str:
+    """Which event loop the tasks run in."""
+    return request.param
+
+
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> str:
     """How a new process is started."""
@@ -171,6 +273,14 @@ def run(method: str) -> Iterator[Callable[..., Any]]:
         process.kill()
         process.join()
         process.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[ringbell.Pool]:
+    """Make a pool of two workers."""
+    made = ringbell.Pool(launched.does, 2)
+    yield made
+    made._give_up()  # a test that fails may leave it busy
 
 
 @pytest.fixture

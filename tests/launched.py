@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Functions that the tests of launching have called in new processes."""
+"""Functions that the tests of launching have called in new processes, and what they ask of them."""
 
 import collections
 import hashlib
@@ -39,6 +39,11 @@ def meets(count, which, folder):
     while len(os.listdir(folder)) < int(count):
         time.sleep(0.001)
     return which.encode()
+
+
+def pid_of(driver):
+    """Ask `does` for its process."""
+    return int(driver.call(b"pid"))
 
 
 def does(payload):

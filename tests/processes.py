@@ -20,10 +20,17 @@ from typing import Any
 import pytest
 
 RINGBELL = [sys.executable, "-m", "ringbell"]
-PEERS = Path(__file__).with_name("peers.py")
+TESTS = Path(__file__).parent
+PEERS = TESTS / "peers.py"
 _PR_SET_PDEATHSIG = 1
 METHODS: list[Any] = ["spawn"]
 METHODS += [pytest.param(name, marks=pytest.mark.variant) for name in ("fork", "forkserver")]
+# The marks of tests that launch. A pool has a thread, and NumPy may have some; from Python 3.12 on,
+# a fork warns of them.
+LAUNCHES = [
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+    pytest.mark.usefixtures("names"),
+]
 
 
 class PeerError(Exception):
@@ -103,6 +110,21 @@ def serving(path: Path, handler: str, folder: Path | None = None) -> Iterator[su
             yield process
         finally:
             process.kill()
+
+
+def run_script(text: str, folder: Path, *arguments: object, **options: Any) -> subprocess.Popen:
+    """Start a script of a user, which imports `launched`."""
+    script = folder / "script.py"
+    script.write_text(f"import os, signal, sys, time, threading\nimport ringbell, launched\n{text}")
+    return subprocess.Popen(
+        # A fork of a process that has threads is what some of them are about.
+        [sys.executable, "-Wignore::DeprecationWarning", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        **options,
+    )
 
 
 def die_with_parent() -> None:

@@ -9,6 +9,8 @@ import signal
 from contextlib import contextmanager
 from typing import Self
 
+INTERRUPTS = 400  # for each loop and each kind of stream
+
 
 @contextmanager
 def handles_alarms(handler):

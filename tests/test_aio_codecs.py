@@ -4,7 +4,7 @@
 import coded
 import numpy as np
 import pytest
-from loops import LOOPS, run
+from loops import run
 
 import ringbell
 from ringbell import aio
@@ -12,11 +12,6 @@ from ringbell.aio.loop import running_loop
 
 SMALL_RING = 4096
 large = np.arange(20_000.0)
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request):
-    return request.param
 
 
 @pytest.mark.parametrize("max_poll", [0, 0.001])

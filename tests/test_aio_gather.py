@@ -8,20 +8,15 @@ import socket
 import threading
 
 import pytest
+from gathered import SEND, numbers_of, take_some
 from kinds import KINDS
-from loops import LOOPS, run, sleep, until
-from test_aio_calls import gather as run_all
-from test_gather import SEND, numbers_of, take_some
+from loops import gather as run_all
+from loops import run, sleep, until
 
 import ringbell
 from ringbell import aio
 from ringbell.aio.loop import running_loop
 from ringbell.meeting import reception
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request):
-    return request.param
 
 
 async def take(logs, count):

@@ -5,18 +5,12 @@ import contextlib
 
 import numpy as np
 import pytest
-from loops import LOOPS, run, sleep, until
+from loops import gather, run, sleep, until
 from processes import wait_until_listening
-from test_aio_calls import gather
 
 import ringbell
 from ringbell import aio
 from ringbell.aio.loop import running_loop
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request):
-    return request.param
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from loops import LOOPS, run, sleep, until
+from loops import gather, readable, run, sleep, until
 from processes import wait_until_listening
-from test_aio_calls import gather, readable
 
 import ringbell
 from ringbell import aio
@@ -87,11 +86,6 @@ if sys.argv[4] == "trio":
 else:
     run(main())
 """
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request):
-    return request.param
 
 
 @pytest.fixture

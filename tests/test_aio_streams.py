@@ -6,17 +6,11 @@ import threading
 
 import numpy as np
 import pytest
-from loops import LOOPS, run, sleep, until
-from test_aio_calls import gather
+from loops import gather, run, sleep, until
 
 import ringbell
 from ringbell import aio
 from ringbell.aio.loop import running_loop
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request):
-    return request.param
 
 
 def test_messages_arrive_in_order_until_the_producer_closes(loop, path, start):

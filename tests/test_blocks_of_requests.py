@@ -7,18 +7,14 @@ import threading
 import launched
 import numpy as np
 import pytest
+from by_reference import LEAST, payload
 from processes import wait_until
 
 import ringbell
 from ringbell import aio
 
-LEAST = 1 << 16
 ONE = {"pool": LEAST, "least": LEAST, "when_lent": "wait"}
 FOUR = {"pool": 4 * LEAST, "least": LEAST, "when_lent": "wait"}
-
-
-def payload(number, size=LEAST):
-    return (b"%08d" % number) * (size // 8)
 
 
 def test_requests_and_answers_go_by_reference(start, connect):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The stub of the extension says what the extension has: names, parameters and docstrings."""
+"""The stubs of the extensions say what those have: names, parameters and docstrings."""
 
 import ast
 import dataclasses
@@ -11,6 +11,7 @@ import stub_docs
 
 import ringbell
 from ringbell import _ends
+from ringbell._ffi import lib
 
 STUB = ast.parse(Path(ringbell.__file__).with_name("_ends.pyi").read_text())
 FUNCTIONS = {node.name: node for node in STUB.body if isinstance(node, ast.FunctionDef)}
@@ -146,3 +147,10 @@ def test_what_has_no_constructor_in_the_stub_cannot_be_made(name):
     with pytest.raises(TypeError) as raised:
         getattr(_ends, name)()
     assert ("cannot create" in str(raised.value)) == (not made)
+
+
+def test_the_stub_names_what_the_extension_has():
+    stub = (ringbell.__file__).replace("__init__.py", "_ffi.pyi")
+    with open(stub) as file:
+        words = set(file.read().replace("(", " ").replace(":", " ").split())
+    assert {name for name in words if name.lower().startswith("rb_")} == set(dir(lib))

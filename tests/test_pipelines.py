@@ -12,7 +12,7 @@ from pathlib import Path
 
 import launched
 import pytest
-from processes import has_ended, spawned_by, wait_until
+from processes import LAUNCHES, has_ended, spawned_by, wait_until
 from typer.testing import CliRunner
 
 import ringbell
@@ -20,11 +20,7 @@ from ringbell.command import cli, options
 
 TESTS = Path(__file__).parent
 
-# NumPy may have threads; from Python 3.12 on, a fork warns of them.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
-    pytest.mark.usefixtures("names"),
-]
+pytestmark = LAUNCHES
 
 
 def test_records_go_from_one_process_to_another(method):

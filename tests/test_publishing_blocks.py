@@ -11,7 +11,7 @@ from functools import partialmethod
 import numpy as np
 import pytest
 from processes import PeerError, wait_until
-from published import wait_for_readers
+from published import every_keep, wait_for_readers
 
 import ringbell
 from ringbell.publishing.meeting import SubscriberMeeting
@@ -19,7 +19,6 @@ from ringbell.publishing.meeting import SubscriberMeeting
 SIZE = 64 << 10  # bytes of a payload
 ROOM = 4  # such payloads in the pool
 BLOCKS = ringbell.Blocks(pool=ROOM * SIZE, least=SIZE, when_lent="wait")
-every_keep = pytest.mark.parametrize("keep", ["all", "newest"])
 
 
 def payload(number):
