@@ -232,14 +232,9 @@ if __name__ == "__main__":
     assert messages.count("Traceback") == 1
 
 
-def killed_while_it_listens(_inside, _handler, path):
-    with ringbell.listen(path):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_what_a_killed_process_left_of_its_name_is_removed(path, method):
     parcel = Parcel("handler", launched.does)
-    started = worker.Worker("device", killed_while_it_listens, parcel, method, path=path)
+    started = worker.Worker("device", launched.killed_while_it_listens, parcel, method, path=path)
     with pytest.raises(RuntimeError, match="SIGKILL before it was ready"):
         started.wait_until_ready(None)
     started.close()
