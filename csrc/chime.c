@@ -130,8 +130,10 @@ void rb_chime_settle(rb_channel *channel)
 	struct rb_consumer *consumer = &channel->consumer;
 	struct rb_chime *chime = &consumer->chime;
 
-	/* What comes later is for the next settling. */
-	if (rb_dead(channel) || rb_consumer_available(consumer))
+	/* What comes later is for the next settling. While the caller keeps a message, the last
+	 * chime stays as if that message were in the ring. */
+	if (rb_dead(channel) || rb_load_relaxed_bool(&consumer->in_hand) ||
+	    rb_consumer_available(consumer))
 		return;
 	if (chime->armed && rb_load_relaxed(&consumer->mine->chime_event) == consumer->next)
 		return;
@@ -155,10 +157,12 @@ void rb_chime_watch(rb_channel *channel)
 	rb_chime_settle(channel);
 }
 
-/* Whether there is something to take now: 1 or 0; or -errno when nothing will come. It also looks
- * at the socket, so it knows of a peer that went a moment ago. */
+/* Whether there is something to take now, or the caller keeps a message: 1 or 0; or -errno when
+ * nothing will come. It also looks at the socket, so it knows of a peer that went a moment ago. */
 int rb_pipe_ready(rb_channel *channel)
 {
+	if (!rb_dead(channel) && rb_load_relaxed_bool(&channel->consumer.in_hand))
+		return 1;
 	int ready = rb_look(channel, RB_DATA, 0);
 
 	if (ready)

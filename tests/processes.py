@@ -19,8 +19,11 @@ from typing import Any
 
 import pytest
 
+import ringbell
+
 RINGBELL = [sys.executable, "-m", "ringbell"]
 TESTS = Path(__file__).parent
+PACKAGE = str(Path(ringbell.__file__).parent)
 PEERS = TESTS / "peers.py"
 _PR_SET_PDEATHSIG = 1
 METHODS: list[Any] = ["spawn"]
@@ -252,7 +255,7 @@ class interruption:  # noqa: N801
         return self
 
     def event(self, frame, kind, _argument):
-        if kind in ("call", "c_return") and "ringbell" in frame.f_code.co_filename:
+        if kind in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
             if is_in_a_finalizer(frame):
                 return  # Python drops what is raised there
             self.left -= 1

@@ -64,8 +64,8 @@ extern PyType_Spec object_completion_spec, object_request_spec;
 
 /* ---- objects.c ---- */
 
-PyObject *object_of(struct consumer *consumer, struct patience *patience,
-		    PyObject *(*take)(struct consumer *consumer, struct patience *patience));
+PyObject *object_of(struct consumer *consumer, struct patience *patience, take_function *take);
+PyObject *raw_of(struct consumer *consumer, struct patience *patience, take_function *take);
 PyObject *object_recv(struct consumer *consumer, struct patience *patience);
 PyObject *object_hold(struct consumer *consumer, struct patience *patience);
 PyObject *objects_recv(struct consumer *consumer, uint64_t most, struct patience *patience);

@@ -179,25 +179,14 @@ PyObject *consumer_take_many(struct consumer *consumer, uint64_t most, struct pa
 
 /* ---- the subscripts behind the methods of Python ---- */
 
-typedef PyObject *take_next(struct consumer *consumer, struct patience *patience);
-
-/* Takes one message: by `object` if the channel has a codec, else by `octets`. The key is the
- * timeout. */
-static inline PyObject *take_message(PyObject *self, PyObject *timeout, take_next *object,
-				     take_next *octets)
+/* Takes one message: by `object` if the end has a codec, else by `octets`. The key is the timeout.
+ */
+static inline PyObject *take_message(PyObject *self, PyObject *timeout, take_function *object,
+				     take_function *octets)
 {
-	struct consumer *consumer = (struct consumer *)self;
-	PyObject *message = NULL;
-	struct patience patience;
+	bool decodes = ((struct end *)self)->decode.object;
 
-	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
-		return NULL;
-	if (consumer_end_loan(consumer))
-		message = (consumer->end.decode.object ? object : octets)(consumer, &patience);
-	if (rb_load_relaxed_bool(&consumer->end.core->consumer.chime.watched))
-		rb_chime_settle(consumer->end.core);
-	end_leave(&consumer->end);
-	return message;
+	return consumer_subscript(self, timeout, decodes ? object : octets);
 }
 
 static PyObject *subscribe_recv(PyObject *self, PyObject *timeout)
@@ -315,7 +304,7 @@ static PyObject *arrived(PyObject *self, PyObject *unused)
 
 /* ---- the type ---- */
 
-static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
 	newfunc base = (newfunc)PyType_GetSlot(end_type, Py_tp_new);
 	struct consumer *consumer = (struct consumer *)base(type, args, keywords);
@@ -337,7 +326,7 @@ static PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keyw
 	return self;
 }
 
-static void consumer_dealloc(PyObject *self)
+void consumer_dealloc(PyObject *self)
 {
 	struct consumer *consumer = (struct consumer *)self;
 
@@ -373,8 +362,6 @@ static PyMemberDef consumer_members[] = {
 static PyMethodDef consumer_methods[] = {
 	{"_give_back", give_back, METH_NOARGS, NULL},
 	{"_arrived", arrived, METH_NOARGS, NULL},
-	{"_poll", consumer_poll, METH_O, NULL},
-	{"_watch", consumer_watch, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -27,6 +27,7 @@ static const struct {
 	{&map_spec, NULL, &map_type, NULL},
 	{&producer_spec, &end_type, &producer_type, "MessageProducer"},
 	{&consumer_spec, &end_type, &consumer_type, "MessageConsumer"},
+	{&pipe_consumer_spec, &consumer_type, NULL, "PipeConsumer"},
 	{&record_producer_spec, &end_type, NULL, "RecordProducer"},
 	{&record_consumer_spec, &end_type, &record_consumer_type, "RecordConsumer"},
 	{&driver_spec, &side_type, NULL, "Driver"},

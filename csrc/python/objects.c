@@ -79,8 +79,7 @@ static PyObject *decode(struct consumer *consumer, PyObject *octets, bool kept)
 }
 
 /* The object of the message that is kept, or of the next one that `take` gives. */
-PyObject *object_of(struct consumer *consumer, struct patience *patience,
-		    PyObject *(*take)(struct consumer *consumer, struct patience *patience))
+PyObject *object_of(struct consumer *consumer, struct patience *patience, take_function *take)
 {
 	PyObject *octets = first_kept(consumer);
 	bool kept = octets;
@@ -92,6 +91,18 @@ PyObject *object_of(struct consumer *consumer, struct patience *patience,
 	PyObject *object = decode(consumer, octets, kept);
 	Py_DECREF(octets);
 	return object;
+}
+
+/* The message that is kept, or the next one that `take` gives, as it came. */
+PyObject *raw_of(struct consumer *consumer, struct patience *patience, take_function *take)
+{
+	PyObject *octets = first_kept(consumer);
+
+	if (octets)
+		keep_rest(consumer, consumer->kept, 1);
+	else if (!PyErr_Occurred())
+		octets = take(consumer, patience);
+	return octets;
 }
 
 /* The object of the next message; blocks while there is none. */

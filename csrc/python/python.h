@@ -284,6 +284,29 @@ static inline PyObject *bytes_of(const void *start, uint64_t length)
 	return bytes;
 }
 
+bool consumer_end_loan(struct consumer *consumer); /* lending.c */
+
+typedef PyObject *take_function(struct consumer *consumer, struct patience *patience);
+
+/* What all subscripts do that take one message by `take`. The key is the timeout. */
+static inline PyObject *consumer_subscript(PyObject *self, PyObject *timeout, take_function *take)
+{
+	struct consumer *consumer = (struct consumer *)self;
+	PyObject *message = NULL;
+	struct patience patience;
+
+	if (!patience_from(&patience, timeout) || !end_enter(&consumer->end))
+		return NULL;
+	if (consumer_end_loan(consumer))
+		message = take(consumer, &patience);
+	if (rb_load_relaxed_bool(&consumer->end.core->consumer.chime.watched))
+		rb_chime_settle(consumer->end.core);
+	end_leave(&consumer->end);
+	return message;
+}
+
+PyObject *consumer_new(PyTypeObject *type, PyObject *args, PyObject *keywords);
+void consumer_dealloc(PyObject *self);
 enum took consumer_take(struct consumer *consumer, struct message *message);
 bool consumer_tell_of_refusal(struct consumer *consumer);
 PyObject *consumer_take_bytes(struct consumer *consumer, struct patience *patience);
@@ -293,17 +316,11 @@ bool how_many(PyObject *max, uint64_t most, uint64_t *count);
 
 /* ---- lending.c ---- */
 
-bool consumer_end_loan(struct consumer *consumer);
 PyObject *consumer_lend_found(struct consumer *consumer);
 PyObject *consumer_lend_bytes(struct consumer *consumer, PyObject *bytes);
 PyObject *consumer_lend_next(struct consumer *consumer, struct patience *patience);
 PyObject *consumer_hold_found(struct consumer *consumer);
 PyObject *consumer_hold_next(struct consumer *consumer, struct patience *patience);
-
-/* ---- pipe.c ---- */
-
-PyObject *consumer_poll(PyObject *self, PyObject *timeout);
-PyObject *consumer_watch(PyObject *self, PyObject *unused);
 
 /* ---- held.c ---- */
 
@@ -356,6 +373,6 @@ extern struct names {
 extern PyType_Spec end_spec, taking_spec, iterator_spec, loan_spec, held_spec, producer_spec,
 	consumer_spec, frame_spec, coalescing_spec, side_spec, driver_spec, map_spec,
 	completion_spec, device_spec, request_spec, record_producer_spec, record_consumer_spec,
-	block_spec, waiter_spec, parts_spec, pickles_spec, lent_spec;
+	block_spec, waiter_spec, parts_spec, pickles_spec, lent_spec, pipe_consumer_spec;
 
 #endif

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import BufferTooShort, connection
+from multiprocessing import connection
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -66,15 +66,15 @@ class Connection(_Connection):
     __slots__ = (
         "_channel",
         "_consumer",
-        "_hold",
         "_limit",
         "_mapping",
         "_owned",
         "_policy",
         "_readable",
+        "_recv",
+        "_recv_bytes",
         "_send",
         "_side",
-        "_take",
         "_watched",
         "_writable",
     )
@@ -97,12 +97,11 @@ class Connection(_Connection):
         self._watched = False  # somebody may sleep on the descriptor
         self._mapping: CData | None = None  # while the channel is being opened
         self._channel: Channel | None = None
-        self._consumer: _ends.MessageConsumer | None = None
+        self._consumer: _ends.PipeConsumer | None = None
         # What sends and what takes, while this process uses the connection for that.
         self._send: Callable[[Any], None] | None = None
-        self._take: _ends.Taking[float | None, bytes] | None = None
-        # The same for what may stay in its block.
-        self._hold: _ends.Taking[float | None, bytes | memoryview] | None = None
+        self._recv: _ends.Taking[float | None, Any] | None = None
+        self._recv_bytes: _ends.Taking[float | None, bytes] | None = None
         self._limit: int | None = None  # bytes of the longest message that is taken
 
     # ---- sending ----
@@ -144,18 +143,20 @@ class Connection(_Connection):
         Blocks while there is none. Pickles run code: receive only from processes that you trust.
         Of a pipe with `blocks`, what came by reference has its large arrays in its block: they are
         read-only views, which keep the block. When unpickling raises, the message has been taken,
-        and the next call takes the one behind it. Raises EOFError when all has been taken and the
-        other end is closed; OSError when this end is closed, only sends, or is used by another
-        process.
+        and the next call takes the one behind it. When it is interrupted (Ctrl-C), the next call
+        takes it again. What unpickles may not receive on this connection.
+
+        Raises EOFError when all has been taken and the other end is closed; OSError when this end
+        is closed, only sends, or is used by another process.
         """
-        take = self._hold or self._holder()
+        take = self._recv or self._receiver()
         if self._limit is not None:
             self._limit_to(None)
         try:
-            message = take[None]
+            # A subscript, not a call: csrc/python/python.h says why.
+            return take[None]
         except RingbellError as error:
             self._could_not_receive(error)
-        return unpack(message)
 
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         """Receive one message as bytes.
@@ -164,11 +165,10 @@ class Connection(_Connection):
         and nothing can be received any longer; an end that only receives is closed. Raises
         ValueError for a negative `maxlength`, and what `recv` raises.
         """
-        take = self._take or self._taker()
+        take = self._recv_bytes or self._bytes_receiver()
         if maxlength != self._limit:
             self._limit_to(maxlength)
         try:
-            # A subscript, not a call: csrc/python/python.h says why.
             return take[None]
         except RingbellError as error:
             self._could_not_receive(error)
@@ -181,25 +181,19 @@ class Connection(_Connection):
         `offset` that is not inside of the buffer, TypeError for a buffer that is not writable, and
         what `recv` raises. Then no message has been taken.
         """
-        take = self._hold or self._holder()
+        self._receiver()
         if self._limit is not None:
             self._limit_to(None)
-        with memoryview(buf) as whole, whole.cast("B") as room:
-            if room.readonly:
-                raise TypeError("the buffer is not writable; receive into a bytearray or an array")
-            if offset < 0:
-                raise ValueError("negative offset")
-            if offset > len(room):
-                raise ValueError("offset too large")
-            try:
-                message = take[None]
-            except RingbellError as error:
+        room = _room(buf, offset)
+        try:
+            consumer = self._consumer
+            assert consumer is not None, "the first use has made it"
+            return consumer._recv_into[room]
+        except BaseException as error:
+            room.release()  # its traceback may be kept
+            if isinstance(error, RingbellError):
                 self._could_not_receive(error)
-            end = offset + len(message)
-            if end > len(room):
-                raise BufferTooShort(bytes(message))
-            room[offset:end] = message
-            return len(message)
+            raise
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Say whether there is something to receive, or the end of the file.
@@ -256,7 +250,7 @@ class Connection(_Connection):
         # A signal handler that raises may end this anywhere. Then the last reference to the
         # descriptors closes them, or a second call closes the channel.
         owned, self._owned = self._owned, None
-        self._send = self._take = self._hold = None
+        self._send = self._recv = self._recv_bytes = None
         if self._channel is not None:
             self._channel.close()
         elif owned is not None:
@@ -293,17 +287,17 @@ class Connection(_Connection):
             raise self._closed()
         return send
 
-    def _taker(self) -> _ends.Taking[float | None, bytes]:
+    def _receiver(self) -> _ends.Taking[float | None, Any]:
         self._begin_to_take()
-        if (take := self._take) is None:
+        if (take := self._recv) is None:
             raise self._closed()
         return take
 
-    def _holder(self) -> _ends.Taking[float | None, bytes | memoryview]:
+    def _bytes_receiver(self) -> _ends.Taking[float | None, bytes]:
         self._begin_to_take()
-        if (hold := self._hold) is None:
+        if (take := self._recv_bytes) is None:
             raise self._closed()
-        return hold
+        return take
 
     def _begin_to_take(self) -> None:
         self._check_open()
@@ -325,14 +319,14 @@ class Connection(_Connection):
             assert channel is not None, "claim has stored it"
             owned.give_up_memory()  # only other processes would need it
             if self._consumer is None:
-                self._consumer = _ends.MessageConsumer(channel)
+                self._consumer = _ends.PipeConsumer(channel, unpack)
             if self._watched:
                 self._consumer._watch()
             if self._readable:
                 consumer = self._consumer
-                self._take = consumer._recv
-                # It finds the same messages, a little slower.
-                self._hold = consumer._hold if self._policy.blocks else consumer._recv
+                self._recv_bytes = consumer._recv_bytes
+                # `_hold` finds the same messages, a little slower.
+                self._recv = consumer._hold if self._policy.blocks else consumer._recv
             if self._writable:
                 self._send = _ends.MessageProducer(channel).send
 
@@ -372,7 +366,7 @@ class Connection(_Connection):
         if isinstance(error, MessageTooLong) and self._limit is not None:
             if self._writable:
                 self._readable = False
-                self._take = self._hold = None
+                self._recv = self._recv_bytes = None
             else:
                 self.close()
             raise OSError("bad message length") from None
@@ -383,6 +377,17 @@ _FORKED = (
     "this connection belongs to the process that this one was forked from; pass it on before its "
     "first send or recv"
 )
+
+
+def _room(buf: Any, offset: int) -> memoryview:  # noqa: ANN401  (arrays, too)
+    with memoryview(buf) as whole, whole.cast("B") as room:
+        if room.readonly:
+            raise TypeError("the buffer is not writable; receive into a bytearray or an array")
+        if offset < 0:
+            raise ValueError("negative offset")
+        if offset > len(room):
+            raise ValueError("offset too large")
+        return room[offset:]
 
 
 def _part(buf: Payload, offset: int, size: int | None) -> memoryview:
