@@ -5,6 +5,7 @@
  * earlier, `with` calls `__exit__` with the exception; if it raises before the block begins, the
  * object is dropped.
  */
+#include "../readers.h"
 #include "driver.h"
 
 bool reservation_end_enter(struct reservation *reservation)
@@ -186,6 +187,17 @@ static int reserve(rb_channel *core, uint64_t size, void **start)
 	return status;
 }
 
+/* What is wrong with a size. Where the newest are kept, no call sends in pieces. */
+static const char *too_much(const struct rb_producer *producer)
+{
+	return rb_most_slots(producer) == producer->count
+		       ? "reserve gives from 0 to %llu bytes, what the ring can hold, not %S; "
+			 "choose a larger ring_size, Blocks with a larger pool, or use a call that "
+			 "copies"
+		       : "reserve gives from 0 to %llu bytes, what half the ring can hold, not "
+			 "%S; choose a larger ring_size, or Blocks with a larger pool";
+}
+
 /* Reserves, with the caller's way to wait. `answer` of a driver's request belongs to the frame. */
 PyObject *frame_new(struct producer *producer, struct driver *driver, PyObject *wanted,
 		    uint64_t token, struct patience *patience, struct room room)
@@ -195,11 +207,7 @@ PyObject *frame_new(struct producer *producer, struct driver *driver, PyObject *
 	uint64_t size;
 	int status;
 
-	if (!number_within(wanted, 0, rb_reserve_max(core),
-			   "reserve gives from 0 to %llu bytes, what the ring can hold, not %S; "
-			   "choose a larger ring_size, Blocks with a larger pool, or use a call "
-			   "that copies",
-			   &size))
+	if (!number_within(wanted, 0, rb_reserve_max(core), too_much(&core->producer), &size))
 		return NULL;
 	while ((status = reserve(core, size, &start)) == -EAGAIN || status == -EINTR)
 		if (status == -EAGAIN ? !room.wait(room.who, patience) : PyErr_CheckSignals())
