@@ -211,14 +211,17 @@ int rb_pipe_prepare(const void *header, int segment_fd)
 }
 
 /* Any number of processes may have the descriptors of a side of a pipe. The first that opens the
- * side has it for ever: the words and the indices of a side belong to one process. */
+ * side has it for ever: the words and the indices of a side belong to one process. *channel is
+ * NULL, or what an earlier call has stored there. */
 int rb_pipe_open(rb_channel **channel, const void *header, int side, int segment_fd,
 		 const int *wake_fds, int control_fd, const int *pools)
 {
 	uint64_t me = (uint64_t)getpid();
 	struct rb_header checked;
-	rb_channel *opened;
+	rb_channel *opened = *channel;
 
+	if (opened) /* it was stored and then cut short, perhaps in the parent of this process */
+		return rb_load_relaxed(&opened->producer.mine->claimed) == me ? 0 : -EALREADY;
 	memcpy(&checked, header, sizeof(checked));
 	int status = open_side(&opened, &checked, side, segment_fd, wake_fds, control_fd);
 	if (status)

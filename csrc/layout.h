@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define RB_MAGIC 0x6c6c6562676e6972ULL /* "ringbell" */
-#define RB_LAYOUT_VERSION 4U
+#define RB_LAYOUT_VERSION 5U
 
 /* A word that one side writes and the other reads has this many bytes for itself: two cache lines,
  * because x86 prefetches pairs of lines and some Arm cores have lines of 128. */

@@ -51,9 +51,9 @@ static inline void rb_readers_claim_to(struct rb_producer *producer, uint64_t cl
 	rb_fence_release();
 }
 
-/* How many more slots the writer may claim than those before `claim`, which are nobody's. The
- * others stay whole: those that a reader has to read, or the newest entry until there is a newer
- * one. */
+/* How many slots from `claim` on the writer may claim as well, because nobody needs them any more.
+ * What stays whole is what a reader has to read; or the newest entry, until there is a newer one.
+ */
 static inline uint64_t rb_more_to_claim(const struct rb_producer *producer, uint64_t claim)
 {
 	uint64_t stays = producer->readers->newest ? rb_load_relaxed(&producer->mine->newest_index)

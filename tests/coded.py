@@ -119,6 +119,24 @@ class Interrupting:
         return interrupt_twice, ()
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def raise_it(kind):
+    raise kind("by the object")
+
+
+class Raising:
+    """Unpickling raises that."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __reduce__(self):
+        return raise_it, (self.kind,)
+
+
 def same(one, other):
     """Whether two objects are equal, with all that arrays have."""
     if type(one) is not type(other):

@@ -150,7 +150,7 @@ def test_a_message_that_cannot_be_decoded_is_taken_and_the_next_one_is_there(str
     producer.send(4)
     assert consumer.recv_many() == [4]
     producer.send(coded.Stopping())
-    with pytest.raises(RuntimeError, match=r"decode function raised StopIteration"):
+    with pytest.raises(RuntimeError, match=r"decoding a message raised StopIteration"):
         next(iter(consumer))
 
 

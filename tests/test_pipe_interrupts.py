@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """A signal handler that raises while a connection receives loses and repeats nothing."""
 
+import os
+import sys
 from multiprocessing import BufferTooShort
 from multiprocessing.connection import wait
 
 import coded
 import pytest
-from processes import interruption
+from processes import PACKAGE, interruption
 
 import ringbell
 from ringbell.pipes.objects import unpack
@@ -122,3 +124,92 @@ def test_what_was_kept_comes_before_the_end_of_the_file(pipe, monkeypatch):
     assert other.recv() == "whole"
     with pytest.raises(EOFError):
         other.recv()
+
+
+def test_what_unpickling_raises_is_not_taken_for_the_state_of_the_pipe(pipe):
+    one, other = pipe()
+    for error in (ringbell.PeerLost, ringbell.EndOfStream, ringbell.ChannelClosed):
+        one.send(coded.Raising(error))
+        one.send("next")
+        with pytest.raises(
+            RuntimeError, match=f"decoding a message raised {error.__name__}"
+        ) as told:
+            other.recv()
+        assert isinstance(told.value.__cause__, error)
+        assert other.recv() == "next"
+
+
+def test_an_interrupt_at_any_place_leaves_no_limit(pipe):
+    for place in range(1, 100):
+        one, other = pipe()
+        one.send("first use")
+        other.recv()
+        one.send("much longer than that")
+        with interruption(place) as step, pytest.raises(OSError, match="bad message length"):
+            other.recv_bytes(2)
+        if not step.happened:
+            break
+        if other.readable and other.poll():  # it had not been refused yet
+            assert other.recv() == "much longer than that"
+        one.close()
+        other.close()
+    assert place > 3
+
+
+class HandledAt:
+    """Has a signal handler use a connection at the n-th place of ringbell's in the block."""
+
+    def __init__(self, place, use):
+        self.left, self.use = place, use
+
+    def __enter__(self):
+        sys.setprofile(self.event)
+
+    def event(self, frame, kind, _argument):
+        if kind in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
+            self.left -= 1
+            if self.left == 0:
+                sys.setprofile(None)
+                self.use()
+
+    def __exit__(self, *_):
+        sys.setprofile(None)
+
+
+def test_a_handler_may_use_a_connection_whose_first_use_it_interrupts(pipe):
+    for place in range(1, 200):
+        one, other = pipe()
+        other.send("hello")
+        with HandledAt(place, lambda one=one: one.send("handler")):
+            assert one.recv() == "hello"
+        one.send("works")
+        got = [other.recv()]
+        while got[-1] != "works":
+            got.append(other.recv())
+        assert got == ["handler", "works"][-len(got) :]
+        one.close()
+        with pytest.raises(EOFError):
+            other.recv()
+        other.close()
+        if len(got) == 1:
+            break
+    assert place > 20
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_cannot_use_what_an_interrupted_first_use_has_opened(pipe, monkeypatch):
+    one, other = pipe()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("ringbell.channel.forks.watch", coded.interrupt)
+        one.send("not sent")
+    child = os.fork()
+    if not child:
+        try:
+            one.send("from the child")
+        except OSError:
+            os._exit(7)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    one.send("from the parent")
+    assert other.recv() == "from the parent"

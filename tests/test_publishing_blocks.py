@@ -332,3 +332,15 @@ def test_ten_thousand_blocks_leave_memory_and_descriptors_as_they_were(publish, 
 def test_records_have_no_blocks(path):
     with pytest.raises(ValueError, match="blocks are for messages"):
         ringbell.publish(path, "i4", blocks=BLOCKS)
+
+
+def test_what_is_held_in_a_block_is_whole_after_its_block_closed_the_subscriber(publish, subscribe):
+    blocks = ringbell.Blocks(pool=1 << 20, least=1000)
+    publisher = publish(keep="newest", ring_size=4096, blocks=blocks)
+    subscriber = subscribe()
+    publisher.send(b"x" * 5000)
+    with subscriber.borrow() as view:
+        for _ in range(200):
+            publisher.send(b"in the ring")
+        subscriber.close()
+        assert bytes(view) == b"x" * 5000

@@ -5,18 +5,24 @@
  */
 #include "codec.h"
 
-/* An iterator, or a loop over one, would take this error for its end. */
-static void say_no_stop(const char *what)
+/* An iterator, or a loop over one, would take StopIteration for its end, and the user would take an
+ * error of ringbell's, which may come from another channel, for the state of this one. */
+static void tell_apart(const char *what)
 {
-	PyObject *kind, *error, *traceback;
+	PyObject *kind, *error, *traceback, *told_kind, *told, *told_traceback;
 
-	if (!PyErr_ExceptionMatches(PyExc_StopIteration) && !is_end_of_stream())
+	if (!PyErr_ExceptionMatches(PyExc_StopIteration) && !PyErr_ExceptionMatches(errors.any))
 		return;
 	PyErr_Fetch(&kind, &error, &traceback);
 	PyErr_NormalizeException(&kind, &error, &traceback);
-	PyErr_Format(PyExc_RuntimeError, "the codec's %s function raised %R", what, error);
+	if (traceback)
+		PyException_SetTraceback(error, traceback);
+	PyErr_Format(PyExc_RuntimeError, "%s raised %R", what, error);
+	PyErr_Fetch(&told_kind, &told, &told_traceback);
+	PyErr_NormalizeException(&told_kind, &told, &told_traceback);
+	PyException_SetCause(told, error); /* which it keeps */
+	PyErr_Restore(told_kind, told, told_traceback);
 	Py_XDECREF(kind);
-	Py_XDECREF(error);
 	Py_XDECREF(traceback);
 }
 
@@ -41,7 +47,7 @@ PyObject *codec_encode(const struct end *end, PyObject *object)
 		return Py_NewRef(object);
 	PyObject *made = function_call(&end->encode, object);
 	if (!made)
-		say_no_stop("encode");
+		tell_apart("encoding an object");
 	else if (!PyBytes_CheckExact(made) && !is_parts(made) && !PyObject_CheckBuffer(made))
 		return refuse_encoded(made);
 	return made;
@@ -65,7 +71,7 @@ PyObject *codec_decode(const struct function *decode, PyObject *octets)
 	PyObject *object = function_call(decode, octets);
 
 	if (!object)
-		say_no_stop("decode");
+		tell_apart("decoding a message");
 	return object;
 }
 

@@ -69,6 +69,7 @@ static int find_errors(void)
 		PyObject **error;
 		const char *name;
 	} wanted[] = {
+		{&errors.any, "RingbellError"},
 		{&errors.ring_full, "RingFull"},
 		{&errors.ring_empty, "RingEmpty"},
 		{&errors.end_of_stream, "EndOfStream"},

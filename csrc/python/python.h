@@ -14,7 +14,9 @@
  * it stores the result. It does not look after a subscript, nor when a `for` loop takes its next
  * item. So everything that takes is a subscript, `self._recv[timeout]`, in a Python method that
  * returns the result at once; see struct taking. A method that only sends has nothing to hand over,
- * and is a plain method.
+ * and is a plain method. `with` stores what `__enter__` gives without a look, too, up to Python
+ * 3.13; see lent.c. From 3.14 on it is a call, and a signal handler that raises just then loses
+ * what a subscriber borrowed.
  */
 #ifndef RB_PYTHON_H
 #define RB_PYTHON_H
@@ -356,6 +358,7 @@ extern PyTypeObject *side_type, *record_consumer_type, *end_type, *taking_type, 
 
 /* The classes of ringbell.errors. */
 extern struct errors {
+	PyObject *any; /* the base of all */
 	PyObject *ring_full, *ring_empty, *end_of_stream, *peer_lost, *request_failed,
 		*message_too_long, *channel_closed;
 } errors;

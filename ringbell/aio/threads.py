@@ -79,7 +79,8 @@ async def meet(loop: Loop, opening: Callable[[], _O]) -> _O:
     """Run `opening()`, which waits for another process; give what it has opened.
 
     When the task is cancelled, or the program ends, the wait in the thread ends and the name is
-    free again; what the thread has opened all the same is closed.
+    free again; what the thread has opened all the same is closed. The loop waits for that, which
+    takes a moment, and at most a second.
     """
     future: Future[_O] = loop.future()
     stop = Nudge()

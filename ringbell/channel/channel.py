@@ -95,17 +95,16 @@ class Channel:
         if pipe is not None:
             self.mapping = pipe._mapping = pipe._mapping or self.mapping
         control = owned.control.fileno()
-        status = 0
         if page is not None:
             status = lib.rb_reader_open(self.mapping, header, segment, page, wake_fds, control)
             if not status and owned.pools:
                 status = lib.rb_reader_take_pool(self.mapping[0], owned.pools[0].fileno())
         elif pipe is None:
             status = lib.rb_channel_open(self.mapping, header, side, segment, wake_fds, control)
-        elif not self.mapping[0]:
+        else:
             pools = ffi.new("int[]", [*(one.fileno() for one in owned.pools), -1, -1])
             status = lib.rb_pipe_open(self.mapping, header, side, segment, wake_fds, control, pools)
-        if status == -errno.EPROTO:
+        if status == -errno.EPROTO and page is not None:
             raise LayoutMismatch("the other side passed something else than the pool of its blocks")
         if status:
             raise OSError(-status, f"cannot map the segment: {os.strerror(-status)}")
@@ -124,11 +123,13 @@ class Channel:
         self._memory: str = "memfd" if sealed else "posix"
         self._owned = owned
         forks.watch(self)
-        # There is no call between these lines, so no signal handler runs there.
-        owned.handed_over = True
-        self._closed = False
-        if pipe is not None:
-            pipe._channel = self
+        # There is no call between these lines, so no signal handler runs there. One may have
+        # opened the side of the pipe before; then this object has nothing.
+        if pipe is None or pipe._channel is None:
+            owned.handed_over = True
+            self._closed = False
+            if pipe is not None:
+                pipe._channel = self
 
     @property
     def _descriptors(self) -> list[int]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     )
     from ringbell.calls.driver import Driver
 
+_SOON = 0.5  # seconds, in which a process that ends says how
+
 _log = logging.getLogger("ringbell")
 
 
@@ -140,7 +142,8 @@ def meet(process: Worker, path: Path, **options: Any) -> Driver:  # noqa: ANN401
     try:
         driver: Driver = connect(path, **options)
     except (ConnectionRefusedError, PeerLost) as error:
-        if process.trouble() and isinstance(how := process.failure(), PeerLost):
+        # It may live, and have refused.
+        if process.trouble(_SOON) and (how := process.failure()):
             raise how from error
         raise
     return driver

@@ -181,7 +181,8 @@ class Connection(_Connection):
         `offset` that is not inside of the buffer, TypeError for a buffer that is not writable, and
         what `recv` raises. Then no message has been taken.
         """
-        self._receiver()
+        if self._recv is None:
+            self._receiver()
         if self._limit is not None:
             self._limit_to(None)
         room = _room(buf, offset)
@@ -314,7 +315,11 @@ class Connection(_Connection):
         with _opening:
             owned = self._check_open()
             if self._channel is None:
-                claim(owned, self._side, self._policy, self)
+                try:
+                    claim(owned, self._side, self._policy, self)
+                except Exception:
+                    if self._channel is None:  # else a signal handler has opened it meanwhile
+                        raise
             channel = self._channel
             assert channel is not None, "claim has stored it"
             owned.give_up_memory()  # only other processes would need it
@@ -345,6 +350,7 @@ class Connection(_Connection):
         if most is not None and most < 0:
             raise ValueError("negative maxlength")
         assert self._channel is not None
+        self._limit = -1  # a signal handler may raise after the call; then it is made again
         lib.rb_channel_limit(self._channel.handle, _NO_LIMIT if most is None else most)
         self._limit = most
 

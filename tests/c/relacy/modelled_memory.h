@@ -45,7 +45,8 @@ struct word {
 
 static const word words[] = {
 	{PRODUCER, offsetof(rb_control, write_index)},
-	{PRODUCER, offsetof(rb_control, claim_index)}, /* of a writer of many */
+	{PRODUCER, offsetof(rb_control, claim_index)}, /* of a writer of many; and: */
+	{PRODUCER, offsetof(rb_control, newest_index)},
 	{PRODUCER, offsetof(rb_control, space_event)},
 	{CONSUMER, offsetof(rb_control, read_index)},
 	{CONSUMER, offsetof(rb_control, data_event)},
