@@ -458,4 +458,4 @@ def test_the_header_is_made_for_message_rings_of_the_size_asked_for():
     assert lib.rb_header_make(header, 1 << 14, 64, 1 << 14, 0, 7) == 3 * page + 2 * (1 << 20)
     magic, version, ready, _, size, first = HEADER.unpack(bytes(ffi.buffer(header))[: HEADER.size])
     assert magic.to_bytes(8, "little") == b"ringbell"
-    assert (version, ready, size, first) == (4, 1, 3 * page + 2 * (1 << 20), 7)
+    assert (version, ready, size, first) == (5, 1, 3 * page + 2 * (1 << 20), 7)

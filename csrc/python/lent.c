@@ -9,8 +9,7 @@
 struct lent {
 	PyObject_HEAD PyObject *end; /* the subscriber */
 	PyObject *what;              /* NULL before `borrow` stores it, and once it was given */
-	char in_ring;                /* whether it lies in the ring */
-	uint64_t index;              /* and where */
+	uint64_t index;              /* where that lies in the ring */
 };
 
 static PyObject *lent_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -47,15 +46,6 @@ static PyObject *lent_what(PyObject *self, void *unused)
 	return Py_NewRef(lent->what ? lent->what : Py_None);
 }
 
-/* Whether what was lent last does: not a message in pieces or in a block, and no object. */
-static bool lies_in_ring(PyObject *end)
-{
-	const struct consumer *consumer = (struct consumer *)end;
-
-	return !PyObject_TypeCheck(end, consumer_type) ||
-	       (consumer->lent && consumer->lent_in_ring);
-}
-
 /* Stores what the end has found just now. The block may have it take something else before it asks
  * whether this one is whole. */
 static int lent_store(PyObject *self, PyObject *what, void *unused)
@@ -65,7 +55,6 @@ static int lent_store(PyObject *self, PyObject *what, void *unused)
 
 	(void)unused;
 	lent->index = ((struct end *)lent->end)->core->consumer.frame.index;
-	lent->in_ring = lies_in_ring(lent->end);
 	lent->what = Py_XNewRef(what);
 	Py_XDECREF(before);
 	return 0;
@@ -85,7 +74,6 @@ static void lent_dealloc(PyObject *self)
 
 static PyMemberDef lent_members[] = {
 	{"_end", T_OBJECT_EX, offsetof(struct lent, end), READONLY, NULL},
-	{"_in_ring", T_BOOL, offsetof(struct lent, in_ring), READONLY, NULL},
 	{"_index", T_ULONGLONG, offsetof(struct lent, index), READONLY, NULL},
 	{NULL, 0, 0, 0, NULL},
 };

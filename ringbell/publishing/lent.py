@@ -51,7 +51,7 @@ class Lent(_Lent[_T]):
             if kind is None or issubclass(kind, Exception):
                 raise
         except ChannelClosed:  # in the block
-            if self._in_ring and not self._end._is_whole(self._index):
+            if not self._end._is_whole(self._index):
                 self._end._channel.fail(-errno.ESTALE)
         except BufferError:
             if kind is None:
