@@ -14,6 +14,9 @@ from processes import RAISES_INSIDE_RINGBELL, PeerError, Storm, interruption
 
 import ringbell
 
+# Long, and of a kind of which others run each time; `make verify` runs it.
+pytestmark = pytest.mark.variant
+
 
 def test_holders_that_are_killed_at_random_leave_nothing(start, path):
     descriptors = len(os.listdir("/proc/self/fd"))

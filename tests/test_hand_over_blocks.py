@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Long, and of a kind of which others run each time; `make verify` runs it.
+pytestmark = pytest.mark.variant
+
 BLOCKS = """
 import sys, threading
 import ringbell

@@ -9,6 +9,9 @@ from storms import INTERRUPTS, Alarms
 
 import ringbell
 
+# Long, and of a kind of which others run each time; `make verify` runs it.
+pytestmark = pytest.mark.variant
+
 # ---- a driver ----
 
 ANSWERS = """

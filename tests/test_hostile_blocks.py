@@ -19,6 +19,9 @@ from memory import WRITE_INDEX, control_words
 import ringbell
 from ringbell._ffi import ffi, lib
 
+# Long, and of a kind of which others run each time; `make verify` runs it.
+pytestmark = pytest.mark.variant
+
 TESTS = Path(__file__).parent
 CSRC = TESTS.parent / "csrc"
 LEAST = 1 << 16

@@ -11,6 +11,9 @@ import pytest
 
 import ringbell
 
+# Long, and of a kind of which others run each time; `make verify` runs it.
+pytestmark = pytest.mark.variant
+
 FRAME = "[('number', 'i8'), ('pixels', 'u1', (120, 160))]"
 IS_WHOLE = """
 def number_of(frame):

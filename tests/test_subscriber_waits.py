@@ -10,6 +10,9 @@ from test_readiness import readable
 
 import ringbell
 
+# Long, and of a kind of which others run each time; `make verify` runs it.
+pytestmark = pytest.mark.variant
+
 ENTRIES = 1500  # for each shape
 
 SENDS = """
