@@ -100,24 +100,27 @@ def test_what_was_kept_is_received_as_bytes_too(pipe, monkeypatch, blocks):
         other.recv_bytes(3)
 
 
-def test_what_was_kept_is_received_by_nobody_after_close(pipe, monkeypatch):
+@pytest.fixture
+def kept(pipe, monkeypatch):
+    """A pipe whose second end has been interrupted as it received."""
     one, other = pipe()
     monkeypatch.setattr(coded, "interrupts", 0)
     one.send(coded.Interrupting())
     with pytest.raises(KeyboardInterrupt):
         other.recv()
+    return one, other
+
+
+def test_what_was_kept_is_received_by_nobody_after_close(kept):
+    _, other = kept
     other.close()
     for call in (other.recv, other.recv_bytes, lambda: other.recv_bytes_into(bytearray(9))):
         with pytest.raises(OSError, match="handle is closed"):
             call()
 
 
-def test_what_was_kept_comes_before_the_end_of_the_file(pipe, monkeypatch):
-    one, other = pipe()
-    monkeypatch.setattr(coded, "interrupts", 0)
-    one.send(coded.Interrupting())
-    with pytest.raises(KeyboardInterrupt):
-        other.recv()
+def test_what_was_kept_comes_before_the_end_of_the_file(kept):
+    one, other = kept
     one.close()
     with pytest.raises(KeyboardInterrupt):
         other.recv()

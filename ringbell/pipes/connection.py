@@ -16,6 +16,7 @@ from ringbell import _ends
 from ringbell._ffi import lib
 from ringbell.channel.channel import Channel
 from ringbell.errors import ChannelClosed, EndOfStream, MessageTooLong, PeerLost, RingbellError
+from ringbell.pipes.buffers import part_of, room_of
 from ringbell.pipes.claim import claim
 from ringbell.pipes.handles import Handles, open_again, pass_on
 from ringbell.pipes.objects import pack, unpack
@@ -129,7 +130,7 @@ class Connection(_Connection):
         """
         send = self._send or self._sender()
         if offset or size is not None:
-            buf = _part(buf, offset, size)
+            buf = part_of(buf, offset, size)
         try:
             send(buf)
         except RingbellError as error:
@@ -185,7 +186,7 @@ class Connection(_Connection):
             self._receiver()
         if self._limit is not None:
             self._limit_to(None)
-        room = _room(buf, offset)
+        room = room_of(buf, offset)
         try:
             consumer = self._consumer
             assert consumer is not None, "the first use has made it"
@@ -383,32 +384,6 @@ _FORKED = (
     "this connection belongs to the process that this one was forked from; pass it on before its "
     "first send or recv"
 )
-
-
-def _room(buf: Any, offset: int) -> memoryview:  # noqa: ANN401  (arrays, too)
-    with memoryview(buf) as whole, whole.cast("B") as room:
-        if room.readonly:
-            raise TypeError("the buffer is not writable; receive into a bytearray or an array")
-        if offset < 0:
-            raise ValueError("negative offset")
-        if offset > len(room):
-            raise ValueError("offset too large")
-        return room[offset:]
-
-
-def _part(buf: Payload, offset: int, size: int | None) -> memoryview:
-    whole = memoryview(buf).cast("B")  # type: ignore[arg-type]
-    if offset < 0:
-        raise ValueError("offset is negative")
-    if len(whole) < offset:
-        raise ValueError("buffer length < offset")
-    if size is None:
-        return whole[offset:]
-    if size < 0:
-        raise ValueError("size is negative")
-    if offset + size > len(whole):
-        raise ValueError("buffer length < offset + size")
-    return whole[offset : offset + size]
 
 
 def _rebuild(
